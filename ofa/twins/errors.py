@@ -1,0 +1,38 @@
+"""What can be wrong with the samples or the files of a twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+
+
+def too_few(count: int, *, needed: int, of: str) -> UsageInvalid:
+    """Say that a model cannot be fitted to so few samples."""
+    return UsageInvalid(
+        f"{count} different {of} are too few to fit a twin", why=f"at least {needed} are needed", hint=f"add more {of}"
+    )
+
+
+def not_parallel(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> UsageInvalid:
+    """Say that two arrays that belong together differ in shape."""
+    return UsageInvalid(f"{what} has shape {found}", why=f"{expected} is expected", hint="pass one value for each row")
+
+
+def not_a_number(what: str, wanted: str) -> UsageInvalid:
+    """Say that samples hold values no measurement gives."""
+    return UsageInvalid(f"{what} holds a value that is not {wanted}", hint="drop the failed rows before fitting")
+
+
+def broken(path: Path, why: str) -> FileInvalid:
+    """Say that a saved twin cannot be used."""
+    return FileInvalid(f"twin '{path}' cannot be used", why=why, hint="fit the twin again; do not edit its files")
+
+
+def other_space(path: Path, found: str, expected: str) -> SpaceMismatch:
+    """Say that a saved twin speaks of another search space."""
+    return SpaceMismatch(
+        f"twin '{path}' does not belong to '{expected}'",
+        why=f"it was fitted on '{found}'",
+        hint="fit a twin on this space, or search the space of the twin",
+    )

@@ -1,0 +1,37 @@
+"""How far a prediction may be off: conformal quantiles of out-of-fold residuals, correct for small samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa.errors import UsageInvalid
+
+Vector = NDArray[np.float64]
+
+
+def quantile(residuals: Vector, coverage: float) -> float:
+    """Return the value that a new residual stays at or below with probability ``coverage``.
+
+    It is the ceil((n + 1) * coverage)-th smallest of n exchangeable residuals, which is correct for every n (split
+    conformal prediction; Lei et al. 2018, section 2.2). Raises UsageInvalid where n is too small to say.
+    """
+    if not 0.0 < coverage < 1.0:
+        raise UsageInvalid(f"a coverage of {coverage:g} is not between 0 and 1", hint="0.9 is a usual choice")
+    # The tiny allowance keeps 0.9 * 20 at 18, not 19, where the product is not exact in binary.
+    rank = math.ceil((len(residuals) + 1) * coverage - 1e-9)
+    if rank > len(residuals):
+        needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
+        raise UsageInvalid(
+            f"{len(residuals)} residuals are too few for a coverage of {coverage:g}",
+            why=f"a bound that holds this often needs at least {needed}",
+            hint=("measure more networks", "ask for a lower coverage"),
+        )
+    return float(np.sort(residuals)[rank - 1])
+
+
+def folds(count: int, parts: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return int64[count]: the fold of each sample, shuffled, sizes differing by at most one."""
+    return rng.permutation(np.arange(count) % parts)
