@@ -36,3 +36,17 @@ def other_space(path: Path, found: str, expected: str) -> SpaceMismatch:
         why=f"it was fitted on '{found}'",
         hint="fit a twin on this space, or search the space of the twin",
     )
+
+
+def no_table() -> UsageInvalid:
+    """Say that a latency twin needs at least one table."""
+    return UsageInvalid("a latency twin needs at least one table of operator latencies", hint="measure the operators")
+
+
+def not_calibrated(coverage: float) -> UsageInvalid:
+    """Say that a twin without measured networks knows no bound."""
+    return UsageInvalid(
+        f"this latency twin cannot give a bound of coverage {coverage:g}",
+        why="it was not calibrated on measured networks, so its error is not known",
+        hint="measure whole networks on the device and fit the twin again",
+    )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ofa.space import ops
 from ofa.space.core import Genomes, SearchSpace
 
 Matrix = NDArray[np.float64]
@@ -95,3 +96,33 @@ def tree_features(space: SearchSpace, genomes: Genomes) -> Features:
     columns = [values[:, varying], *(values[:, members].sum(axis=1, keepdims=True) for members in sums.values())]
     names = (*(space.genes[column].name for column in varying), *sums)
     return Features(np.concatenate(columns, axis=1), names)
+
+
+@lru_cache(maxsize=32)
+def _physics_of_ops(space: SearchSpace) -> Matrix:
+    """Return float64[n_ops, 6]: MACs that are pointwise, depthwise of kernel 3, 5, 7 and dense, and output elements."""
+    index = ops.index_of(space)
+    table = np.zeros((len(index.ops), 6))
+    for row, op in enumerate(index.ops):
+        for layer in ops.layers_of(op):
+            outputs = layer.out_channels * layer.out_size**2
+            table[row, 5] += outputs
+            if layer.kind == "conv":
+                macs = outputs * layer.kernel**2 * layer.in_channels / layer.groups
+                depthwise = {3: 1, 5: 2, 7: 3}.get(layer.kernel, 4)
+                table[row, depthwise if layer.groups > 1 else 0 if layer.kernel == 1 else 4] += macs
+    table.setflags(write=False)
+    return table
+
+
+def latency_features(space: SearchSpace, genomes: Genomes, table_ms: NDArray[np.float64]) -> Matrix:
+    """Return what trees on a latency residual read, float64[n, F]: log table sum, physics at real map sizes, genes.
+
+    Physics: logs of pointwise, depthwise (by kernel) and dense MACs and of activation elements, each per operator at
+    its own map size; prices that carry over between networks, where single genes do not.
+    """
+    index = ops.index_of(space)
+    physics = _physics_of_ops(space)
+    totals = [index.sum(genomes, np.ascontiguousarray(physics[:, column])) for column in range(physics.shape[1])]
+    logs = [np.log1p(total) for total in totals]
+    return np.concatenate([np.stack([np.log(table_ms), *logs], axis=1), tree_features(space, genomes).matrix], axis=1)

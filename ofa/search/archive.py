@@ -1,0 +1,140 @@
+"""Everything a search has scored: each distinct genome exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa.search import errors
+from ofa.search.limits import Limit, Predictor, Values, violations
+from ofa.space.core import Genomes, SearchSpace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Genomes uint8[n, G] with their accuracy float64[n], limit values float64[n, L] and violation float64[n]."""
+
+    genomes: Genomes
+    accuracy: Values
+    values: Values
+    violation: Values
+
+    def __len__(self) -> int:
+        """Return the number of genomes."""
+        return len(self.genomes)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Scored:
+        """Return some rows, in the order asked for."""
+        return Scored(
+            genomes=self.genomes[rows],
+            accuracy=self.accuracy[rows],
+            values=self.values[rows],
+            violation=self.violation[rows],
+        )
+
+    def order(self) -> NDArray[np.int64]:
+        """Return row numbers, best first: within all limits by accuracy, then the others by least violation."""
+        # Genome columns break exact ties, so that the order does not depend on when a genome was met.
+        ties = tuple(self.genomes.T[::-1])
+        return np.lexsort((*ties, -self.accuracy, self.violation))
+
+
+class Archive:
+    """Scores genomes and remembers them; a genome met twice is not scored again."""
+
+    def __init__(self, space: SearchSpace, accuracy: Predictor, limits: Sequence[Limit]) -> None:
+        """Start empty."""
+        self.space = space
+        self.limits = tuple(limits)
+        self._accuracy = accuracy
+        self._row_of: dict[bytes, int] = {}
+        self._rows = _empty(1024, len(space.genes), len(limits))
+
+    def __len__(self) -> int:
+        """Return the number of genomes scored so far."""
+        return len(self._row_of)
+
+    def fresh(self, genomes: Genomes) -> Genomes:
+        """Return the distinct rows that were not scored yet, in order of appearance."""
+        met: set[bytes] = set()
+        rows: list[int] = []
+        for row, key in enumerate(_keys(genomes)):
+            if key not in self._row_of and key not in met:
+                met.add(key)
+                rows.append(row)
+        return genomes[rows]
+
+    def limit_values(self, genomes: Genomes) -> Values:
+        """Return float64[n, L]: what each limit predicts."""
+        columns = [_checked(limit.predict(genomes), len(genomes), limit.name) for limit in self.limits]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(genomes), 0))
+
+    def violation(self, genomes: Genomes) -> Values:
+        """Return float64[n]: by how much genomes miss the limits, without scoring them."""
+        return violations(self.limits, self.limit_values(genomes))
+
+    def score(self, genomes: Genomes) -> Scored:
+        """Return the scores of every row; only genomes not met before are handed to the predictors."""
+        new = self.fresh(genomes)
+        if len(new):
+            self._append(new)
+        rows = np.array([self._row_of[key] for key in _keys(genomes)], dtype=np.int64)
+        return self._rows.take(rows)
+
+    def all(self) -> Scored:
+        """Return everything scored so far, in the order it was met."""
+        return self._rows.take(np.arange(len(self)))
+
+    def _append(self, new: Genomes) -> None:
+        """Score new genomes and keep them; nothing is kept where a predictor fails."""
+        values = self.limit_values(new)
+        accuracy = _checked(self._accuracy(new), len(new), "accuracy")
+        start, stop = len(self), len(self) + len(new)
+        if stop > len(self._rows):
+            larger = _empty(2 * stop, new.shape[1], len(self.limits))
+            for name in ("genomes", "accuracy", "values", "violation"):
+                getattr(larger, name)[:start] = getattr(self._rows, name)[:start]
+            self._rows = larger
+        self._rows.genomes[start:stop] = new
+        self._rows.accuracy[start:stop] = accuracy
+        self._rows.values[start:stop] = values
+        self._rows.violation[start:stop] = violations(self.limits, values)
+        self._row_of.update(zip(_keys(new), range(start, stop), strict=True))
+
+
+def _keys(genomes: Genomes) -> list[bytes]:
+    """Return the bytes of each row."""
+    width = genomes.shape[1]
+    text = np.ascontiguousarray(genomes).tobytes()
+    return [text[start : start + width] for start in range(0, len(text), width)]
+
+
+def _empty(count: int, genes: int, limits: int) -> Scored:
+    """Reserve room for ``count`` scored genomes."""
+    return Scored(
+        genomes=np.zeros((count, genes), dtype=np.uint8),
+        accuracy=np.zeros(count),
+        values=np.zeros((count, limits)),
+        violation=np.zeros(count),
+    )
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Put several sets of scored genomes after one another."""
+    return Scored(
+        genomes=np.concatenate([part.genomes for part in parts]),
+        accuracy=np.concatenate([part.accuracy for part in parts]),
+        values=np.concatenate([part.values for part in parts]),
+        violation=np.concatenate([part.violation for part in parts]),
+    )
+
+
+def _checked(values: Values, count: int, what: str) -> Values:
+    """Return predictions as float64[count]; raise where they are of another shape or not finite."""
+    found = np.asarray(values, dtype=np.float64)
+    if found.shape != (count,) or not np.isfinite(found).all():
+        raise errors.not_a_number(what)
+    return found

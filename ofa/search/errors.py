@@ -1,0 +1,43 @@
+"""What a search refuses, and how it says so."""
+
+from __future__ import annotations
+
+from ofa.errors import NoSubnetFits, OfaError
+
+
+def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: str) -> NoSubnetFits:
+    """Say that one limit lies below the exact minimum of the space."""
+    return NoSubnetFits(
+        f"no subnet has a {name} of {at_most:g} {unit} or less",
+        why=f"the exact minimum of the space is {ceiled(floor)} {unit}, by subnet {subnet}",
+        hint=f"allow at least {ceiled(floor)} {unit}",
+    )
+
+
+def nothing_found(missed: str, nearest: str, subnet: str) -> NoSubnetFits:
+    """Say that no subnet was found that meets all limits, though none of them is proven impossible."""
+    return NoSubnetFits(
+        f"no subnet was found within {missed}",
+        why=f"the nearest one found, {subnet}, has {nearest}; this is a search's best, not a proof",
+        hint="raise the limit that the nearest subnet misses",
+    )
+
+
+def not_a_number(what: str) -> OfaError:
+    """Say that a predictor returned something a search cannot rank."""
+    return OfaError(
+        f"the predictor of {what} returned a value that is not a finite number",
+        why="every prediction must be comparable with every other",
+        hint="check the model or table behind it",
+    )
+
+
+def ceiled(value: float) -> str:
+    """Return a value with four digits, rounded up, so that the number shown is itself a limit that can be met."""
+    from math import ceil, floor, log10
+
+    if value <= 0:
+        return "0"
+    digits = max(0, 3 - floor(log10(value)))
+    scaled = ceil(value * 10**digits - 1e-9)
+    return f"{scaled / 10**digits:.{digits}f}"

@@ -1,0 +1,53 @@
+"""Hard limits of a search: what is predicted, how much is allowed, and by how much a network misses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa.errors import UsageInvalid
+from ofa.search.bound import Extremes
+from ofa.space.core import Genomes
+
+ROUNDING = 1e-9
+
+Values = NDArray[np.float64]
+Predictor = Callable[[Genomes], Values]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A network may have at most ``at_most`` of what ``predict`` returns (float64[n] for canonical uint8[n, G]).
+
+    ``floor`` returns the exact extremes of ``predict`` over the space, where they are known: then an impossible limit
+    is refused with proof. Without it the search looks for the smallest value itself and says that it is not proven.
+    """
+
+    name: str
+    predict: Predictor
+    at_most: float
+    unit: str
+    floor: Callable[[], Extremes] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that no value can be compared with."""
+        if not np.isfinite(self.at_most) or self.at_most <= 0:
+            raise UsageInvalid(
+                f"a limit of {self.at_most:g} {self.unit} on {self.name} cannot be searched for",
+                why="a limit is a finite number above zero",
+                hint=f"give the largest {self.name} the network may have",
+            )
+
+
+def violations(limits: Sequence[Limit], values: Values) -> Values:
+    """Return float64[n]: by how much each row of ``values`` float64[n, L] exceeds its limits, in parts of the limit.
+
+    0 means that every limit holds; several exceeded limits add up (Deb 2000, section 3). A part in 10^9 over counts as
+    within: sums of the same numbers in another order differ by less.
+    """
+    allowed = np.array([limit.at_most for limit in limits], dtype=np.float64)
+    excess = values / allowed - 1.0
+    return np.where(excess > ROUNDING, excess, 0.0).sum(axis=1)

@@ -1,0 +1,1 @@
+"""Twins: models of accuracy and latency, fitted to measured networks, that say how far off they may be."""
