@@ -121,9 +121,8 @@ def load(folder: Path, space: SearchSpace | None = None) -> AccuracyTwin:
         **store.numbers(stored, folder, "base", ("penalty", "gene_weight")),
     )
     left_out = store.array(stored, folder, "left_out", (None,))
-    return AccuracyTwin(
-        space=space, base=base, trees=store.trees(stored, folder, _tree_columns(space)), left_out=left_out, card=stored.card
-    )
+    trees = store.trees(stored, folder, _tree_columns(space))
+    return AccuracyTwin(space=space, base=base, trees=trees, left_out=left_out, card=stored.card)
 
 
 def cross_validate(

@@ -51,7 +51,8 @@ def from_bytes(data: bytes, *, columns: int, what: str) -> xgboost.Booster:
         booster.load_model(bytearray(data))
         found = int(booster.num_features())
     except (xgboost.core.XGBoostError, ValueError) as fault:
-        raise FileInvalid(f"{what} is not a tree model", why=str(fault).splitlines()[0], hint="fit the twin again") from fault
+        reason = str(fault).splitlines()[0]
+        raise FileInvalid(f"{what} is not a tree model", why=reason, hint="fit the twin again") from fault
     if found != columns:
         raise FileInvalid(
             f"{what} reads {found} features", why=f"this space gives {columns}", hint="fit the twin again on this space"

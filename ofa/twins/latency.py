@@ -117,23 +117,20 @@ def fit(
     if chosen == BOOSTED:
         matrix = features.latency_features(space, genomes, mix.predict(sums))
         trees = boost.fit(matrix, np.log(ratios[TABLE]), seed=seed, threads=threads)
-    macs = index.sum(genomes, index.values(lambda op: float(op.macs)))[:, None] * 1e-6
-    ratios[MACS] = calibrate.left_out(macs, latency_ms)
-    scores = {name: _scores(space, genomes, latency_ms, latency_ms / found) for name, found in ratios.items()}
-    scores |= {f"{name} as it is": _scores(space, genomes, latency_ms, sums[:, i]) for i, name in enumerate(names)}
     card |= {
         "calibrated": True,
         "samples": len(latency_ms),
         "chosen": chosen,
         "reason": reason,
-        "models": scores,
-        "weights": {name: float(weight) for name, weight in zip(names, mix.weights, strict=True)},
+        "models": _compared(space, genomes, latency_ms, ratios, dict(zip(names, sums.T, strict=True))),
+        "weights": dict(zip(names, mix.weights.tolist(), strict=True)),
         "constant_ms": mix.constant,
-        "interval": {"method": "conformal quantile of cross-validated measured / predicted", "residuals": len(latency_ms)},
+        "interval": {"method": "conformal quantile of cross-validated ratios", "residuals": len(latency_ms)},
     }
+    op_values_ms = np.stack([known[name] for name in names], axis=1) @ mix.weights
     return LatencyTwin(
         space=space,
-        op_values_ms=sum((w * known[n] for n, w in zip(names, mix.weights, strict=True)), np.zeros(len(index.ops))),
+        op_values_ms=op_values_ms,
         constant_ms=mix.constant,
         trees=trees,
         ratios=ratios[chosen],
@@ -203,6 +200,18 @@ def _choose(ratios: dict[str, Vector]) -> tuple[str, str]:
     if gain.mean() > standard_error:
         return BOOSTED, f"the trees help by more than one standard error; {told}"
     return TABLE, f"the trees do not help by more than one standard error; {told}"
+
+
+def _compared(
+    space: SearchSpace, genomes: Genomes, latency_ms: Vector, ratios: dict[str, Vector], sums: dict[str, Vector]
+) -> dict[str, Any]:
+    """Score every candidate beside calibrated MACs alone and the tables as they are."""
+    index = ops.index_of(space)
+    macs = index.sum(genomes, index.values(lambda op: float(op.macs)))[:, None]
+    predicted = {name: latency_ms / found for name, found in ratios.items()}
+    predicted[MACS] = latency_ms / calibrate.left_out(macs, latency_ms)
+    predicted |= {f"{name} as it is": found for name, found in sums.items()}
+    return {name: _scores(space, genomes, latency_ms, found) for name, found in predicted.items()}
 
 
 def _scores(space: SearchSpace, genomes: Genomes, latency_ms: Vector, predicted_ms: Vector) -> dict[str, float | None]:

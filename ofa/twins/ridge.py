@@ -19,7 +19,7 @@ GENE_WEIGHTS = (0.0, 0.03, 0.1, 0.3)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Additive:
-    """A constant plus one value per gene and choice; ``gene_values`` is float64[G, C + 1], column 0 (not in use) is 0."""
+    """A constant plus ``gene_values`` float64[G, C + 1]: one value per gene and choice, 0 for a gene not in use."""
 
     constant: float
     gene_values: NDArray[np.float64]
@@ -28,7 +28,8 @@ class Additive:
 
     def predict(self, genomes: Genomes) -> Vector:
         """Return float64[n]: the sum over genes."""
-        return self.constant + self.gene_values[np.arange(genomes.shape[1]), genomes].sum(axis=1)
+        terms = self.gene_values[np.arange(genomes.shape[1]), genomes]
+        return np.asarray(self.constant + terms.sum(axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,8 @@ def fit(space: SearchSpace, genomes: Genomes, labels: Vector) -> tuple[Additive,
     chosen = next(candidate for candidate in fits if _as_good(candidate.left_out, best.left_out))
     cards = space.cardinalities
     values = np.zeros((len(cards), int(cards.max()) + 1))
-    values[np.repeat(np.arange(len(cards)), cards), np.concatenate([np.arange(1, c + 1) for c in cards])] = chosen.weights
+    offered = np.arange(1, values.shape[1]) <= cards[:, None]
+    values[:, 1:][offered] = chosen.weights
     additive = Additive(
         constant=chosen.constant, gene_values=values, penalty=chosen.penalty, gene_weight=chosen.gene_weight
     )

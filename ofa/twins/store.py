@@ -42,6 +42,8 @@ def save(folder: Path, card: Card, arrays: Arrays, trees: bytes | None) -> None:
     np.savez(buffer, allow_pickle=False, **arrays)
     contents = {"arrays.npz": buffer.getvalue()} | ({} if trees is None else {"trees.json": trees})
     named = {name: {"sha256": files.sha256_bytes(data), "bytes": len(data)} for name, data in contents.items()}
+    if trees is None:
+        (folder / "trees.json").unlink(missing_ok=True)
     for name, data in contents.items():
         files.write_atomic(folder / name, data)
     files.write_atomic(folder / "card.json", files.readable_json(card | {"files": named}))
@@ -114,11 +116,14 @@ def space_of(folder: Path, card_space: SearchSpace | None) -> SearchSpace:
 
 def numbers(stored: Stored, folder: Path, section: str, names: tuple[str, ...]) -> dict[str, float]:
     """Return finite numbers of one section of a card, by name."""
-    found = stored.card.get(section)
-    values = [found.get(name) if isinstance(found, dict) else None for name in names]
-    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
-        raise errors.broken(folder, f"section '{section}' of its card lacks a number")
-    return dict(zip(names, (float(value) for value in values), strict=True))
+    facts = stored.card.get(section)
+    found: dict[str, float] = {}
+    for name in names:
+        value = facts.get(name) if isinstance(facts, dict) else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise errors.broken(folder, f"section '{section}' of its card lacks the number '{name}'")
+        found[name] = float(value)
+    return found
 
 
 def trees(stored: Stored, folder: Path, columns: int) -> xgboost.Booster | None:
