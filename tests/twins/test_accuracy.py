@@ -70,7 +70,9 @@ def test_trees_are_chosen_where_genes_interact_and_lower_the_error() -> None:
 def test_choice_follows_the_one_standard_error_rule() -> None:
     rng = np.random.default_rng(0)
     residuals = rng.normal(size=400)
-    same = {accuracy.BASE: residuals, accuracy.BOOSTED: residuals + 0.001 * np.tile([1.0, -1.0], 200)}
+    slightly_worse = residuals * np.tile([1.1, 0.905], 200)
+    assert 0 < np.mean(slightly_worse**2 - residuals**2) < np.std(slightly_worse**2 - residuals**2) / 20
+    same = {accuracy.BASE: residuals, accuracy.BOOSTED: slightly_worse}
     worse = {accuracy.BASE: residuals, accuracy.BOOSTED: residuals * 1.3}
     better = {accuracy.BASE: residuals * 1.3, accuracy.BOOSTED: residuals}
     assert accuracy._choose(same)[0] == accuracy.BOOSTED
@@ -137,6 +139,10 @@ def test_twin_of_another_space_is_refused(tmp_path: Path) -> None:
     accuracy.fit(TINY, *labelled(TINY, 60, 0), seed=0).save(tmp_path)
     with pytest.raises(SpaceMismatch, match="does not belong to 'mobilenet_v3-w1.0'"):
         accuracy.load(tmp_path, MBV3)
+    wider = mobilenet_v3_tiny(1.2, 1, 10)
+    assert wider.genes == TINY.genes
+    with pytest.raises(SpaceMismatch, match="does not belong to 'mobilenet_v3_tiny-w1.2-c1-n10'"):
+        accuracy.load(tmp_path, wider)
 
 
 @pytest.mark.parametrize("name", ["card.json", "arrays.npz", "trees.json"])
