@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ofa.search.archive import Archive, Scored, joined
 from ofa.search.repair import repair
@@ -79,11 +80,12 @@ def _children(archive: Archive, alive: Scored, count: int, rng: np.random.Genera
     children = archive.fresh(repair(archive, mutated, rng))
     if len(children) < count:
         # A crowd of relatives breeds what is known already; wilder mutants of them fill the gap.
-        wild = sample.mutate(space, alive.genomes[_tournament(len(alive), count, rng)], rng, rate=4.0 / len(space.genes))
+        parents = alive.genomes[_tournament(len(alive), count, rng)]
+        wild = sample.mutate(space, parents, rng, rate=4.0 / len(space.genes))
         children = archive.fresh(np.concatenate([children, repair(archive, wild, rng)]))
     return children[:count]
 
 
-def _tournament(size: int, count: int, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _tournament(size: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw ``count`` winners of pairs out of ``size`` ranked rows: the lower row number wins."""
-    return rng.integers(0, size, size=(2, count)).min(axis=0)
+    return np.asarray(rng.integers(0, size, size=(2, count)).min(axis=0))

@@ -109,7 +109,8 @@ def _front(space: SearchSpace, limits: Sequence[Limit], scored: Scored) -> tuple
     if not limits:
         return (_candidate(space, limits, scored, int(scored.order()[0])),)
     scored = scored.take(violations(limits[1:], scored.values[:, 1:]) == 0)
-    return tuple(_candidate(space, limits, scored, int(row)) for row in front.pareto(scored.accuracy, scored.values[:, 0]))
+    rows = front.pareto(scored.accuracy, scored.values[:, 0])
+    return tuple(_candidate(space, limits, scored, int(row)) for row in rows)
 
 
 def _candidate(space: SearchSpace, limits: Sequence[Limit], scored: Scored, row: int) -> Candidate:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ofa.errors import UsageInvalid
-from ofa.search.bound import Extremes
+from ofa.search.bound import Extremes, extremes
 from ofa.space.core import Genomes
+
+if TYPE_CHECKING:
+    from ofa.twins.latency import LatencyTwin
 
 ROUNDING = 1e-9
 
@@ -42,6 +46,27 @@ class Limit:
             )
 
 
+def latency_limit(
+    twin: LatencyTwin, at_most_ms: float, *, coverage: float | None = None, name: str = "latency"
+) -> Limit:
+    """Limit what a latency twin predicts or, with ``coverage``, its upper bound: at most ``at_most_ms``.
+
+    The exact minimum is known where the twin is additive (no trees). Raises UsageInvalid where the twin rests on too
+    few measured networks for ``coverage``.
+    """
+    factor = 1.0 if coverage is None else twin.upper_factor(coverage)
+
+    def predict_ms(genomes: Genomes) -> Values:
+        return twin.predict(genomes) * factor
+
+    def floor() -> Extremes:
+        return extremes(twin.space, twin.op_values_ms, twin.constant_ms).scaled(factor)
+
+    return Limit(
+        name=name, predict=predict_ms, at_most=at_most_ms, unit="ms", floor=floor if twin.trees is None else None
+    )
+
+
 def violations(limits: Sequence[Limit], values: Values) -> Values:
     """Return float64[n]: by how much each row of ``values`` float64[n, L] exceeds its limits, in parts of the limit.
 
@@ -50,4 +75,4 @@ def violations(limits: Sequence[Limit], values: Values) -> Values:
     """
     allowed = np.array([limit.at_most for limit in limits], dtype=np.float64)
     excess = values / allowed - 1.0
-    return np.where(excess > ROUNDING, excess, 0.0).sum(axis=1)
+    return np.asarray(np.where(excess > ROUNDING, excess, 0.0).sum(axis=1))

@@ -78,8 +78,8 @@ def _best(found: Scored, best: Scored) -> Scored | None:
     if not len(found):
         return None
     first = found.take(found.order()[:1])
-    beaten = (float(first.violation[0]), -float(first.accuracy[0])) < (float(best.violation[0]), -float(best.accuracy[0]))
-    return first if beaten else None
+    ranks = [(float(one.violation[0]), -float(one.accuracy[0])) for one in (first, best)]
+    return first if ranks[0] < ranks[1] else None
 
 
 def _pairs(archive: Archive, best: Scored, singles: Scored) -> Genomes:

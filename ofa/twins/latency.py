@@ -21,6 +21,8 @@ Vector = NDArray[np.float64]
 
 SCHEMA = "latency-twin/1"
 FEWEST_NETWORKS = 5
+# Below this, a lucky fold looks like a gain of one standard error, and trees would cost the exact additive form.
+FEWEST_FOR_TREES = 50
 TABLE, BOOSTED, MACS = "table", "table+boosted", "macs"
 
 
@@ -86,7 +88,8 @@ def fit(
 
     ``tables`` maps a state ("hot", "cold") to float64[n_ops], parallel to ``ops.index_of(space).ops``. With measured
     networks the tables' sums are mixed with weights and a constant of zero or more that minimise relative error, and
-    trees on the log of what is left over are kept only where cross-validation gains more than one standard error.
+    trees on the log of what is left over are kept only where cross-validation gains more than one standard error (and
+    from 50 networks up).
     Without them the cold table (or the only one) is used as it is, and the card says ``"calibrated": false``. Raises
     SpaceMismatch for foreign genomes and UsageInvalid for unusable values or fewer than 5 different networks.
     """
@@ -196,6 +199,8 @@ def _choose(ratios: dict[str, Vector]) -> tuple[str, str]:
     """Prefer the table alone unless trees lower the squared log error by more than one standard error."""
     gain = np.log(ratios[TABLE]) ** 2 - np.log(ratios[BOOSTED]) ** 2
     standard_error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
+    if len(gain) < FEWEST_FOR_TREES:
+        return TABLE, f"trees are trusted from {FEWEST_FOR_TREES} measured networks up; there are {len(gain)}"
     told = f"squared log error of '{TABLE}' minus '{BOOSTED}': {gain.mean():+.3g}, standard error {standard_error:.2g}"
     if gain.mean() > standard_error:
         return BOOSTED, f"the trees help by more than one standard error; {told}"

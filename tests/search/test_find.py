@@ -178,7 +178,7 @@ def test_limits_that_exclude_each_other_name_the_nearest(small: SearchSpace) -> 
     truth = Truth(small, 0)
     slow = truth.limit(0.2)
     energy = Limit(name="energy", predict=lambda g: 100.0 - truth.latency(g), at_most=60.0, unit="mJ")
-    with pytest.raises(NoSubnetFits, match="no subnet was found within .* ms latency and 60 mJ energy") as refusal:
+    with pytest.raises(NoSubnetFits, match=r"no subnet was found within .* ms latency and 60 mJ energy") as refusal:
         find(small, truth.accuracy, [slow, energy], seed=0, population=64, generations=10)
     assert "not a proof" in refusal.value.why
 
