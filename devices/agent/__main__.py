@@ -1,0 +1,128 @@
+"""The agent: JSON lines in, JSON lines out, on the device; it listens on nothing and ends when its input does."""
+
+import json
+import os
+import select
+import sys
+from typing import Any, BinaryIO, Dict, List, Optional
+
+import bench
+import probe
+import runtimes
+import timing
+
+PROTOCOL = 1
+MOST_REQUEST_BYTES = 4 << 20
+MOST_ANSWER_BYTES = 1 << 16
+
+
+class Channel(object):
+    """The two ends of the conversation; nothing but records is ever written to the host."""
+
+    def __init__(self, source: BinaryIO, sink: int) -> None:
+        """Take the stream requests come from and the descriptor records go to."""
+        self.source = source
+        self.sink = sink
+        self.hung_up = select.poll() if hasattr(select, "poll") else None
+        if self.hung_up is not None:
+            self.hung_up.register(source.fileno(), 0)
+
+    def send(self, record: Dict[str, Any]) -> None:
+        """Write one record as one line; leave the process when the host is gone."""
+        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        if len(line) > MOST_ANSWER_BYTES:
+            record = {"id": record.get("id"), "ev": "error", "reason": "the answer is too long to send"}
+            line = json.dumps(record).encode("ascii") + b"\n"
+        # Mid-measurement nobody reads stdin: without this a device would go on measuring for a host that has left.
+        if record["ev"] == "progress" and self.hung_up is not None:
+            if any(event & select.POLLHUP for _, event in self.hung_up.poll(0)):
+                os._exit(0)
+        try:
+            while line:
+                line = line[os.write(self.sink, line):]
+        except OSError:
+            os._exit(0)
+
+    def receive(self) -> Optional[bytes]:
+        """Return the next line, b"" for one that was too long (it is skipped whole), None at the end."""
+        line = self.source.readline(MOST_REQUEST_BYTES + 1)
+        if not line:
+            return None
+        if len(line) <= MOST_REQUEST_BYTES:
+            return line
+        while line and not line.endswith(b"\n"):
+            line = self.source.readline(MOST_REQUEST_BYTES)
+        return b""
+
+
+def private_channel() -> Channel:
+    """Keep the real output for records and point descriptor 1 at stderr: runtimes print there as they like."""
+    sink = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return Channel(os.fdopen(os.dup(0), "rb"), sink)
+
+
+def hello(request: Dict[str, Any], send: bench.Send) -> None:
+    """Say what this device is; a runtime is imported and tried only where the host names it."""
+    names = request.get("runtimes", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 16:
+        raise bench.RequestInvalid("'runtimes' must be a list of at most 16 names")
+    send(
+        {
+            "ev": "hello",
+            "protocol": PROTOCOL,
+            "environment": probe.environment(),
+            "state": probe.state(),
+            "clocks": timing.clocks(1).record(),
+            "runtimes": [runtimes.about(name) for name in names],
+        }
+    )
+
+
+def answer(line: bytes, folder: str, channel: Channel) -> bool:
+    """Answer one request line; return whether to go on. Every fault becomes an error record."""
+    number = None  # type: Optional[int]
+
+    def send(record: Dict[str, Any]) -> None:
+        channel.send(dict(record, id=number))
+
+    try:
+        if not line:
+            raise bench.RequestInvalid("the line is longer than %d bytes" % MOST_REQUEST_BYTES)
+        request = json.loads(line.decode("utf-8"))
+        if not isinstance(request, dict) or not isinstance(request.get("id"), int):
+            raise bench.RequestInvalid("a request is an object with a whole-number 'id'")
+        number = request["id"]
+        verb = request.get("do")
+        if verb == "stop":
+            send({"ev": "stopped"})
+            return False
+        if verb == "hello":
+            hello(request, send)
+        elif verb == "bench":
+            bench.bench(request, folder, send)
+        else:
+            raise bench.RequestInvalid("unknown verb %r" % (verb,))
+    except bench.RequestInvalid as fault:
+        send({"ev": "error", "reason": str(fault)[:400]})
+    # The host reads records, not tracebacks: the boundary of the process is where every fault must end.
+    except Exception as fault:
+        send({"ev": "error", "reason": runtimes.describe(fault)})
+    return True
+
+
+def main(arguments: List[str]) -> int:
+    """Serve until stdin ends. ``--files DIR`` is the folder that holds files named by their SHA-256."""
+    folder = arguments[1] if len(arguments) == 2 and arguments[0] == "--files" else "."
+    channel = private_channel()
+    # Runtimes import a great deal; a module of ours must never be taken for one of theirs.
+    del sys.path[0]
+    line = channel.receive()
+    while line is not None and answer(line, folder, channel):
+        line = channel.receive()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

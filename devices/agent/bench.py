@@ -1,0 +1,193 @@
+"""Runs one batch of a round: load everything, time every item cold and hot beside a reference, stream one record per item."""
+
+import hashlib
+import os
+import re
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import probe
+import runtimes
+import timing
+
+Send = Callable[[Dict[str, Any]], None]
+
+FILE_NAME = re.compile(r"^[0-9a-f]{64}$")
+EMPTY = "empty"
+MOST_ITEMS = 20000
+TICK_S = 0.4
+PARAMETERS = {
+    "warm_calls": (1, 100),
+    "cold_cycles": (1, 10000),
+    "hot_bursts": (1, 1000),
+    "burst_least": (1, 10000),
+    "burst_most": (1, 10000),
+    "burst_us": (1, 10000000),
+    "reference_every": (1, 10000),
+}
+
+
+class RequestInvalid(Exception):
+    """The request cannot be understood; the text goes back to the host."""
+
+
+class Loaded(object):
+    """A network that is ready to be called."""
+
+    __slots__ = ("run", "load_ns", "first_ns")
+
+    def __init__(self, run: timing.Run, load_ns: int, first_ns: int) -> None:
+        """Take the call, and what loading and the first call took in ns."""
+        self.run = run
+        self.load_ns = load_ns
+        self.first_ns = first_ns
+
+
+def check(request: Dict[str, Any]) -> None:
+    """Refuse a request of the wrong form; raises RequestInvalid naming the part."""
+    if request.get("runtime") not in runtimes.ADAPTERS:
+        raise RequestInvalid("unknown runtime %r" % (request.get("runtime"),))
+    if not _whole(request.get("threads"), 1, 1024):
+        raise RequestInvalid("'threads' must be a whole number from 1 to 1024")
+    if not isinstance(request.get("kernels"), str):
+        raise RequestInvalid("'kernels' must be a word")
+    parameters = request.get("parameters")
+    if not isinstance(parameters, dict) or set(parameters) != set(PARAMETERS):
+        raise RequestInvalid("'parameters' must be exactly %s" % ", ".join(sorted(PARAMETERS)))
+    for name, (least, most) in PARAMETERS.items():
+        if not _whole(parameters[name], least, most):
+            raise RequestInvalid("parameter '%s' must be a whole number from %d to %d" % (name, least, most))
+    items = request.get("items")
+    if not isinstance(items, list) or not 0 < len(items) <= MOST_ITEMS:
+        raise RequestInvalid("'items' must be a list of 1 to %d" % MOST_ITEMS)
+    for item in items:
+        if not (isinstance(item, list) and len(item) == 3 and _whole(item[0], 0, MOST_ITEMS)):
+            raise RequestInvalid("an item must be [index, state, file]")
+        if item[1] not in ("hot", "cold") or not _is_file(item[2]):
+            raise RequestInvalid("an item must be [index, 'hot' or 'cold', sha256 of a file]")
+    if request.get("reference") is not None and not _is_file(request["reference"]):
+        raise RequestInvalid("'reference' must be the sha256 of a file")
+
+
+def _whole(value: Any, least: int, most: int) -> bool:
+    """Say whether a value is an integer within limits (True is not an integer here)."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_file(value: Any) -> bool:
+    """Say whether a value names a file: a content hash, so that no path can leave the folder; or the empty network."""
+    return isinstance(value, str) and (value == EMPTY or FILE_NAME.match(value) is not None)
+
+
+def load(request: Dict[str, Any], name: str, folder: str) -> Loaded:
+    """Load one file, check its content against its name, and warm it up."""
+    adapter = runtimes.ADAPTERS[request["runtime"]]
+    clock, _ = timing.wall_clock()
+    start = clock()
+    if name == EMPTY:
+        run = adapter.load_empty(request["threads"], request["kernels"])
+    else:
+        path = os.path.join(folder, name)
+        with open(path, "rb") as stream:
+            if hashlib.sha256(stream.read()).hexdigest() != name:
+                raise ValueError("the content of file %s does not match its name" % name[:12])
+        start = clock()
+        run = adapter.load(path, request["threads"], request["kernels"])
+    loaded = clock()
+    run()
+    first = clock()
+    timing.warm(run, request["parameters"]["warm_calls"], clock)
+    return Loaded(run, loaded - start, first - loaded)
+
+
+def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
+    """Answer one bench request: progress, failed, sample and reference records, then done; raises RequestInvalid."""
+    check(request)
+    report = Progress(send)
+    loaded, failures = load_all(request, folder, report)
+    for index, reason in failures:
+        send({"ev": "failed", "item": index, "reason": reason})
+    clocks = timing.clocks(request["threads"])
+    before, started = probe.cpu_seconds(), time.time()
+    own_before = sum(os.times()[:2])
+    samples = 0
+    steps = (("cold", timing.cold, 0.3, 0.6), ("hot", timing.hot, 0.6, 1.0))
+    for state, measure, begin, end in steps:
+        items = [
+            timing.Item(index, loaded[name].run, timing.Timed(clocks))
+            for index, item_state, name in request["items"]
+            if item_state == state and name in loaded
+        ]
+        if not items:
+            continue
+        reference = None  # type: Optional[timing.Item]
+        if request.get("reference") is not None:
+            reference = timing.Item(0, loaded[request["reference"]].run, timing.Timed(clocks))
+        tick = report.part(begin, end)
+        timing.without_collector(lambda: measure(items, reference, request["parameters"], tick))
+        files = {index: name for index, _, name in request["items"]}
+        for item in items:
+            network = loaded[files[item.index]]
+            record = dict(item.timed.summary(), ev="sample", item=item.index)
+            send(dict(record, load_ns=network.load_ns, first_ns=network.first_ns))
+        if reference is not None:
+            send(dict(reference.timed.summary(), ev="reference", state=state))
+        samples += len(items)
+    took_s = max(1e-3, time.time() - started)
+    load_record = foreign(before, probe.cpu_seconds(), sum(os.times()[:2]) - own_before, took_s)
+    done = {"ev": "done", "samples": samples, "failed": len(failures), "timed_s": round(took_s, 3)}
+    send(dict(done, state=probe.state(), clocks=clocks.record(), **load_record))
+
+
+class Progress(object):
+    """Tells the host how far the batch is, at most a few times a second and never inside a timed call."""
+
+    def __init__(self, send: Send) -> None:
+        """Take where records go."""
+        self.send = send
+        self.last_s = time.time()
+
+    def tell(self, share: float) -> None:
+        """Send a share of the batch, 0 to 1."""
+        now_s = time.time()
+        if now_s - self.last_s >= TICK_S:
+            self.last_s = now_s
+            self.send({"ev": "progress", "share": round(share, 4)})
+
+    def part(self, begin: float, end: float) -> timing.Tick:
+        """Return a teller whose 0 to 1 lies between two shares of the batch."""
+        return lambda share: self.tell(begin + (end - begin) * share)
+
+
+def load_all(
+    request: Dict[str, Any], folder: str, report: Progress
+) -> Tuple[Dict[str, Loaded], List[Tuple[int, str]]]:
+    """Load every file once; return the loaded by name and (item, reason) of those that cannot be run."""
+    names = []  # type: List[str]
+    for name in [item[2] for item in request["items"]] + [request.get("reference")]:
+        if name is not None and name not in names:
+            names.append(name)
+    loaded = {}  # type: Dict[str, Loaded]
+    reasons = {}  # type: Dict[str, str]
+    for place, name in enumerate(names):
+        try:
+            loaded[name] = load(request, name, folder)
+        # A runtime may refuse a network in any way of its own; that is a result about the network, not a fault of the agent.
+        except Exception as fault:
+            reasons[name] = runtimes.describe(fault)
+        report.tell(0.3 * (place + 1) / len(names))
+    reference = request.get("reference")
+    if reference in reasons:
+        raise RequestInvalid("the reference network cannot be run: " + reasons[reference])
+    return loaded, [(item[0], reasons[item[2]]) for item in request["items"] if item[2] in reasons]
+
+
+def foreign(
+    before: Optional[Dict[str, float]], after: Optional[Dict[str, float]], own_s: float, took_s: float
+) -> Dict[str, Any]:
+    """Return how many cores others kept busy, and how many were stolen, while this batch was timed."""
+    if before is None or after is None:
+        return {"foreign_cores": probe.UNREADABLE, "stolen_cores": probe.UNREADABLE}
+    busy = (after["busy"] - before["busy"] - own_s) / took_s
+    stolen = (after["stolen"] - before["stolen"]) / took_s
+    return {"foreign_cores": round(max(0.0, busy), 3), "stolen_cores": round(max(0.0, stolen), 3)}

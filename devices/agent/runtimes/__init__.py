@@ -1,0 +1,41 @@
+"""The runtimes this agent can drive, by the one word each has everywhere; nothing is imported until it is asked for."""
+
+from typing import Any, Callable, Dict, NamedTuple
+
+from runtimes import litert, onnxruntime, torch
+
+Run = Callable[[], Any]
+
+
+class Adapter(NamedTuple):
+    """What a runtime must be able to do."""
+
+    about: Callable[[], Dict[str, Any]]
+    load: Callable[[str, int, str], Run]
+    load_empty: Callable[[int, str], Run]
+
+
+ADAPTERS = {
+    "onnxruntime": Adapter(onnxruntime.about, onnxruntime.load, onnxruntime.load_empty),
+    "litert": Adapter(litert.about_litert, litert.load_litert, litert.load_empty_litert),
+    "tflite_runtime": Adapter(litert.about_tflite_runtime, litert.load_tflite_runtime, litert.load_empty_tflite_runtime),
+    "torch": Adapter(torch.about, torch.load, torch.load_empty),
+}  # type: Dict[str, Adapter]
+
+
+def about(name: str) -> Dict[str, Any]:
+    """Return {name, version, ready} and more; ``ready`` is false with a ``reason`` where a network cannot be run."""
+    adapter = ADAPTERS.get(name)
+    if adapter is None:
+        return {"name": name, "version": None, "ready": False, "reason": "this agent has no adapter for it"}
+    try:
+        return dict(adapter.about(), name=name, ready=True)
+    # An installed runtime can fail in any way (numpy's ABI gives SystemError): whatever it is, it is the reason.
+    except Exception as fault:
+        return {"name": name, "version": None, "ready": False, "reason": describe(fault)}
+
+
+def describe(fault: BaseException) -> str:
+    """Return an exception as one short line."""
+    line = " ".join(("%s: %s" % (type(fault).__name__, fault)).split())
+    return line[:400]

@@ -1,0 +1,1 @@
+"""The bench host: plans, drives devices, writes tables, verifies and reports."""

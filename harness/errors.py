@@ -1,0 +1,75 @@
+"""Messages of the bench host that are used more than once; the classes are those of `ofa.errors`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+RESUME_HINT = "run the same command again: complete rounds are kept"
+
+
+def file_invalid(what: str, path: Path | str, why: str, *hints: str) -> FileInvalid:
+    """Say that a file of kind ``what`` cannot be used."""
+    return FileInvalid(f"{what} '{path}' cannot be used", why=why, hint=hints or ("check that this is the file you meant",))
+
+
+def fields_invalid(what: str, path: Path | str, fault: ValidationError, known: Iterable[str]) -> FileInvalid:
+    """Say which field of a file is wrong, and which known name an unknown one resembles."""
+    first = fault.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
+    why = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}{more}"
+    if first["type"] == "extra_forbidden":
+        why = f"unknown key '{where}'{more}"
+        near = difflib.get_close_matches(str(first["loc"][-1]), list(known), n=1)
+        if near:
+            return file_invalid(what, path, why, f"did you mean '{near[0]}'?")
+    return file_invalid(what, path, why)
+
+
+def device_lost(device: str, why: str, *hints: str) -> DeviceLost:
+    """Say that a device stopped answering."""
+    return DeviceLost(f"device '{device}' stopped answering", why=why, hint=hints or (RESUME_HINT,))
+
+
+def answer_refused(device: str, why: str) -> DeviceLost:
+    """Say that a device answered something that is not the protocol."""
+    return DeviceLost(
+        f"device '{device}' gave an answer that cannot be used",
+        why=why,
+        hint=("check that nothing else writes to the agent's output", RESUME_HINT),
+    )
+
+
+def versions_differ(device: str, theirs: object, ours: int) -> DeviceLost:
+    """Say that agent and host speak different versions of the protocol."""
+    return DeviceLost(
+        f"device '{device}' runs an agent of another version",
+        why=f"it speaks protocol {theirs}, this host speaks protocol {ours}",
+        hint="let this host send its own agent: remove the old one from the device's folder",
+    )
+
+
+def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefused:
+    """Say why a runtime of a device cannot run a network."""
+    return MeasurementRefused(
+        f"runtime '{runtime}' on device '{device}' cannot run a network",
+        why=reason,
+        hint=f"install '{runtime}' for the Python that runs the agent, or choose another runtime",
+    )
+
+
+def environment_changed(device: str, differing: Iterable[str]) -> MeasurementRefused:
+    """Say that a journal was begun under other conditions than those now found."""
+    return MeasurementRefused(
+        f"device '{device}' is no longer as it was when this journal was begun",
+        why="these differ: " + ", ".join(differing),
+        hint=("restore the conditions and resume", "or start again with a new journal"),
+    )

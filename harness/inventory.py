@@ -1,0 +1,128 @@
+"""Which devices there are: profiles of kinds (facts in TOML, strictly read), and a device as the bench uses it."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import fields_invalid, file_invalid
+from harness.transport.local import Local
+from ofa.files import read_capped
+
+MAX_BYTES = 1 << 20
+Slug = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch"]
+
+
+class Section(BaseModel):
+    """A part of a profile; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Calm(Section):
+    """When a device is quiet enough for wall time to be believed.
+
+    ``max_foreign_cores``: how many cores other work may keep busy. ``max_temp_c``: the hottest sensor; absent is no limit.
+    """
+
+    max_foreign_cores: Annotated[float, Field(ge=0, le=1024, allow_inf_nan=False)] = 0.25
+    max_temp_c: Annotated[float, Field(gt=0, le=150, allow_inf_nan=False)] | None = None
+
+
+class Offer(Section):
+    """What a runtime is used for on this kind of device."""
+
+    precisions: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], Field(strict=False, min_length=1)] = ("fp32",)
+    threads: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False, min_length=1)] = (1,)
+
+
+class Fact(Section):
+    """One published fact about a kind of device, with where it is from."""
+
+    value: str | int | float
+    source: Annotated[str, Field(min_length=1)]
+
+
+class Profile(Section):
+    """One kind of device: facts that may be shared; no serials, no addresses."""
+
+    schema_name: Literal["device/1"] = Field(alias="schema")
+    name: Slug
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    transport: Literal["local"]
+    measured_by_us: bool
+    calm: Calm = Calm()
+    runtimes: dict[RuntimeName, Offer] = Field(default_factory=dict)
+    facts: dict[str, Fact] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device as the bench uses it: its kind, and the way to it."""
+
+    profile: Profile
+    transport: Local
+
+    @property
+    def name(self) -> str:
+        """Return the name tables are kept under."""
+        return self.profile.name
+
+
+def devices_folder() -> Path:
+    """Return the folder with the agent and the profiles: of the checkout, or the copy inside an installed package."""
+    here = Path(__file__).resolve().parent
+    for folder in (here.parent / "devices", here / "devices"):
+        if (folder / "profiles").is_dir():
+            return folder
+    raise file_invalid("folder", "devices", "neither a checkout nor the installed package has it", "install ofa-lab again")
+
+
+def profile_names() -> tuple[str, ...]:
+    """Return the names of the profiles at hand, sorted."""
+    return tuple(sorted(path.stem for path in (devices_folder() / "profiles").glob("*.toml")))
+
+
+def read_profile(path: Path) -> Profile:
+    """Read one profile; raises FileInvalid where it is damaged, too large, or has a key that means nothing."""
+    raw = read_capped(path, max_bytes=MAX_BYTES, what="profile")
+    try:
+        content = tomllib.loads(raw.decode())
+    except (ValueError, RecursionError) as fault:
+        raise file_invalid("profile", path, f"it is not valid TOML: {fault}", "correct the line named above") from fault
+    try:
+        profile = Profile.model_validate(content)
+    except ValidationError as fault:
+        known = {name for part in (Profile, Calm, Offer, Fact) for name in part.model_fields} | {"schema"}
+        raise fields_invalid("profile", path, fault, known) from fault
+    if profile.name != path.stem:
+        raise file_invalid("profile", path, f"it is named '{profile.name}' inside", "give file and profile one name")
+    return profile
+
+
+def load_profile(name: str) -> Profile:
+    """Return a profile by name; raises FileInvalid listing those there are."""
+    if name not in profile_names():
+        raise file_invalid("profile", name, "there is no such profile", "use one of: " + ", ".join(profile_names()))
+    return read_profile(devices_folder() / "profiles" / f"{name}.toml")
+
+
+def this_computer(files: Path, *, python: str | None = None, name: str = "this-computer") -> Device:
+    """Return this computer as a device. ``files``: the artefact folder; ``python``: another interpreter for the agent."""
+    from harness.artefacts import agent_archive
+
+    profile = load_profile(name)
+    transport = Local(
+        device=profile.name,
+        python=python or sys.executable,
+        agent=agent_archive(files / "agent").resolve(),
+        files=files.resolve(),
+        environment={"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    return Device(profile=profile, transport=transport)

@@ -1,0 +1,175 @@
+"""What will be measured: items × rounds on one device with one runtime, frozen, hashed, and written as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.errors import fields_invalid, file_invalid
+from ofa.files import canonical_json, read_json, readable_json, sha256_bytes, write_atomic
+
+SCHEMA = "plan/1"
+MAX_BYTES = 64 << 20
+EMPTY = "empty"
+SESSION_KEY = "@session"
+
+Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Key = Annotated[str, Field(min_length=1, max_length=400, pattern=r'^[^\s,"]+$')]
+FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty)$")]
+Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
+State = Literal["hot", "cold"]
+RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch"]
+
+
+class Entry(BaseModel):
+    """A part of the plan file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Rounds(Entry):
+    """The protocol `rounds-1` and its parameters; every table made by it carries them.
+
+    A round is a fresh process with a new order. Cold: ``cold_cycles`` cycles over all items, one timed call each. Hot:
+    ``hot_bursts`` passes over all items, each a burst of ``warm_calls`` untimed and then ``burst_least`` to ``burst_most``
+    timed calls, as many as fill ``burst_us``. The reference network is timed every ``reference_every`` items. Items of at
+    most ``batch_files`` files and ``batch_bytes`` bytes are loaded at once.
+    """
+
+    name: Literal["rounds-1"] = "rounds-1"
+    warm_calls: Annotated[int, Field(ge=1, le=100)] = 2
+    cold_cycles: Annotated[int, Field(ge=1, le=10000)] = 30
+    hot_bursts: Annotated[int, Field(ge=1, le=1000)] = 4
+    burst_least: Annotated[int, Field(ge=1, le=10000)] = 4
+    burst_most: Annotated[int, Field(ge=1, le=10000)] = 16
+    burst_us: Annotated[int, Field(ge=1, le=10**7)] = 600
+    reference_every: Annotated[int, Field(ge=1, le=10000)] = 8
+    batch_files: Annotated[int, Field(ge=1, le=20000)] = 500
+    batch_bytes: Annotated[int, Field(ge=1)] = 512 << 20
+
+    def for_agent(self) -> dict[str, int]:
+        """Return the parameters the agent needs."""
+        return self.model_dump(exclude={"name", "batch_files", "batch_bytes"})
+
+
+class Item(Entry):
+    """One thing to measure in one state. A network also names its space, genome (hex) and part (fit, holdout, verify)."""
+
+    key: Key
+    kind: Literal["op", "network", "overhead"]
+    state: State
+    file: FileName
+    size_bytes: Annotated[int, Field(ge=0)] = 0
+    space: Word | None = None
+    genome: Hex | None = None
+    split: Literal["fit", "holdout", "verify"] | None = None
+
+
+class Reference(Entry):
+    """The network every round is divided by."""
+
+    key: Key
+    file: FileName
+    size_bytes: Annotated[int, Field(ge=0)] = 0
+
+
+class Plan(Entry):
+    """Everything that decides what a journal holds; two equal plans have the same hash."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+    schema_name: Literal["plan/1"] = Field(default="plan/1", alias="schema")
+    device: Word
+    runtime: RuntimeName
+    kernels: Literal["default", "builtin"] = "default"
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 5
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    protocol: Rounds = Rounds()
+    reference: Reference
+    items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=20000, strict=False)]
+
+    @model_validator(mode="after")
+    def unique(self) -> Self:
+        """Refuse a plan that measures one thing twice."""
+        names = [(item.key, item.state) for item in self.items]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"'{twice[0]}' {twice[1]} stands in the plan twice")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """Return the SHA-256 of the plan's canonical JSON."""
+        return sha256_bytes(canonical_json(self.content()).encode())
+
+    def content(self) -> dict[str, Any]:
+        """Return the plan as the file holds it, less the hash; what is absent is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def batches(self, number: int) -> list[list[int]]:
+        """Return the item indexes of one round, in its own shuffled order, in groups that are loaded together.
+
+        The two states of a file share a group, so that each file is loaded once a round.
+        """
+        rng = np.random.default_rng([self.seed, number])
+        by_file: dict[str, list[int]] = {}
+        for index, item in enumerate(self.items):
+            by_file.setdefault(item.file, []).append(index)
+        files = list(by_file)
+        groups: list[list[int]] = [[]]
+        count, size_bytes = 0, 0
+        for place in rng.permutation(len(files)):
+            members = by_file[files[place]]
+            size_bytes += self.items[members[0]].size_bytes
+            count += 1
+            if groups[-1] and (count > self.protocol.batch_files or size_bytes > self.protocol.batch_bytes):
+                groups.append([])
+                count, size_bytes = 1, self.items[members[0]].size_bytes
+            groups[-1].extend(members)
+        return [[group[place] for place in rng.permutation(len(group))] for group in groups]
+
+
+def op_items(files: Iterable[tuple[str, str, int]], states: Sequence[State] = ("cold", "hot")) -> list[Item]:
+    """Return the items of ops given as (canonical key, file, size in bytes), in each state."""
+    return [
+        Item(key=key, kind="op", state=state, file=file, size_bytes=size) for key, file, size in files for state in states
+    ]
+
+
+def overhead_items() -> list[Item]:
+    """Return the item `@session`: what calling the runtime costs when the network is one node of four floats."""
+    return [Item(key=SESSION_KEY, kind="overhead", state="hot", file=EMPTY)]
+
+
+def write(plan: Plan, path: Path) -> None:
+    """Write the plan with its hash."""
+    write_atomic(path, readable_json({**plan.content(), "hash": plan.hash}))
+
+
+def read(path: Path) -> Plan:
+    """Read a plan; raises FileInvalid where it is damaged, of another schema, too large, or not what its hash says."""
+    content = read_json(path, max_bytes=MAX_BYTES, what="plan")
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise file_invalid("plan", path, f"its schema is {found!r}, this version reads '{SCHEMA}'")
+    return validate(content, path)
+
+
+def validate(content: dict[str, Any], path: Path) -> Plan:
+    """Return the plan that JSON content describes; raises FileInvalid naming the field that is wrong."""
+    stated = content.pop("hash", None)
+    try:
+        plan = Plan.model_validate(content)
+    except ValidationError as fault:
+        known = {name for part in (Plan, Item, Rounds, Reference) for name in part.model_fields}
+        raise fields_invalid("plan", path, fault, known) from fault
+    if stated != plan.hash:
+        why = f"its content has hash {plan.hash[:12]}…, it states {str(stated)[:12]}…"
+        raise file_invalid("plan", path, why, "make the plan again: a plan is not edited by hand")
+    return plan

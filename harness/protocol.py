@@ -1,0 +1,222 @@
+"""What host and agent say to each other: one JSON object a line, each answer checked before anything believes it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from harness.errors import answer_refused, device_lost, versions_differ
+from harness.transport.local import LocalChannel
+
+VERSION = 1
+MAX_ANSWER_BYTES = 1 << 16
+HELLO_PATIENCE_S = 120.0
+
+Nanoseconds = Annotated[int, Field(ge=1, le=10**13)]
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Cores = Annotated[float, Field(ge=0.0, le=4096.0, allow_inf_nan=False)] | Literal["unreadable"]
+Text = Annotated[str, Field(max_length=1000)]
+Facts = dict[str, Any]
+
+
+class Answer(BaseModel):
+    """One line from the agent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Clocks(Answer):
+    """The clocks that timed, and what timing an empty call costs in each (already subtracted)."""
+
+    wall_clock: Text
+    wall_cost_ns: Annotated[int, Field(ge=0)]
+    cpu_clock: Text
+    cpu_cost_ns: Annotated[int, Field(ge=0)]
+
+
+class Runtime(Answer):
+    """A runtime as the agent found it by running a tiny network."""
+
+    name: Text
+    version: Text | None
+    ready: bool
+    reason: Text | None = None
+    opset: int | None = None
+    ir_version: int | None = None
+
+
+class Hello(Answer):
+    """What a device is."""
+
+    id: int
+    ev: Literal["hello"]
+    protocol: int
+    environment: Facts
+    state: Facts
+    clocks: Clocks
+    runtimes: list[Runtime]
+
+
+class Stats(Answer):
+    """Order statistics in ns of the timed calls of one item within one round, made on the device."""
+
+    calls: Annotated[int, Field(ge=1, le=10**8)]
+    wall_min_ns: Nanoseconds
+    wall_p10_ns: Nanoseconds
+    wall_p20_ns: Nanoseconds
+    wall_median_ns: Nanoseconds
+    wall_p95_ns: Nanoseconds
+    cpu_min_ns: Nanoseconds | None
+    cpu_p10_ns: Nanoseconds | None
+
+    @model_validator(mode="after")
+    def ordered(self) -> Stats:
+        """Refuse statistics that no set of numbers can have."""
+        walls = (self.wall_min_ns, self.wall_p10_ns, self.wall_p20_ns, self.wall_median_ns, self.wall_p95_ns)
+        if list(walls) != sorted(walls):
+            raise ValueError("the percentiles are not in order")
+        if (self.cpu_min_ns is None) != (self.cpu_p10_ns is None) or (self.cpu_min_ns or 0) > (self.cpu_p10_ns or 0):
+            raise ValueError("the CPU percentiles are not in order")
+        return self
+
+
+class Sample(Stats):
+    """One item measured in one round."""
+
+    id: int
+    ev: Literal["sample"]
+    item: Annotated[int, Field(ge=0)]
+    load_ns: Nanoseconds
+    first_ns: Nanoseconds
+
+
+class Reference(Stats):
+    """The reference network, timed among the items of one state."""
+
+    id: int
+    ev: Literal["reference"]
+    state: Literal["hot", "cold"]
+
+
+class Failed(Answer):
+    """An item the runtime cannot run."""
+
+    id: int
+    ev: Literal["failed"]
+    item: Annotated[int, Field(ge=0)]
+    reason: Text
+
+
+class Progress(Answer):
+    """How far a batch is."""
+
+    id: int
+    ev: Literal["progress"]
+    share: Share
+
+
+class Done(Answer):
+    """The end of a batch."""
+
+    id: int
+    ev: Literal["done"]
+    samples: int
+    failed: int
+    timed_s: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    foreign_cores: Cores
+    stolen_cores: Cores
+    state: Facts
+    clocks: Clocks
+
+
+class Stopped(Answer):
+    """The agent takes its leave."""
+
+    id: int
+    ev: Literal["stopped"]
+
+
+class Error(Answer):
+    """The agent could not do what was asked."""
+
+    id: int | None
+    ev: Literal["error"]
+    reason: Text
+
+
+AnyAnswer = Annotated[
+    Hello | Sample | Reference | Failed | Progress | Done | Stopped | Error, Field(discriminator="ev")
+]
+ANSWERS: TypeAdapter[Any] = TypeAdapter(AnyAnswer)
+LAST = ("hello", "done", "stopped", "error")
+
+
+def parse(line: bytes) -> Any:
+    """Return a checked answer; raises ValueError with a short reason for anything that is not the protocol."""
+    if len(line) > MAX_ANSWER_BYTES:
+        raise ValueError(f"a line of more than {MAX_ANSWER_BYTES:,} bytes")
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"'{constant}' where a number belongs")
+
+    try:
+        value = json.loads(line.decode("utf-8"), parse_constant=refuse)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as fault:
+        raise ValueError(f"a line that is not JSON: {line[:60]!r}") from fault
+    try:
+        return ANSWERS.validate_python(value)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where or 'record'}: {first['msg']}") from fault
+
+
+class Conversation:
+    """One agent process spoken to: requests numbered, answers checked, every wait bounded."""
+
+    __slots__ = ("channel", "device", "number")
+
+    def __init__(self, channel: LocalChannel, device: str) -> None:
+        """Speak over an open channel to a device of that name."""
+        self.channel = channel
+        self.device = device
+        self.number = 0
+
+    def ask(self, request: dict[str, Any], *, patience_s: float) -> Iterator[Any]:
+        """Send a request and yield its answers up to the last one.
+
+        ``patience_s`` is how long one line may be waited for, and how long writing the request may take.
+        Raises DeviceLost where the agent ends, is silent, or says what the protocol does not allow.
+        """
+        self.number += 1
+        line = json.dumps({"id": self.number, **request}, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        self.channel.send(line, timeout_s=patience_s)
+        while True:
+            raw = self.channel.receive(timeout_s=patience_s, max_bytes=MAX_ANSWER_BYTES)
+            try:
+                answer = parse(raw)
+            except ValueError as fault:
+                raise answer_refused(self.device, str(fault)) from fault
+            if answer.ev == "error":
+                raise answer_refused(self.device, f"the agent says: {answer.reason}")
+            if answer.id != self.number:
+                raise answer_refused(self.device, f"an answer to request {answer.id} while {self.number} is open")
+            yield answer
+            if answer.ev in LAST:
+                return
+
+    def greet(self, runtimes: tuple[str, ...] = (), *, patience_s: float = HELLO_PATIENCE_S) -> Hello:
+        """Ask what the device is, trying the named runtimes; raises DeviceLost where the protocol versions differ."""
+        deadline_s = time.monotonic() + patience_s
+        for answer in self.ask({"do": "hello", "runtimes": list(runtimes)}, patience_s=patience_s):
+            if isinstance(answer, Hello):
+                if answer.protocol != VERSION:
+                    raise versions_differ(self.device, answer.protocol, VERSION)
+                return answer
+            if time.monotonic() > deadline_s:
+                break
+        raise device_lost(self.device, "it did not greet")
