@@ -1,0 +1,124 @@
+"""A figure of the page: what plotly draws, the same data as CSV, and words for who cannot see it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+# Colours are names of CSS variables: the page resolves them when it draws, once for light and once for dark.
+INK, SOFT, GRID, BAND = "var(--ink)", "var(--soft)", "var(--grid)", "var(--band)"
+SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
+LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+SCALE = [[step / 6, f"var(--scale-{step})"] for step in range(7)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure: ``label`` is its accessible name, ``note`` the sentence below it, ``rows`` its data as a table."""
+
+    id: str
+    title: str
+    label: str
+    note: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    header: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    height_px: int = 380
+    wide: bool = False
+
+    @property
+    def csv_uri(self) -> str:
+        """Return the data as a ``data:`` address that a link can download without any script."""
+        return "data:text/csv;charset=utf-8," + quote(csv_text(self.header, self.rows))
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows as CSV; a text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and len(value) > 1:
+        return "'" + value
+    return "" if value is None else value
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """Return an axis with its title, which must name the unit, and the look that all figures share."""
+    return {
+        "title": {"text": title, "standoff": 10},
+        "automargin": True,
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": GRID,
+        "tickcolor": GRID,
+        "ticks": "outside",
+        "ticklen": 4,
+    } | more
+
+
+def layout(x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a layout: two axes, and a legend above the plot where it fits a phone as well."""
+    return {
+        "xaxis": x,
+        "yaxis": y,
+        "legend": LEGEND,
+        "margin": {"l": 8, "r": 14, "t": 8, "b": 8},
+        "hovermode": "closest",
+    } | more
+
+
+def points(x: Sequence[Any], y: Sequence[Any], name: str, **more: Any) -> dict[str, Any]:
+    """Return a scatter trace."""
+    return {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "name": name} | more
+
+
+def lines(x: Sequence[Any], y: Sequence[Any], name: str, **more: Any) -> dict[str, Any]:
+    """Return a line trace."""
+    return points(x, y, name, mode="lines") | more
+
+
+def vertical(x: float, text: str, *, dash: str = "dash", top: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a vertical line and its words, for a layout's ``shapes`` and ``annotations``."""
+    shape = {
+        "type": "line",
+        "x0": x,
+        "x1": x,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "layer": "below",
+        "line": {"color": SOFT, "width": 1.2, "dash": dash},
+    }
+    words = {
+        "x": x,
+        "yref": "paper",
+        "y": 1 if top else 0,
+        "yanchor": "top" if top else "bottom",
+        "xanchor": "right",
+        "textangle": -90,
+        "text": text,
+        "showarrow": False,
+        "font": {"size": 11, "color": SOFT},
+    }
+    return shape, words
+
+
+def span(values: Sequence[float], *, margin: float = 0.08, below: float | None = None) -> list[float]:
+    """Return a range that holds all values with room around them, as shares of their extent."""
+    low, high = min(values), max(values)
+    extent = (high - low) or abs(high) or 1.0
+    return [low - extent * (margin if below is None else below), high + extent * margin]

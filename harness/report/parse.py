@@ -1,0 +1,214 @@
+"""Turn the text of a run's files into frozen rows; what does not parse is counted, never guessed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+_CORNERS_IN = ("corners", "accuracy", "accuracies", "top1", "eval")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A network chosen under a budget: latencies in ms, accuracies in percent, None where not known."""
+
+    device: str
+    runtime: str
+    subnet: dict[str, Any]
+    id: str
+    budget_ms: float | None
+    predicted_ms: float | None
+    measured_ms: float | None
+    measured_lo_ms: float | None
+    measured_hi_ms: float | None
+    other_ms: float | None
+    predicted_top1: float | None
+    predicted_lo_top1: float | None
+    predicted_hi_top1: float | None
+    measured_top1: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """The measured accuracy, percent, of one subnet."""
+
+    id: str
+    resolution: int
+    top1: float
+    images: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One line of the training log; ``corners`` maps a corner subnet's name to its accuracy, percent."""
+
+    step: float
+    loss: float | None
+    learning_rate: float | None
+    resolution: int | None
+    corners: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A network a search found: predicted accuracy, percent, and predicted latency, ms."""
+
+    id: str
+    accuracy: float
+    latency_ms: float
+    subnet: dict[str, Any]
+    budget_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What a search found: the front by rising latency, the chosen points, and the proven extremes, ms."""
+
+    points: tuple[Point, ...]
+    chosen: tuple[Point, ...]
+    extremes_ms: tuple[float, float] | None
+
+
+def number(value: Any) -> float | None:
+    """Return a finite float, or None for anything else (a bool and a text that is no number included)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def choices(rows: Any) -> tuple[tuple[Choice, ...], int]:
+    """Return the closing rows of a summary, and how many could not be read."""
+    if not isinstance(rows, list):
+        return (), 0
+    found = [_choice(row) for row in rows if isinstance(row, dict) and str(row.get("runtime") or "")]
+    return tuple(found), len(rows) - len(found)
+
+
+def _choice(row: dict[str, Any]) -> Choice:
+    """Read one closing row; the latency on the other device may be a number or, for several, a mapping by name."""
+    subnet = row.get("subnet")
+    subnet = subnet if isinstance(subnet, dict) else {}
+    other = row.get("measured_on_other_ms")
+    if isinstance(other, dict) and len(other) == 1:
+        other = next(iter(other.values()))
+    return Choice(
+        device=str(row.get("device") or ""),
+        runtime=str(row["runtime"]),
+        subnet=subnet,
+        id=str(row.get("subnet_id") or subnet.get("id") or ""),
+        budget_ms=number(row.get("budget_ms")),
+        predicted_ms=number(row.get("predicted_ms")),
+        measured_ms=number(row.get("measured_ms")),
+        measured_lo_ms=number(row.get("measured_lo_ms")),
+        measured_hi_ms=number(row.get("measured_hi_ms")),
+        other_ms=number(other),
+        predicted_top1=number(row.get("predicted_top1")),
+        predicted_lo_top1=number(row.get("predicted_lo_top1")),
+        predicted_hi_top1=number(row.get("predicted_hi_top1")),
+        measured_top1=number(row.get("measured_top1")),
+    )
+
+
+def labels(text: str | None) -> tuple[tuple[Label, ...], int]:
+    """Return the labelled subnets of a ``labels.csv``, and how many rows could not be read."""
+    if text is None:
+        return (), 0
+    found, skipped = [], 0
+    for row in csv.DictReader(io.StringIO(text)):
+        top1, resolution, images = (number(row.get(name)) for name in ("top1", "resolution", "images"))
+        if top1 is None or resolution is None or not 0 <= top1 <= 100:
+            skipped += 1
+            continue
+        known = None if images is None else int(images)
+        found.append(Label(id=str(row.get("id") or ""), resolution=int(resolution), top1=top1, images=known))
+    return tuple(found), skipped
+
+
+def steps(text: str | None) -> tuple[tuple[Step, ...], int]:
+    """Return the lines of a ``metrics.jsonl`` by rising step, and how many could not be read."""
+    if text is None:
+        return (), 0
+    found, skipped = [], 0
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            facts = json.loads(line)
+        except (ValueError, RecursionError):
+            facts = None
+        step = number(facts.get("step")) if isinstance(facts, dict) else None
+        if step is None:
+            skipped += 1
+            continue
+        resolution = number(facts.get("resolution"))
+        found.append(
+            Step(
+                step=step,
+                loss=number(facts.get("loss")),
+                learning_rate=number(facts.get("lr")),
+                resolution=None if resolution is None else int(resolution),
+                corners=_corners(facts),
+            )
+        )
+    return tuple(sorted(found, key=lambda one: one.step)), skipped
+
+
+def _corners(facts: dict[str, Any]) -> dict[str, float]:
+    """Return the accuracies of named subnets in one line of the log, as a mapping or as ``top1.<name>`` keys."""
+    found: dict[str, float] = {}
+    for key, value in facts.items():
+        if key in _CORNERS_IN and isinstance(value, dict):
+            pairs: Iterable[tuple[str, Any]] = value.items()
+        elif key.startswith(("top1.", "top1_", "accuracy.", "accuracy_")):
+            pairs = [(key.replace("_", ".", 1).split(".", 1)[1], value)]
+        else:
+            continue
+        found |= {str(name): top1 for name, item in pairs if (top1 := number(item)) is not None}
+    return found
+
+
+def front(facts: dict[str, Any] | None) -> Front | None:
+    """Return a search's front; chosen entries are points with their budget, or ids of points."""
+    if facts is None:
+        return None
+    points = _points(facts.get("points"))
+    by_id = {point.id: point for point in points}
+    named = facts.get("chosen")
+    named = named if isinstance(named, list) else []
+    chosen = [by_id[entry] for entry in named if isinstance(entry, str) and entry in by_id]
+    chosen += _points([entry for entry in named if isinstance(entry, dict)])
+    ends = facts.get("extremes_ms")
+    low, high = (number(end) for end in ends) if isinstance(ends, list) and len(ends) == 2 else (None, None)
+    return Front(
+        points=tuple(sorted(points, key=lambda point: point.latency_ms)),
+        chosen=tuple(chosen),
+        extremes_ms=None if low is None or high is None else (low, high),
+    )
+
+
+def _points(entries: Any) -> list[Point]:
+    """Return the entries that hold an accuracy and a latency."""
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        facts = entry if isinstance(entry, dict) else {}
+        accuracy, latency_ms = number(facts.get("accuracy")), number(facts.get("latency_ms"))
+        if accuracy is None or latency_ms is None:
+            continue
+        subnet = facts.get("subnet")
+        found.append(
+            Point(
+                id=str(facts.get("id") or ""),
+                accuracy=accuracy,
+                latency_ms=latency_ms,
+                subnet=subnet if isinstance(subnet, dict) else {},
+                budget_ms=number(facts.get("budget_ms")),
+            )
+        )
+    return found

@@ -1,0 +1,63 @@
+"""The block an operator belongs to, read from its key, and where a search space uses it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ofa.errors import OfaError
+
+_MAP = re.compile(r"(?P<channels>\d+)x(?P<size>\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What tells operators of a table apart; ``expand`` is the ratio of inner to input channels."""
+
+    block: str
+    kernel: int
+    expand: float
+    in_size: int
+
+
+def shape_of(key: str) -> Shape | None:
+    """Return the shape of an operator, or None for overhead rows and kinds that have no map."""
+    kind, *fields = key.split(".")
+    if kind not in ("stem", "deepstem", "mbconv", "head"):
+        return None
+    found = {field[0]: field[1:] for field in fields if field[1:2].isdigit()}
+    source, target = _MAP.fullmatch(found.get("i", "")), _MAP.fullmatch(found.get("o", ""))
+    if source is None:
+        return None
+    in_channels, in_size = int(source["channels"]), int(source["size"])
+    if kind != "mbconv" or target is None:
+        return Shape(block="head" if kind == "head" else "stem", kernel=0, expand=0.0, in_size=in_size)
+    inner = int(found.get("m", "0").split("-")[0] or 0)
+    return Shape(
+        block=f"{in_channels}→{target['channels']} s{found.get('s', '1')}",
+        kernel=int(found.get("k", "0")),
+        expand=inner / in_channels,
+        in_size=in_size,
+    )
+
+
+def resolutions_of(header: dict[str, Any], run_facts: dict[str, Any]) -> dict[str, dict[int, int]]:
+    """Return, for each block of the run's search space, its input size at each resolution, px; empty where unknown."""
+    import ofa.space as spaces
+    from ofa.space import ops
+
+    name = run_facts.get("space") or header.get("space")
+    if not isinstance(name, str):
+        return {}
+    try:
+        space = spaces.by_id(name)
+    except OfaError:
+        return {}
+    found: dict[str, dict[int, int]] = {}
+    for resolution in space.resolutions:
+        for op in ops.ops_of(space.corner("max", resolution)):
+            shape = shape_of(op.key)
+            if shape is not None:
+                found.setdefault(shape.block, {})[resolution] = shape.in_size
+    return found

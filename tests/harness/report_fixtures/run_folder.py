@@ -1,0 +1,190 @@
+"""Write a run folder like the demo's from a seed: every number is made up, and every file says ``simulated``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ofa import files
+
+RUNTIMES = {"onnxruntime": 1.0, "litert": 1.6}
+RESOLUTIONS = (16, 20, 24, 28, 32)
+BLOCKS = (
+    (16, 24, 2, 2, 0),
+    (24, 24, 1, 4, 0),
+    (24, 40, 2, 4, 1),
+    (40, 40, 1, 8, 1),
+    (40, 80, 2, 8, 1),
+    (80, 80, 1, 16, 1),
+)
+COLUMNS = ("key", "state", "status", "ns", "lo", "hi", "cpu_ns", "wall_ns", "rounds", "flags", "session")
+
+
+def write(folder: Path, seed: int = 7) -> Path:
+    """Write a whole run: every stage that the page shows."""
+    rng = np.random.default_rng(seed)
+    run(folder)
+    supernet(folder, rng)
+    labels(folder, rng)
+    rows = [row for runtime in RUNTIMES for row in bench(folder, runtime, rng)]
+    summary = {"wall_s": 417.3, "accuracy_spread": [71.2, 93.9], "models": {"simulated": True}, "rows": rows}
+    _json(folder / "summary.json", summary)
+    return folder
+
+
+def run(folder: Path) -> None:
+    """Write what every run folder has."""
+    facts = {
+        "simulated": True,
+        "date": "2026-11-24T10:12:00+00:00",
+        "seed": 1,
+        "command": "ofa demo",
+        "versions": {"ofa-lab": "0.1.0", "python": "3.11.2", "torch": "2.9.1+cpu", "onnxruntime": "1.23.2"},
+        "machine": {"cpu": "a made-up processor", "cores": 2, "memory_gib": 8},
+    }
+    _json(folder / "run.json", facts)
+
+
+def supernet(folder: Path, rng: np.random.Generator) -> None:
+    """Write a training log with a loss at every step and corner accuracies now and then."""
+    lines: list[dict[str, Any]] = []
+    for step in range(0, 1500, 5):
+        loss = 0.35 + 2.1 * np.exp(-step / 260) + rng.normal(0, 0.09)
+        lines.append({"step": step, "loss": float(loss), "resolution": int(rng.choice(RESOLUTIONS)), "lr": 0.03})
+    for step in range(150, 1501, 150):
+        rise = 1 - np.exp(-step / 350)
+        ends = {"max": 96.0, "k3e6d3": 94.0, "k7e3d3": 93.0, "k7e6d1": 88.0, "min": 80.0}
+        lines.append({"step": step, "corners": {name: float(end * rise) for name, end in ends.items()}})
+    files.write_atomic(folder / "supernet/metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def labels(folder: Path, rng: np.random.Generator) -> None:
+    """Write measured accuracies of subnets, better at larger resolutions."""
+    rows = []
+    for index in range(400):
+        resolution = int(rng.choice(RESOLUTIONS))
+        top1 = 70 + (resolution - 16) * 1.4 + rng.normal(0, 3.2)
+        rows.append((f"{index:012x}", "01" * 20, resolution, f"{min(top1, 99):.3f}", 1000, "fp32"))
+    _csv(folder / "labels.csv", ("id", "genome", "resolution", "top1", "images", "precision"), rows)
+    card = {
+        "simulated": True,
+        "samples": 400,
+        "chosen": "base + boosted",
+        "reason": "the trees help, or cost no more than one standard error",
+        "models": {
+            "base": {"spearman": 0.95, "kendall": 0.82, "rmse_points": 1.4, "mean_error_points": 1.1},
+            "base + boosted": {"spearman": 0.97, "kendall": 0.86, "rmse_points": 1.1, "mean_error_points": 0.9},
+        },
+        "interval": {"method": "conformal", "coverage": 0.9, "half_width_points": 1.9, "residuals": 400},
+    }
+    _json(folder / "twins/accuracy/card.json", card)
+
+
+def bench(folder: Path, runtime: str, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Write one device's table, twin and front; return its closing rows."""
+    slow = RUNTIMES[runtime]
+    table(folder / runtime / "lut", runtime, slow, rng)
+    names = ("table", "table + boosted", "macs", "cold as it is", "hot as it is")
+    scores = {name: {"spearman": 0.99 - 0.02 * at, "mape_percent": 2.4 + at} for at, name in enumerate(names)}
+    card = {
+        "simulated": True,
+        "samples": 60,
+        "calibrated": True,
+        "chosen": "table",
+        "reason": "trees do not help by more than one standard error",
+        "models": scores,
+        "weights": {"cold": 0.31, "hot": 0.74},
+        "constant_ms": 0.004,
+    }
+    _json(folder / runtime / "twin/card.json", card)
+    latencies = np.sort(rng.uniform(0.12, 0.9, 24)) * slow
+    accuracies = 97 - 24 * np.exp(-latencies / slow / 0.2)
+    points: list[dict[str, Any]] = [
+        {"id": f"{at:03x}{runtime[:2]}", "accuracy": float(a), "latency_ms": float(x), "subnet": subnet(at, rng)}
+        for at, (x, a) in enumerate(zip(latencies, accuracies, strict=True))
+    ]
+    chosen, rows = [], []
+    for at in (5, 12, 19):
+        point, budget = points[at], float(np.round(latencies[at] * 1.02, 3))
+        measured = point["latency_ms"] * float(rng.normal(0.985, 0.03))
+        chosen.append(point | {"budget_ms": budget})
+        rows.append(
+            {
+                "device": "this-computer",
+                "runtime": runtime,
+                "budget_ms": budget,
+                "subnet": point["subnet"],
+                "subnet_id": point["id"],
+                "predicted_ms": point["latency_ms"],
+                "measured_ms": measured,
+                "measured_lo_ms": measured * 0.98,
+                "measured_hi_ms": measured * 1.025,
+                "measured_on_other_ms": measured * 1.4,
+                "predicted_top1": point["accuracy"],
+                "predicted_lo_top1": point["accuracy"] - 1.9,
+                "predicted_hi_top1": point["accuracy"] + 1.9,
+                "measured_top1": point["accuracy"] + float(rng.normal(0, 1)),
+            }
+        )
+    ends = [0.9 * float(latencies[0]), 1.1 * float(latencies[-1])]
+    parents = [files.parent(folder / runtime / "twin/card.json", relative_to=folder)]
+    front = {"simulated": True, "points": points, "chosen": chosen, "extremes_ms": ends, "parents": parents}
+    _json(folder / runtime / "front.json", front)
+    return rows
+
+
+def subnet(size: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Return a subnet's JSON; larger ``size`` means deeper."""
+    depths = [int(rng.integers(1, 2 + min(2, size // 8))) for _ in range(3)]
+    return {
+        "space": "mobilenet_v3_tiny-w1.0-c1-n10",
+        "resolution": RESOLUTIONS[min(4, size // 5)],
+        "depths": depths,
+        "kernels": [[int(rng.choice((3, 5, 7))) for _ in range(depth)] for depth in depths],
+        "expands": [[int(rng.choice((3, 4, 6))) for _ in range(depth)] for depth in depths],
+    }
+
+
+def table(folder: Path, runtime: str, slow: float, rng: np.random.Generator) -> None:
+    """Write a latency table with made-up times that grow with what an operator computes."""
+    rows = []
+    for resolution in RESOLUTIONS:
+        rows += [(f"stem.k3.s2.i1x{resolution}.o16x{resolution // 2}.m16.hswish.n1", 9e4)]
+        rows += [(f"head.i80x{-(-resolution // 16)}.o10.m480-640.hswish.n1", 6e4)]
+        for source, target, stride, down, se in BLOCKS:
+            size = -(-resolution // down)
+            for kernel in (3, 5, 7):
+                for expand in (3, 4, 6):
+                    inner, out = source * expand, -(-size // stride)
+                    macs = source * inner * size**2 + inner * kernel**2 * out**2 + inner * target * out**2
+                    ending = "hswish.se.n1" if se else "relu.n1"
+                    key = f"mbconv.k{kernel}.s{stride}.i{source}x{size}.o{target}x{out}.m{inner}.{ending}"
+                    rows.append((key, 9e3 + macs * 0.12))
+    lines = []
+    for key, mean in sorted(dict(rows).items()):
+        for state, factor in (("cold", 1.3), ("hot", 1.0)):
+            ns = mean * slow * factor * float(rng.normal(1, 0.02))
+            half = ns * float(rng.gamma(3, 0.004)) * slow
+            times = (round(ns), round(ns - half), round(ns + half), round(ns), round(ns))
+            lines.append((key, state, "ok", *times, 5, "simulated", "s1"))
+    _csv(folder / "ops.csv", COLUMNS, lines)
+    header = {"schema": "lut/1", "simulated": True, "device": "this-computer", "runtime": runtime, "precision": "fp32"}
+    protocol = {"rounds": 5, "warm_up_ms": 20, "threads": 1}
+    _json(folder / "lut.json", header | {"space": "mobilenet_v3_tiny-w1.0-c1-n10", "protocol": protocol})
+
+
+def _json(path: Path, value: Any) -> None:
+    files.write_atomic(path, files.readable_json(value))
+
+
+def _csv(path: Path, header: tuple[str, ...], rows: list[Any]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    files.write_atomic(path, buffer.getvalue())
