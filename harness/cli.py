@@ -1,0 +1,160 @@
+"""The composition root: the command ``ofa`` is the verbs of `ofa.cli` and those that need a device.
+
+Verbs here follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ofa.cli import app as model_verbs
+from ofa.errors import Interrupted, OfaError, package_missing
+
+# Where a verb imports a package that an extra brings, and which extra that is.
+EXTRA_OF = {
+    "torch": "train",
+    "sklearn": "train",
+    "scipy": "search",
+    "xgboost": "search",
+    "ai_edge_litert": "bench",
+    "flatbuffers": "bench",
+    "onnx": "bench",
+    "onnxruntime": "bench",
+    "jinja2": "report",
+    "plotly": "report",
+}
+DEBUG_VARIABLE = "OFA_LOG"
+RESUME = "run the same command again: what was finished is kept"
+
+
+def exit_codes() -> str:
+    """Return the exit codes as the help prints them, read from the exception tree."""
+    meanings: dict[int, str] = {0: "fine", 1: "our bug (a log is kept)"}
+    for fault in _tree(OfaError):
+        meanings.setdefault(fault.exit_code, (fault.__doc__ or "").split("\n")[0].split(";")[0].rstrip("."))
+    return "Exit codes: " + " · ".join(
+        f"{code} {text[:1].lower()}{text[1:]}" for code, text in sorted(meanings.items())
+    )
+
+
+def _tree(fault: type[OfaError]) -> Iterator[type[OfaError]]:
+    """Yield the exceptions below one, parents first."""
+    for child in fault.__subclasses__():
+        yield child
+        yield from _tree(child)
+
+
+app = typer.Typer(
+    name="ofa",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog=exit_codes(),
+    help="Search once-for-all networks for a device, with latencies measured on that device.",
+)
+app.add_typer(model_verbs)
+
+
+@app.callback()
+def everywhere(
+    debug: Annotated[bool, typer.Option("--debug", help="Print the full traceback of an error.")] = False,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=lambda asked: _print_version(asked), help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before every verb."""
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "debug"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code; ``arguments`` are those of the process where not given."""
+    try:
+        app(arguments, prog_name="ofa")
+    except SystemExit as ending:
+        if ending.code == Interrupted.exit_code:
+            _report(Interrupted("interrupted", hint=RESUME))
+        raise
+    except KeyboardInterrupt:
+        _leave(Interrupted("interrupted", hint=RESUME))
+    except OfaError as fault:
+        _leave(fault)
+    except Exception as fault:
+        _leave(_absent(fault) or _our_bug(fault))
+
+
+def _leave(fault: OfaError) -> None:
+    """Print an error and end the process with its exit code; the traceback only where it was asked for."""
+    if os.environ.get(DEBUG_VARIABLE) == "debug":
+        traceback.print_exc(file=sys.stderr)
+    _report(fault)
+    sys.exit(fault.exit_code)
+
+
+def _report(fault: OfaError) -> None:
+    """Print an error on standard error."""
+    from ofa import console
+
+    console.fail(str(fault))
+
+
+def _absent(fault: Exception) -> OfaError | None:
+    """Return the error for a package that an extra brings and that is not installed; None for any other fault."""
+    package = (fault.name or "").partition(".")[0] if isinstance(fault, ModuleNotFoundError) else ""
+    extra = EXTRA_OF.get(package)
+    return package_missing(package, extra=extra, needed_for="this command") if extra else None
+
+
+def _our_bug(fault: Exception) -> OfaError:
+    """Keep the traceback in a log and say where it is."""
+    try:
+        where = f"the full traceback is in '{_write_log()}'"
+    except OSError as refused:
+        where = f"no log could be written: {refused.strerror or refused}"
+    return OfaError(
+        f"ofa failed in a way it never should: {type(fault).__name__}: {fault}",
+        why=f"this is a bug of ours; {where}",
+        hint="report it with that log; 'ofa --debug ...' prints the traceback here",
+    )
+
+
+def _write_log() -> Path:
+    """Write the traceback being handled, with the command and versions, into the cache folder; return the path."""
+    from ofa.files import write_atomic
+    from ofa.folders import cache_folder
+
+    now = datetime.now(UTC)
+    path = cache_folder() / "faults" / f"{now:%Y%m%dT%H%M%SZ}-{os.getpid()}.txt"
+    head = f"{now:%Y-%m-%dT%H:%M:%SZ}\nofa-lab {_version()}\nPython {sys.version}\n{' '.join(sys.argv)}\n\n"
+    write_atomic(path, head + traceback.format_exc())
+    return path.resolve()
+
+
+def _print_version(asked: bool) -> None:
+    """Print the version and end, where asked."""
+    if asked:
+        typer.echo(f"ofa-lab {_version()}")
+        raise typer.Exit
+
+
+def _version() -> str:
+    """Return the installed version, or say that this is a checkout that was never installed."""
+    try:
+        return version("ofa-lab")
+    except ModuleNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""One look for every verb: tables and JSON on standard output, progress and messages on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ofa.files import readable_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Advance = Callable[..., None]
+
+PLAIN_WIDTH_CHARACTERS = 10_000
+PLAIN_PROGRESS_EVERY_S = 10.0
+
+
+def emit_json(value: Any) -> None:
+    """Print one value as JSON on standard output: sorted keys, no NaN; what ``--json`` gives."""
+    sys.stdout.write(readable_json(value))
+    sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
+    """Print a table on standard output; a column of numbers is set right.
+
+    Text is printed as it stands; see ``cell`` for the rest. Where the output is not a terminal there are no borders
+    and no line is folded or cut.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console(sys.stdout)
+    grid = Table(title=Text(title) if title else None, title_justify="left", box=_box(console), pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
+        grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(cell(value)) for value in row))
+    console.print(grid)
+
+
+def show(facts: Mapping[str, Any], *, title: str = "") -> None:
+    """Print plain data as tables: single values first, then one table for each list of records."""
+    single = {key: value for key, value in facts.items() if not _records(value)}
+    if single:
+        table(("", ""), [(key, cell(value)) for key, value in _flat(single)], title=title)
+    for key, value in facts.items():
+        if records := _records(value):
+            columns = list(dict.fromkeys(name for record in records for name in record))
+            table(columns, [[record.get(name) for name in columns] for record in records], title=f"\n{key}")
+
+
+def cell(value: Any) -> str:
+    """Return a value as a table shows it: integers in thousands, other numbers to 4 digits, None as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return " ".join(cell(item) for item in value)
+    return str(value)
+
+
+def note(text: str) -> None:
+    """Say something on standard error, plainly."""
+    _say(text, style=None)
+
+
+def warn(text: str) -> None:
+    """Say on standard error that something may not be as the user thinks."""
+    _say(f"warning: {text}", style="yellow")
+
+
+def fail(text: str) -> None:
+    """Say on standard error why a command ends; ``text`` is a whole message of `ofa.errors`."""
+    _say(text, style="red")
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Advance]:
+    """Show how far something has come, on standard error: a live bar, or plain lines where that is not a terminal.
+
+    Yields ``advance(steps=1, note="")``.
+    """
+    console = _console(sys.stderr)
+    if console.is_terminal and not console.is_dumb_terminal:
+        with _bar(console, what, total) as advance:
+            yield advance
+    else:
+        yield _lines(what, total)
+
+
+@contextmanager
+def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
+    """Draw one live line: what, bar, count, time gone, time left, note."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Progress(*columns, console=console) as live:
+        task = live.add_task(what, total=total, note="")
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            live.update(task, advance=steps, note=note)
+
+        yield advance
+
+
+def _lines(what: str, total: int) -> Advance:
+    """Return an ``advance`` that writes a line now and then, and one when all is done."""
+    began_s = said_s = time.monotonic()
+    done = 0
+
+    def advance(steps: int = 1, note: str = "") -> None:
+        nonlocal done, said_s
+        done += steps
+        now_s = time.monotonic()
+        if done < total and now_s - said_s < PLAIN_PROGRESS_EVERY_S:
+            return
+        said_s = now_s
+        left_s = (now_s - began_s) / done * (total - done) if done else 0.0
+        left = f", about {left_s:.0f} s left" if done < total else ""
+        _say(
+            f"{what}: {done:,} of {total:,}, {now_s - began_s:.0f} s{left}" + (f" · {note}" if note else ""), style=None
+        )
+
+    return advance
+
+
+def _say(text: str, *, style: str | None) -> None:
+    """Print on standard error without reading markup or folding lines."""
+    _console(sys.stderr).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _console(stream: TextIO) -> Console:
+    """Return a console on a stream as it is now, since tests and pipes replace it; rich reads NO_COLOR."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else PLAIN_WIDTH_CHARACTERS
+    return Console(file=stream, width=width, highlight=False, emoji=False)
+
+
+def _box(console: Console) -> Any:
+    """Return light borders for a terminal, none elsewhere."""
+    from rich.box import SIMPLE_HEAD
+
+    return SIMPLE_HEAD if console.is_terminal else None
+
+
+def _records(value: Any) -> list[Mapping[str, Any]]:
+    """Return a non-empty list of mappings, or a mapping of mappings as such a list; else an empty list."""
+    if isinstance(value, Mapping) and value and all(isinstance(item, Mapping) for item in value.values()):
+        return [{"": key, **item} for key, item in value.items()]
+    if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
+        return list(value)
+    return []
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield single values with dotted names."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
