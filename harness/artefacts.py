@@ -1,4 +1,5 @@
-"""The files a plan needs, named by their content: built by the writers of `ofa.graphs` in the form each runtime takes."""
+"""The files a plan needs, named by their content: built by the writers of `ofa.graphs` in the form each runtime
+takes."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ class Artefacts:
         return self.for_network([op], runtime)
 
     def for_network(self, ops: Sequence[Op], runtime: Runtime) -> File:
-        """Return the file of a whole network (its ops in order) with random weights, as the device's runtime reads it."""
+        """Return the file of a whole network (its ops in order) with random weights, as the device's runtime reads
+        it."""
         recipe = {"ops": [op.key for op in ops], **target(runtime)}
         memory = self.folder / "recipes" / sha256_bytes(canonical_json({**recipe, "writers": writers()}).encode())
         if memory.exists():
@@ -100,7 +102,8 @@ def writers() -> str:
 
 
 def agent_archive(folder: Path) -> Path:
-    """Return the agent as one zipapp in ``folder``, named by the hash of its source; built where it is not there yet."""
+    """Return the agent as one zipapp in ``folder``, named by the hash of its source; built where it is not there
+    yet."""
     source = devices_folder() / "agent"
     sources = sorted(path for path in source.rglob("*.py"))
     if not (source / "__main__.py").exists():

@@ -17,7 +17,9 @@ RESUME_HINT = "run the same command again: complete rounds are kept"
 
 def file_invalid(what: str, path: Path | str, why: str, *hints: str) -> FileInvalid:
     """Say that a file of kind ``what`` cannot be used."""
-    return FileInvalid(f"{what} '{path}' cannot be used", why=why, hint=hints or ("check that this is the file you meant",))
+    return FileInvalid(
+        f"{what} '{path}' cannot be used", why=why, hint=hints or ("check that this is the file you meant",)
+    )
 
 
 def fields_invalid(what: str, path: Path | str, fault: ValidationError, known: Iterable[str]) -> FileInvalid:

@@ -28,7 +28,8 @@ class Section(BaseModel):
 class Calm(Section):
     """When a device is quiet enough for wall time to be believed.
 
-    ``max_foreign_cores``: how many cores other work may keep busy. ``max_temp_c``: the hottest sensor; absent is no limit.
+    ``max_foreign_cores``: how many cores other work may keep busy. ``max_temp_c``: the hottest sensor; absent is no
+    limit.
     """
 
     max_foreign_cores: Annotated[float, Field(ge=0, le=1024, allow_inf_nan=False)] = 0.25
@@ -81,7 +82,9 @@ def devices_folder() -> Path:
     for folder in (here.parent / "devices", here / "devices"):
         if (folder / "profiles").is_dir():
             return folder
-    raise file_invalid("folder", "devices", "neither a checkout nor the installed package has it", "install ofa-lab again")
+    raise file_invalid(
+        "folder", "devices", "neither a checkout nor the installed package has it", "install ofa-lab again"
+    )
 
 
 def profile_names() -> tuple[str, ...]:
@@ -114,7 +117,8 @@ def load_profile(name: str) -> Profile:
 
 
 def this_computer(files: Path, *, python: str | None = None, name: str = "this-computer") -> Device:
-    """Return this computer as a device. ``files``: the artefact folder; ``python``: another interpreter for the agent."""
+    """Return this computer as a device. ``files``: the artefact folder; ``python``: another interpreter for the
+    agent."""
     from harness.artefacts import agent_archive
 
     profile = load_profile(name)

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import file_invalid
 from harness.plan import Plan, validate
+from harness.protocol import Done
 from ofa.files import canonical_json
 
 SCHEMA = "journal/1"
@@ -22,10 +23,21 @@ APPLICATION_ID = 0x0FA1AB01
 MAX_BYTES = 4 << 30
 HEADER_BYTES = 100
 
-STATS = ("calls", "wall_min_ns", "wall_p10_ns", "wall_p20_ns", "wall_median_ns", "wall_p95_ns", "cpu_min_ns", "cpu_p10_ns")
+STATS = (
+    "calls",
+    "wall_min_ns",
+    "wall_p10_ns",
+    "wall_p20_ns",
+    "wall_median_ns",
+    "wall_p95_ns",
+    "cpu_min_ns",
+    "cpu_p10_ns",
+)
 
 _WALL = ", ".join(f"{name} INTEGER NOT NULL CHECK(typeof({name}) = 'integer' AND {name} > 0)" for name in STATS[:6])
-_CPU = ", ".join(f"{name} INTEGER CHECK({name} IS NULL OR (typeof({name}) = 'integer' AND {name} > 0))" for name in STATS[6:])
+_CPU = ", ".join(
+    f"{name} INTEGER CHECK({name} IS NULL OR (typeof({name}) = 'integer' AND {name} > 0))" for name in STATS[6:]
+)
 _AT = "round INTEGER NOT NULL CHECK(round >= 0), attempt INTEGER NOT NULL CHECK(attempt >= 1)"
 TABLES = {
     "meta": "name TEXT PRIMARY KEY, value TEXT NOT NULL",
@@ -68,7 +80,7 @@ class Measurement:
 class Journal:
     """An open journal; made by `create`, `open` or `resume`."""
 
-    __slots__ = ("path", "plan", "database")
+    __slots__ = ("database", "path", "plan")
 
     def __init__(self, path: Path, plan: Plan, database: sqlite3.Connection) -> None:
         """Take what the functions below have checked."""
@@ -103,7 +115,7 @@ class Journal:
         self,
         number: int,
         attempt: int,
-        rows: dict[str, Sequence[tuple[Any, ...]]],
+        rows: Mapping[str, Sequence[tuple[Any, ...]]],
         *,
         ended_utc: str,
         status: str = "complete",
@@ -135,7 +147,9 @@ class Journal:
 
     def batches(self) -> list[tuple[int, int, dict[str, Any]]]:
         """Return (round, batch, record) of the complete rounds: load, temperatures, time taken."""
-        rows = self.database.execute(f"SELECT round, batch, record FROM batches NATURAL JOIN ({COMPLETE}) ORDER BY 1, 2")
+        rows = self.database.execute(
+            f"SELECT round, batch, record FROM batches NATURAL JOIN ({COMPLETE}) ORDER BY 1, 2"
+        )
         return [(number, batch, json.loads(record)) for number, batch, record in rows]
 
     def failures(self) -> dict[int, str]:
@@ -155,7 +169,9 @@ class Journal:
 
     def _select(self, table: str, names: Sequence[str], order: str) -> Iterable[dict[str, Any]]:
         """Yield rows of complete rounds as dictionaries."""
-        rows = self.database.execute(f"SELECT {', '.join(names)} FROM {table} NATURAL JOIN ({COMPLETE}) ORDER BY {order}")
+        rows = self.database.execute(
+            f"SELECT {', '.join(names)} FROM {table} NATURAL JOIN ({COMPLETE}) ORDER BY {order}"
+        )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -177,7 +193,9 @@ def resume(path: Path, plan: Plan) -> Journal:
     if journal.plan.hash != plan.hash:
         journal.close()
         why = f"it holds plan {journal.plan.hash[:12]}…, this is plan {plan.hash[:12]}…"
-        raise file_invalid("journal", path, why, "give another folder", "or remove the journal to measure from the start")
+        raise file_invalid(
+            "journal", path, why, "give another folder", "or remove the journal to measure from the start"
+        )
     return journal
 
 
@@ -220,7 +238,9 @@ def check(path: Path) -> Plan:
         with path.open("rb") as stream:
             header = stream.read(HEADER_BYTES)
     except OSError as fault:
-        raise file_invalid("journal", path, fault.strerror or str(fault), "check the path and its permissions") from fault
+        raise file_invalid(
+            "journal", path, fault.strerror or str(fault), "check the path and its permissions"
+        ) from fault
     if size_bytes > MAX_BYTES:
         raise file_invalid("journal", path, f"it has {size_bytes:,} bytes; at most {MAX_BYTES:,} are read")
     log = path.with_name(path.name + "-wal")
@@ -234,8 +254,9 @@ def check(path: Path) -> Plan:
         try:
             with closing(_connect(copy)) as database:
                 return _checked_plan(database, path)
-        except (sqlite3.Error, ValueError, TypeError) as fault:
-            raise file_invalid("journal", path, f"it is damaged: {fault}", "measure again into a new journal") from fault
+        except (sqlite3.Error, ValueError, TypeError, LookupError) as fault:
+            why = "it is damaged: " + " ".join(str(fault).split())[:200]
+            raise file_invalid("journal", path, why, "measure again into a new journal") from fault
 
 
 def _checked_plan(database: sqlite3.Connection, path: Path) -> Plan:
@@ -256,12 +277,15 @@ def _checked_plan(database: sqlite3.Connection, path: Path) -> Plan:
     plan = validate({**json.loads(meta["plan"]), "hash": meta["plan_hash"]}, path)
     items = len(plan.items)
     for table in ("samples", "failures"):
-        if database.execute(f"SELECT count(*) FROM {table} WHERE item >= ? OR round >= ?", (items, plan.rounds)).fetchone()[0]:
+        if database.execute(
+            f"SELECT count(*) FROM {table} WHERE item >= ? OR round >= ?", (items, plan.rounds)
+        ).fetchone()[0]:
             raise ValueError(f"table '{table}' has rows that the plan does not know")
-    for table in ("sessions", "batches"):
-        for (record,) in database.execute(f"SELECT record FROM {table}"):
-            if not isinstance(json.loads(record), dict):
-                raise ValueError(f"table '{table}' has a record that is not an object")
+    for (record,) in database.execute("SELECT record FROM sessions"):
+        if not isinstance(json.loads(record)["environment"], dict):
+            raise ValueError("a session does not say its environment")
+    for (record,) in database.execute("SELECT record FROM batches"):
+        Done.model_validate({**json.loads(record), "id": 0, "ev": "done"})
     return plan
 
 

@@ -1,4 +1,4 @@
-"""What will be measured: items × rounds on one device with one runtime, frozen, hashed, and written as a file."""
+"""What will be measured: items and rounds on one device with one runtime, frozen, hashed, and written as a file."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Rounds(Entry):
     """The protocol `rounds-1` and its parameters; every table made by it carries them.
 
     A round is a fresh process with a new order. Cold: ``cold_cycles`` cycles over all items, one timed call each. Hot:
-    ``hot_bursts`` passes over all items, each a burst of ``warm_calls`` untimed and then ``burst_least`` to ``burst_most``
-    timed calls, as many as fill ``burst_us``. The reference network is timed every ``reference_every`` items. Items of at
-    most ``batch_files`` files and ``batch_bytes`` bytes are loaded at once.
+    ``hot_bursts`` passes over all items, each a burst of ``warm_calls`` untimed and then ``burst_least`` to
+    ``burst_most`` timed calls, as many as fill ``burst_us``. The reference network is timed every ``reference_every``
+    items. Items of at most ``batch_files`` files and ``batch_bytes`` bytes are loaded at once.
     """
 
     name: Literal["rounds-1"] = "rounds-1"
     warm_calls: Annotated[int, Field(ge=1, le=100)] = 2
-    cold_cycles: Annotated[int, Field(ge=1, le=10000)] = 30
+    cold_cycles: Annotated[int, Field(ge=1, le=10000)] = 40
     hot_bursts: Annotated[int, Field(ge=1, le=1000)] = 4
     burst_least: Annotated[int, Field(ge=1, le=10000)] = 4
     burst_most: Annotated[int, Field(ge=1, le=10000)] = 16
@@ -57,7 +57,8 @@ class Rounds(Entry):
 
 
 class Item(Entry):
-    """One thing to measure in one state. A network also names its space, genome (hex) and part (fit, holdout, verify)."""
+    """One thing to measure in one state. A network also names its space, genome (hex) and part (fit, holdout,
+    verify)."""
 
     key: Key
     kind: Literal["op", "network", "overhead"]
@@ -112,6 +113,10 @@ class Plan(Entry):
         """Return the plan as the file holds it, less the hash; what is absent is left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def batch_seed(self, number: int, place: int) -> int:
+        """Return the seed the device shuffles one batch of one round with."""
+        return int(np.random.default_rng([self.seed, number, place]).integers(2**31))
+
     def batches(self, number: int) -> list[list[int]]:
         """Return the item indexes of one round, in its own shuffled order, in groups that are loaded together.
 
@@ -138,7 +143,9 @@ class Plan(Entry):
 def op_items(files: Iterable[tuple[str, str, int]], states: Sequence[State] = ("cold", "hot")) -> list[Item]:
     """Return the items of ops given as (canonical key, file, size in bytes), in each state."""
     return [
-        Item(key=key, kind="op", state=state, file=file, size_bytes=size) for key, file, size in files for state in states
+        Item(key=key, kind="op", state=state, file=file, size_bytes=size)
+        for key, file, size in files
+        for state in states
     ]
 
 

@@ -52,7 +52,8 @@ class Conditions:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Return what every row of the table must carry: ``cpu`` (CPU time was believed), ``drift`` (rounds differed)."""
+        """Return what every row of the table must carry: ``cpu`` (CPU time was believed), ``drift`` (rounds
+        differed)."""
         found = ["cpu"] if self.basis == "cpu_min_ns" else []
         if any(value > DRIFT_SPREAD for value in self.reference_spread.values()):
             found.append("drift")
@@ -62,8 +63,9 @@ class Conditions:
 def conditions(journal: Journal, *, max_foreign_cores: float = 0.25) -> Conditions:
     """Judge how quiet the device was, and so which clock to believe.
 
-    Quiet is: other work kept at most ``max_foreign_cores`` busy in the median batch, and the p10 of wall and CPU time agree
-    within 5 % for the median item. Then the p10 of wall time is used, else the minimum of CPU time; never both in one table.
+    Quiet is: other work kept at most ``max_foreign_cores`` busy in the median batch, and the p10 of wall and CPU time
+    agree within 5 % for the median item. Then the p10 of wall time is used, else the minimum of CPU time; never both
+    in one table.
     """
     records = [record for _, _, record in journal.batches()]
     foreign = [float(record["foreign_cores"]) for record in records if record["foreign_cores"] != "unreadable"]
@@ -93,7 +95,7 @@ def conditions(journal: Journal, *, max_foreign_cores: float = 0.25) -> Conditio
 def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[str, str], Measured]:
     """Return every item of the plan that was measured or failed, by (key, state).
 
-    The value is median over rounds of (item / reference of the same round, batch and state) × the session's reference,
+    The value is median over rounds of (item / reference of the same round, batch and state) x the session's reference,
     so that a process or an hour in which everything is slower cancels. Failed items have no value and say why.
     """
     found = found or conditions(journal)

@@ -1,4 +1,5 @@
-"""Carries out a plan: greet, run the rounds that are not done yet, each in a fresh agent process, and journal them whole."""
+"""Carries out a plan: greet, run the rounds that are not done yet, each in a fresh agent process, and journal them
+whole."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready
@@ -86,7 +88,8 @@ def run(
     """Measure what the journal lacks of its plan.
 
     A round that ended badly is begun again, up to three times a session; its samples never mix with another attempt's.
-    Raises DeviceLost, MeasurementRefused; on any exception, Ctrl-C too, the agent is ended and the journal can be resumed.
+    Raises DeviceLost, MeasurementRefused; on any exception, Ctrl-C too, the agent is ended and the journal can be
+    resumed.
     """
     remaining = [number for number in range(plan.rounds) if number not in journal.complete_rounds()]
     total = plan.rounds * len(plan.items)
@@ -101,11 +104,9 @@ def run(
         for attempt_here in range(1, ATTEMPTS_PER_SESSION + 1):
             text = f"round {number + 1} of {plan.rounds}" + (f", attempt {attempt_here}" if attempt_here > 1 else "")
             attempt = journal.begin_attempt(number, session=session, started_utc=utc_now())
+            on_share = partial(_tell, on_progress, done, len(plan.items), total, text)
             try:
-                gained = measure_round(
-                    plan, number, device, patience_s=patience_s,
-                    on_share=lambda share, text=text: on_progress(done + int(share * len(plan.items)), total, text),
-                )  # fmt: skip
+                gained = measure_round(plan, number, device, patience_s=patience_s, on_share=on_share)
             except DeviceLost as fault:
                 note = f"{fault.what}: {fault.why}"[:400]
                 journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
@@ -118,8 +119,14 @@ def run(
         on_progress(done, total, text)
 
 
+def _tell(on_progress: OnProgress, done: int, items: int, total: int, text: str, share: float) -> None:
+    """Turn a share of a round into items done."""
+    on_progress(done + int(share * items), total, text)
+
+
 def begin_session(plan: Plan, device: Device, journal: Journal, hello: Hello, runtime: Runtime) -> str:
-    """Note a session in the journal and return its id; raises MeasurementRefused where the conditions changed since the first."""
+    """Note a session in the journal and return its id; raises MeasurementRefused where the conditions changed since
+    the first."""
     conditions = environment(plan, hello, runtime)
     earlier = journal.sessions()
     if earlier:
@@ -156,10 +163,8 @@ def measure_round(
         conversation = Conversation(channel, device.name)
         conversation.greet()
         for place, batch in enumerate(batches):
-            measure_batch(
-                plan, place, batch, conversation, gained, patience_s=patience_s,
-                on_share=lambda share, place=place: on_share((place + share) / len(batches)),
-            )  # fmt: skip
+            part = partial(_part, on_share, place, len(batches))
+            measure_batch(plan, number, place, batch, conversation, gained, patience_s=patience_s, on_share=part)
         channel.close()
     except BaseException:
         channel.kill()
@@ -167,8 +172,14 @@ def measure_round(
     return gained
 
 
+def _part(on_share: Callable[[float], None], place: int, batches: int, share: float) -> None:
+    """Turn a share of a batch into a share of its round."""
+    on_share((place + share) / batches)
+
+
 def measure_batch(
     plan: Plan,
+    number: int,
     place: int,
     batch: list[int],
     conversation: Conversation,
@@ -177,7 +188,8 @@ def measure_batch(
     patience_s: float,
     on_share: Callable[[float], None],
 ) -> None:
-    """Measure one batch and add its rows; raises DeviceLost where an item is missing, repeated or was never asked for."""
+    """Measure one batch and add its rows; raises DeviceLost where an item is missing, repeated or was never asked
+    for."""
     expected = set(batch)
     states = {plan.items[index].state for index in batch}
     request = {
@@ -185,7 +197,7 @@ def measure_batch(
         "runtime": plan.runtime,
         "kernels": plan.kernels,
         "threads": plan.threads,
-        "parameters": plan.protocol.for_agent(),
+        "parameters": {**plan.protocol.for_agent(), "seed": plan.batch_seed(number, place)},
         "reference": plan.reference.file,
         "items": [[index, plan.items[index].state, plan.items[index].file] for index in batch],
     }

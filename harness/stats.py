@@ -37,8 +37,8 @@ class Estimate:
 def over_rounds(values: Sequence[float]) -> Estimate:
     """Return the median over rounds and its 95 % interval, made on the log scale.
 
-    The interval is median × exp(± t · s · √(π/2) / √n): Student's t with n - 1 degrees of freedom and the standard deviation
-    s of the logs, widened because it is the median's interval and not the mean's. ``values`` are positive.
+    The interval is median x exp(± t · s · √(π/2) / √n): Student's t with n - 1 degrees of freedom and the standard
+    deviation s of the logs, widened because it is the median's interval and not the mean's. ``values`` are positive.
     """
     logs = np.log(np.asarray(values, dtype=np.float64))
     centre = float(np.median(logs))
@@ -47,9 +47,7 @@ def over_rounds(values: Sequence[float]) -> Estimate:
         return Estimate(value=math.exp(centre), lo=math.exp(centre), hi=math.exp(centre), rounds=count)
     t = T_95[count - 2] if count - 2 < len(T_95) else NORMAL_95
     half = t * MEDIAN_TO_MEAN * float(np.std(logs, ddof=1)) / math.sqrt(count)
-    return Estimate(
-        value=math.exp(centre), lo=math.exp(centre - half), hi=math.exp(centre + half), rounds=count
-    )
+    return Estimate(value=math.exp(centre), lo=math.exp(centre - half), hi=math.exp(centre + half), rounds=count)
 
 
 def spread(values: Sequence[float]) -> float:

@@ -39,7 +39,7 @@ class Channel(object):
                 os._exit(0)
         try:
             while line:
-                line = line[os.write(self.sink, line):]
+                line = line[os.write(self.sink, line) :]
         except OSError:
             os._exit(0)
 
@@ -82,7 +82,7 @@ def hello(request: Dict[str, Any], send: bench.Send) -> None:
 
 def answer(line: bytes, folder: str, channel: Channel) -> bool:
     """Answer one request line; return whether to go on. Every fault becomes an error record."""
-    number = None  # type: Optional[int]
+    number: Optional[int] = None
 
     def send(record: Dict[str, Any]) -> None:
         channel.send(dict(record, id=number))

@@ -1,4 +1,5 @@
-"""Runs one batch of a round: load everything, time every item cold and hot beside a reference, stream one record per item."""
+"""Runs one batch of a round: load everything, time every item cold and hot beside a reference, stream one record per
+item."""
 
 import hashlib
 import os
@@ -24,10 +25,11 @@ PARAMETERS = {
     "burst_most": (1, 10000),
     "burst_us": (1, 10000000),
     "reference_every": (1, 10000),
+    "seed": (0, 2**63 - 1),
 }
 
 
-class RequestInvalid(Exception):
+class RequestInvalid(Exception):  # noqa: N818
     """The request cannot be understood; the text goes back to the host."""
 
 
@@ -120,11 +122,12 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
         ]
         if not items:
             continue
-        reference = None  # type: Optional[timing.Item]
+        reference: Optional[timing.Item] = None
         if request.get("reference") is not None:
             reference = timing.Item(0, loaded[request["reference"]].run, timing.Timed(clocks))
         tick = report.part(begin, end)
-        timing.without_collector(lambda: measure(items, reference, request["parameters"], tick))
+        with timing.collector_off():
+            measure(items, reference, request["parameters"], tick)
         files = {index: name for index, _, name in request["items"]}
         for item in items:
             network = loaded[files[item.index]]
@@ -159,20 +162,19 @@ class Progress(object):
         return lambda share: self.tell(begin + (end - begin) * share)
 
 
-def load_all(
-    request: Dict[str, Any], folder: str, report: Progress
-) -> Tuple[Dict[str, Loaded], List[Tuple[int, str]]]:
+def load_all(request: Dict[str, Any], folder: str, report: Progress) -> Tuple[Dict[str, Loaded], List[Tuple[int, str]]]:
     """Load every file once; return the loaded by name and (item, reason) of those that cannot be run."""
-    names = []  # type: List[str]
+    names: List[str] = []
     for name in [item[2] for item in request["items"]] + [request.get("reference")]:
         if name is not None and name not in names:
             names.append(name)
-    loaded = {}  # type: Dict[str, Loaded]
-    reasons = {}  # type: Dict[str, str]
+    loaded: Dict[str, Loaded] = {}
+    reasons: Dict[str, str] = {}
     for place, name in enumerate(names):
         try:
             loaded[name] = load(request, name, folder)
-        # A runtime may refuse a network in any way of its own; that is a result about the network, not a fault of the agent.
+        # A runtime may refuse a network in any way of its own; that is a result about the network, not a fault of the
+        # agent.
         except Exception as fault:
             reasons[name] = runtimes.describe(fault)
         report.tell(0.3 * (place + 1) / len(names))

@@ -1,4 +1,5 @@
-"""Reads what the device is and how it is doing; each reading is a value or the word "unreadable", never a made-up zero."""
+"""Reads what the device is and how it is doing; each reading is a value or the word "unreadable", never a made-up
+zero."""
 
 import glob
 import os
@@ -31,8 +32,9 @@ def number(root: str, path: str) -> Optional[int]:
 
 
 def field(root: str, path: str, names: List[str]) -> Optional[str]:
-    """Return the first ``name : value`` (or ``name=value``) of a file whose name is one of ``names``, in their order."""
-    found = {}  # type: Dict[str, str]
+    """Return the first ``name : value`` (or ``name=value``) of a file whose name is one of ``names``, in their
+    order."""
+    found: Dict[str, str] = {}
     for line in (text(root, path) or "").splitlines():
         for mark in (":", "="):
             name, separator, value = line.partition(mark)
@@ -47,7 +49,7 @@ def field(root: str, path: str, names: List[str]) -> Optional[str]:
 
 def per_cpu(root: str, leaf: str) -> List[str]:
     """Return the distinct contents of one cpufreq file over all cores, in core order."""
-    values = []  # type: List[str]
+    values: List[str] = []
     folder = os.path.join(root, "sys/devices/system/cpu")
     for path in sorted(glob.glob(os.path.join(folder, "cpu[0-9]*", "cpufreq", leaf))):
         value = text("/", path)
@@ -72,31 +74,36 @@ def environment(root: str = "/") -> Dict[str, Any]:
         "cores": known(cores or None),
         "governor": known(",".join(per_cpu(root, "scaling_governor"))),
         "max_khz": known(",".join(per_cpu(root, "cpuinfo_max_freq"))),
-        "memory_gib": known(_gib(memory)),
+        "memory_gib": known(_gib(_kib(memory))),
         "kernel": known(text(root, "/proc/sys/kernel/osrelease")),
         "os": known(field(root, "/etc/os-release", ["PRETTY_NAME"])),
         "python": "%d.%d.%d" % sys.version_info[:3],
     }
 
 
-def _gib(memory: Optional[str]) -> Optional[int]:
-    """Return "24689152 kB" in whole GiB, rounded up: the kernel keeps a varying little for itself."""
+def _kib(memory: Optional[str]) -> Optional[int]:
+    """Return "24689152 kB" as a number, or None."""
     try:
-        return None if memory is None else -(-int(memory.split()[0]) // (1 << 20))
+        return None if memory is None else int(memory.split()[0])
     except (ValueError, IndexError):
         return None
+
+
+def _gib(kib: Optional[int]) -> Optional[int]:
+    """Return whole GiB, rounded up: the kernel keeps a varying little for itself."""
+    return None if kib is None else -(-kib // (1 << 20))
 
 
 def state(root: str = "/") -> Dict[str, Any]:
     """Return what moves: load, clocks, temperatures, free memory. Session data, never part of the environment id."""
     load = (text(root, "/proc/loadavg") or "").split()
-    available = field(root, "/proc/meminfo", ["MemAvailable"])
+    available = _kib(field(root, "/proc/meminfo", ["MemAvailable"]))
     return {
         "load_1min": known(_float(load[0]) if load else None),
         "current_khz": known([int(value) for value in per_cpu(root, "scaling_cur_freq") if value.isdigit()]),
         "temperature_c": known(temperatures(root) or None),
         "cooling": known(cooling(root) or None),
-        "memory_available_mib": known(int(available.split()[0]) // 1024 if available else None),
+        "memory_available_mib": known(None if available is None else available // 1024),
     }
 
 
@@ -110,7 +117,7 @@ def _float(value: str) -> Optional[float]:
 
 def temperatures(root: str = "/") -> Dict[str, Reading]:
     """Return °C by thermal zone; a sensor that is powered off says -256 °C and counts as unreadable."""
-    readings = {}  # type: Dict[str, Reading]
+    readings: Dict[str, Reading] = {}
     for zone in sorted(glob.glob(os.path.join(root, "sys/class/thermal/thermal_zone*"))):
         name = text("/", os.path.join(zone, "type")) or os.path.basename(zone)
         milli = number("/", os.path.join(zone, "temp"))
@@ -123,9 +130,9 @@ def temperatures(root: str = "/") -> Dict[str, Reading]:
 
 def cooling(root: str = "/") -> Dict[str, Reading]:
     """Return the present step of each cooling device; 0 is not throttled."""
-    readings = {}  # type: Dict[str, Reading]
+    readings: Dict[str, Reading] = {}
     for device in sorted(glob.glob(os.path.join(root, "sys/class/thermal/cooling_device*"))):
-        name = "%s.%s" % (os.path.basename(device)[len("cooling_device"):], text("/", os.path.join(device, "type")))
+        name = "%s.%s" % (os.path.basename(device)[len("cooling_device") :], text("/", os.path.join(device, "type")))
         readings[name] = known(number("/", os.path.join(device, "cur_state")))
     return readings
 

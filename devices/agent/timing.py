@@ -1,8 +1,11 @@
-"""Times calls on the device: clocks in nanoseconds on every Python since 3.6, bursts, round-robin cycles, order statistics."""
+"""Times calls on the device: clocks in nanoseconds on every Python since 3.6, bursts, round-robin cycles, order
+statistics."""
 
+import contextlib
 import gc
+import random
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 Clock = Callable[[], int]
 Run = Callable[[], Any]
@@ -46,12 +49,12 @@ def wall_clock() -> Tuple[Clock, str]:
 
 
 def clocks(threads: int) -> Clocks:
-    """Choose the clocks: raw monotonic wall time; CPU time of this thread, or of the process where the runtime has more."""
+    """Choose the clocks: raw monotonic wall time; CPU time of this thread, or of the process for more threads."""
     wall, wall_name = wall_clock()
     names = {"thread": "CLOCK_THREAD_CPUTIME_ID", "process": "CLOCK_PROCESS_CPUTIME_ID"}
     cpu_name = "thread" if threads == 1 else "process"
     clock_id = getattr(time, names[cpu_name], None)
-    cpu = None  # type: Optional[Clock]
+    cpu: Optional[Clock] = None
     # A CPU clock that counts scheduler ticks (milliseconds) says nothing about a call of microseconds.
     if clock_id is not None and time.clock_getres(clock_id) <= 1e-6:
         cpu = nanosecond_clock(clock_id)
@@ -74,8 +77,8 @@ class Timed(object):
     def __init__(self, the_clocks: Clocks) -> None:
         """Start without calls."""
         self.clocks = the_clocks
-        self.walls = []  # type: List[int]
-        self.cpus = []  # type: List[int]
+        self.walls: List[int] = []
+        self.cpus: List[int] = []
 
     def call(self, run: Run) -> int:
         """Time one call and return its wall time in ns."""
@@ -152,29 +155,35 @@ def hot(items: Sequence[Item], reference: Optional[Item], parameters: Dict[str, 
             if reference is not None and place % parameters["reference_every"] == 0:
                 burst(reference, parameters)
             burst(item, parameters)
-            if place % 16 == 15:
-                tick((turn + place / len(items)) / passes)
-    tick(1.0)
+            tick((turn + (place + 1.0) / len(items)) / passes)
 
 
 def cold(items: Sequence[Item], reference: Optional[Item], parameters: Dict[str, int], tick: Tick) -> None:
-    """Time items with their caches cold: cycles over all of them, one call each, so that drift becomes variance."""
+    """Time items with their caches cold: cycles over all of them, one call each, so that drift becomes variance.
+
+    Every cycle has an order of its own: what ran just before an item changes its time by tens of percent, and with one
+    order for the whole round that would be an error of the round, which cycles cannot average out.
+    """
     cycles = parameters["cold_cycles"]
+    order = list(items)
+    shuffler = random.Random(parameters["seed"])
     for cycle in range(cycles):
-        for place, item in enumerate(items):
+        shuffler.shuffle(order)
+        for place, item in enumerate(order):
             if reference is not None and place % parameters["reference_every"] == 0:
                 reference.timed.call(reference.run)
             item.timed.call(item.run)
         tick((cycle + 1.0) / cycles)
 
 
-def without_collector(work: Callable[[], None]) -> None:
-    """Run with Python's garbage collector off: a collection inside a timed call is noise of ours."""
+@contextlib.contextmanager
+def collector_off() -> Iterator[None]:
+    """Keep Python's garbage collector off: a collection inside a timed call is noise of ours."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        work()
+        yield
     finally:
         if was_on:
             gc.enable()

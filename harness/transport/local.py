@@ -1,4 +1,5 @@
-"""Runs the agent on this computer as a child process: bounded waits, stderr always drained, the whole group killed on abort."""
+"""Runs the agent on this computer as a child process: bounded waits, stderr always drained, the whole group killed on
+abort."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ class Local:
 class LocalChannel:
     """An open conversation with an agent process."""
 
-    __slots__ = ("device", "process", "received", "drain", "complaints")
+    __slots__ = ("complaints", "device", "drain", "process", "received")
 
     def __init__(self, device: str, process: subprocess.Popen[bytes]) -> None:
         """Take a started process and begin to drain its stderr."""

@@ -15,12 +15,14 @@ class Adapter(NamedTuple):
     load_empty: Callable[[int, str], Run]
 
 
-ADAPTERS = {
+ADAPTERS: Dict[str, Adapter] = {
     "onnxruntime": Adapter(onnxruntime.about, onnxruntime.load, onnxruntime.load_empty),
     "litert": Adapter(litert.about_litert, litert.load_litert, litert.load_empty_litert),
-    "tflite_runtime": Adapter(litert.about_tflite_runtime, litert.load_tflite_runtime, litert.load_empty_tflite_runtime),
+    "tflite_runtime": Adapter(
+        litert.about_tflite_runtime, litert.load_tflite_runtime, litert.load_empty_tflite_runtime
+    ),
     "torch": Adapter(torch.about, torch.load, torch.load_empty),
-}  # type: Dict[str, Adapter]
+}
 
 
 def about(name: str) -> Dict[str, Any]:

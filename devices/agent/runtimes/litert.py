@@ -1,4 +1,5 @@
-"""Drives TFLite files through ai_edge_litert (the runtime `litert`) or its ancestor tflite_runtime; results of the two never mix."""
+"""Drives TFLite files through ai_edge_litert (the runtime `litert`) or its ancestor tflite_runtime; results of the two
+never mix."""
 
 import base64
 import importlib
@@ -46,7 +47,8 @@ def load_empty_tflite_runtime(threads: int, kernels: str) -> Callable[[], Any]:
 
 
 def _about(name: str) -> Dict[str, Any]:
-    """Return the version after an interpreter has run: under numpy 2 tflite_runtime imports and then cannot construct."""
+    """Return the version after an interpreter has run: under numpy 2 tflite_runtime imports and then cannot
+    construct."""
     _interpreter(name, 1, "default", model_content=base64.b64decode(EMPTY_NETWORK))()
     module = importlib.import_module(MODULES[name])
     version = getattr(module, "__version__", None) or _installed_version(MODULES[name])
@@ -66,7 +68,7 @@ def _interpreter(name: str, threads: int, kernels: str, **model: Any) -> Callabl
     """Build an interpreter with fixed random input; ``kernels`` is "default" (XNNPACK) or "builtin" (no delegate)."""
     numpy = importlib.import_module("numpy")
     module = importlib.import_module(MODULES[name] + ".interpreter")
-    options = {"num_threads": threads}  # type: Dict[str, Any]
+    options: Dict[str, Any] = {"num_threads": threads}
     if kernels == "builtin":
         options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     elif kernels != "default":

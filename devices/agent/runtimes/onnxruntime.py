@@ -6,12 +6,11 @@ import importlib
 from typing import Any, Callable, Dict
 
 # One Relu on four floats; IR 4, opset 9: every onnxruntime since 0.4 reads it.
-EMPTY_NETWORK = (
-    "CAQSADo7CgwKAXgSAXkiBFJlbHUSAWdaEwoBeBIOCgwIARIICgIIAQoCCARiEwoBeRIOCgwIARIICgIIAQoCCARCBAoAEAk="
-)
+EMPTY_NETWORK = "CAQSADo7CgwKAXgSAXkiBFJlbHUSAWdaEwoBeBIOCgwIARIICgIIAQoCCARiEwoBeRIOCgwIARIICgIIAQoCCARCBAoAEAk="
 
-# onnxruntime release 1.x -> (newest opset, newest IR version) it accepts; from the compatibility table of its documentation,
-# the lower value where editions of that table differ. A release newer than the last entry counts as the last.
+# onnxruntime release 1.x -> (newest opset, newest IR version) it accepts; from the compatibility table of its
+# documentation, the lower value where editions of that table differ. A release newer than the last entry counts as the
+# last.
 ACCEPTS = {
     0: (11, 6), 1: (11, 6), 2: (11, 6), 3: (12, 7), 4: (12, 7), 5: (12, 7), 6: (13, 7), 7: (13, 7), 8: (14, 7),
     9: (15, 7), 10: (15, 7), 11: (15, 7), 12: (17, 8), 13: (17, 8), 14: (18, 8), 15: (19, 8), 16: (19, 9), 17: (20, 9),

@@ -11,7 +11,8 @@ def about() -> Dict[str, Any]:
 
 
 def load(path: str, threads: int, kernels: str) -> Callable[[], Any]:
-    """Return a call that runs the TorchScript file once; its input shape stands in the file as attribute ``input_shape``."""
+    """Return a call that runs the TorchScript file once; its input shape stands in the file as attribute
+    ``input_shape``."""
     torch = _torch(threads, kernels)
     extra = {"input_shape": ""}
     module = torch.jit.load(path, map_location="cpu", _extra_files=extra).eval()

@@ -1,0 +1,164 @@
+"""Measures model files on a device by the protocol that made its table, and puts the result beside what was
+predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from harness import journal as journals
+from harness.artefacts import Artefacts, File
+from harness.inventory import Device
+from harness.plan import Item, Plan, Reference, Rounds, RuntimeName, write
+from harness.reduce import Conditions, Measured, conditions, measured
+from harness.session import OnProgress, quiet, run
+from ofa.errors import UsageInvalid
+
+NANOSECONDS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """A network of the table, measured again beside the files: its file in the cache and its ns in the table."""
+
+    file: File
+    ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One model file: predicted and measured ms, their difference in percent of the measured, and the 95 % interval.
+
+    ``measured_ms`` is at the speed the device had when the table was made (``as_timed_ms`` / ``Verification.speed``).
+    """
+
+    name: str
+    file: str
+    size_bytes: int
+    status: str
+    predicted_ms: float | None
+    measured_ms: float | None
+    lo_ms: float | None
+    hi_ms: float | None
+    error_pct: float | None
+    as_timed_ms: float | None
+    init_ms: float | None
+    first_ms: float | None
+    rounds: int
+    flags: tuple[str, ...]
+    session: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """All verdicts of one session.
+
+    ``speed``: how much longer the anchors took than in the table (1.03 is 3 % slower), 1 without anchors.
+    ``floor_pct``: the median difference of the anchors from their table values once ``speed`` is taken out, in
+    percent: what two measurements of the same network differ by, below which no error says anything; None without at
+    least 3 anchors.
+    """
+
+    device: str
+    runtime: str
+    verdicts: tuple[Verdict, ...]
+    speed: float
+    floor_pct: float | None
+    conditions: Conditions
+    plan: str
+
+
+def measure(
+    files: Mapping[str, Path],
+    *,
+    device: Device,
+    runtime: RuntimeName,
+    folder: Path,
+    reference: File,
+    predicted_ms: Mapping[str, float] | None = None,
+    anchors: Mapping[str, Anchor] | None = None,
+    rounds: int = 5,
+    seed: int = 0,
+    on_progress: OnProgress = quiet,
+) -> Verification:
+    """Measure model files by name, whole and hot, in ``rounds`` fresh processes.
+
+    Plan and journal are kept in ``folder`` under the plan's hash: the same call resumes what was interrupted, other
+    files begin anew. A file the runtime cannot load gives a verdict of status failed with the reason. Raises
+    FileInvalid where a file cannot be read, DeviceLost, MeasurementRefused.
+    """
+    anchors = anchors or {}
+    if not files:
+        raise UsageInvalid("there is nothing to verify", hint="name at least one model file")
+    artefacts = Artefacts(device.transport.files)
+    stored = {name: artefacts.store_file(path) for name, path in files.items()}
+    plan = Plan(
+        device=device.name,
+        runtime=runtime,
+        rounds=rounds,
+        seed=seed,
+        protocol=Rounds(hot_bursts=12),
+        reference=Reference(key="reference", file=reference.name, size_bytes=reference.size_bytes),
+        items=tuple(
+            Item(key=key, kind="network", state="hot", file=file.name, size_bytes=file.size_bytes, split="verify")
+            for key, file in [(f"file:{place}", file) for place, file in enumerate(stored.values())]
+            + [(f"anchor:{place}", anchor.file) for place, anchor in enumerate(anchors.values())]
+        ),
+    )
+    stem = f"{runtime}-{plan.hash[:12]}"
+    write(plan, folder / f"{stem}.plan.json")
+    with journals.resume(folder / f"{stem}.sqlite", plan) as journal:
+        run(plan, device=device, journal=journal, on_progress=on_progress)
+        found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
+        values = measured(journal, found)
+    ratios = [
+        ns / anchor.ns
+        for place, anchor in enumerate(anchors.values())
+        if (ns := values[f"anchor:{place}", "hot"].ns) is not None
+    ]
+    speed = median(ratios) if ratios else 1.0
+    return Verification(
+        device=device.name,
+        runtime=runtime,
+        verdicts=tuple(
+            _verdict(name, stored[name], values[f"file:{place}", "hot"], speed, (predicted_ms or {}).get(name))
+            for place, name in enumerate(files)
+        ),
+        speed=speed,
+        floor_pct=100.0 * median(abs(ratio / speed - 1.0) for ratio in ratios) if len(ratios) >= 3 else None,
+        conditions=found,
+        plan=plan.hash,
+    )
+
+
+def _verdict(name: str, file: File, value: Measured, speed: float, predicted_ms: float | None) -> Verdict:
+    """Put one measured value beside its prediction."""
+
+    def ms(ns: int | None, divisor: float = 1.0) -> float | None:
+        return None if ns is None else ns / NANOSECONDS_PER_MS / divisor
+
+    at_table_speed = ms(value.ns, speed)
+    error_pct = None
+    if predicted_ms is not None and at_table_speed is not None:
+        error_pct = 100.0 * (predicted_ms - at_table_speed) / at_table_speed
+    return Verdict(
+        name=name,
+        file=file.name,
+        size_bytes=file.size_bytes,
+        status=value.status,
+        predicted_ms=predicted_ms,
+        measured_ms=at_table_speed,
+        lo_ms=ms(value.lo, speed),
+        hi_ms=ms(value.hi, speed),
+        error_pct=error_pct,
+        as_timed_ms=ms(value.ns),
+        init_ms=ms(value.init_ns),
+        first_ms=ms(value.first_ns),
+        rounds=value.rounds,
+        flags=value.flags,
+        session=value.session,
+        reason=value.reason,
+    )

@@ -1,0 +1,96 @@
+"""Nothing a device says is believed before it is checked, and no wait is unbounded."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import journal as journals
+from harness.inventory import Device
+from harness.plan import Plan
+from harness.session import greet, ready_runtime, run
+from ofa.errors import DeviceLost, MeasurementRefused
+
+REFUSED = {
+    "not JSON": "not JSON",
+    "not an object": "dictionary",
+    "deep": "JSON",
+    "too long": "65,536",
+    "endless": "65,536",
+    "binary": "not JSON",
+    "NaN": "NaN",
+    "infinite": "Infinity",
+    "negative": "wall_min_ns",
+    "zero": "cpu_min_ns",
+    "text for a number": "wall_min_ns",
+    "fraction": "wall_min_ns",
+    "huge": "wall_p95_ns",
+    "out of order": "order",
+    "unknown field": "extra",
+    "unknown event": "party",
+    "no event": "ev",
+    "replayed": "request",
+    "twice": "twice",
+    "not asked for": "not asked for",
+    "wrong state": "state",
+    "early hello": "hello",
+    "error": "out of memory",
+    "dies": "arena",
+    "early done": "not answered",
+    "no reference": "not answered",
+}
+
+
+@pytest.mark.parametrize("fault", list(REFUSED))
+def test_an_answer_that_is_not_the_protocol_is_refused(
+    fault: str, stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    with journals.create(tmp_path / "journal.sqlite", plan(rounds=1)) as journal:
+        with pytest.raises(DeviceLost) as caught:
+            run(journal.plan, device=stand_in(fault), journal=journal, patience_s=20.0)
+        assert journal.complete_rounds() == set() and journal.samples() == []
+        assert journal.attempts_of(0) == 3
+    assert REFUSED[fault] in caught.value.why
+    assert "this-computer" in caught.value.what and caught.value.hints
+
+
+def test_silence_ends_in_time(stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path) -> None:
+    started_s = time.monotonic()
+    with (
+        journals.create(tmp_path / "journal.sqlite", plan(rounds=1)) as journal,
+        pytest.raises(DeviceLost, match="stopped"),
+    ):
+        run(journal.plan, device=stand_in("silent"), journal=journal, patience_s=0.3)
+    assert time.monotonic() - started_s < 10
+
+
+def test_a_flooded_stderr_stops_nothing(
+    stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    with journals.create(tmp_path / "journal.sqlite", plan(rounds=1)) as journal:
+        run(journal.plan, device=stand_in("noisy stderr"), journal=journal, patience_s=20.0)
+        assert len(journal.samples()) == 12
+
+
+def test_another_protocol_version_is_named(stand_in: Callable[..., Device]) -> None:
+    with pytest.raises(DeviceLost) as caught:
+        greet(stand_in("old version"))
+    assert (
+        "another version" in str(caught.value) and "protocol 0" in caught.value.why and "protocol 1" in caught.value.why
+    )
+
+
+def test_a_runtime_that_cannot_run_says_why(stand_in: Callable[..., Device]) -> None:
+    with pytest.raises(MeasurementRefused) as caught:
+        ready_runtime(stand_in("not ready"), "litert")
+    assert "numpy is too new" in caught.value.why and "litert" in str(caught.value)
+
+
+def test_a_python_that_is_not_there_is_a_lost_device(device: Device) -> None:
+    from dataclasses import replace
+
+    broken = replace(device, transport=replace(device.transport, python="/nowhere/python3"))
+    with pytest.raises(DeviceLost) as caught:
+        greet(broken)
+    assert "/nowhere/python3" in caught.value.why

@@ -1,0 +1,206 @@
+"""Rounds are whole or not there: agents and hosts are killed, sessions resumed, and nothing is lost or repeated."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import journal as journals
+from harness.artefacts import File
+from harness.inventory import Device
+from harness.journal import Journal
+from harness.plan import Plan, write
+from harness.session import run
+from ofa.errors import DeviceLost, MeasurementRefused
+
+
+def triples(journal: Journal) -> list[tuple[int, str, str]]:
+    items = journal.plan.items
+    return sorted(
+        (row.round, items[row.item].key, items[row.item].state) for row in journal.samples() if row.item is not None
+    )
+
+
+def expected(plan: Plan) -> list[tuple[int, str, str]]:
+    return sorted((number, item.key, item.state) for number in range(plan.rounds) for item in plan.items)
+
+
+@dataclass(slots=True)
+class Spy:
+    """A transport that remembers the processes it started."""
+
+    inner: Any
+    channels: list[Any] = field(default_factory=list)
+
+    @property
+    def agent(self) -> Path:
+        return self.inner.agent  # type: ignore[no-any-return]
+
+    def open(self) -> Any:
+        self.channels.append(self.inner.open())
+        return self.channels[-1]
+
+
+def spied(device: Device) -> tuple[Any, Spy]:
+    from dataclasses import replace
+
+    spy = Spy(device.transport)
+    return replace(device, transport=spy), spy  # type: ignore[arg-type]
+
+
+def test_a_plan_is_measured_whole(
+    device: Device, plan: Callable[..., Plan], onnx_files: list[File], tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int, str]] = []
+    with journals.create(tmp_path / "journal.sqlite", plan(onnx_files)) as journal:
+        run(journal.plan, device=device, journal=journal, on_progress=lambda *step: seen.append(step))
+        assert triples(journal) == expected(journal.plan)
+        assert {(row.round, row.state) for row in journal.references()} == {
+            (r, s) for r in range(3) for s in ("hot", "cold")
+        }
+        _, record = journal.sessions()[0]
+        assert record["environment"]["runtime"] == "onnxruntime" and len(record["environment_id"]) == 12
+        before = journal.samples()
+        run(journal.plan, device=device, journal=journal)
+        assert journal.samples() == before and len(journal.sessions()) == 1
+    assert seen[0][0] == 0 and seen[-1][:2] == (36, 36)
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+
+
+def test_each_round_is_another_process_and_order(
+    stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    watched, spy = spied(stand_in())
+    with journals.create(tmp_path / "journal.sqlite", plan()) as journal:
+        run(journal.plan, device=watched, journal=journal)
+    assert len({channel.process.pid for channel in spy.channels}) == 1 + 3
+    assert all(channel.process.returncode is not None for channel in spy.channels)
+    assert len({str(plan().batches(number)) for number in range(3)}) == 3
+    assert plan().batches(1) == plan().batches(1) != plan(seed=6).batches(1)
+
+
+def test_batches_keep_a_file_together(plan: Callable[..., Plan]) -> None:
+    whole = plan()
+    small = plan(protocol=whole.protocol.model_copy(update={"batch_files": 2}))
+    batches = small.batches(0)
+    assert [len(batch) for batch in batches] == [4, 4, 4]
+    assert sorted(index for batch in batches for index in batch) == list(range(12))
+    for batch in batches:
+        assert len({small.items[index].file for index in batch}) == 2
+
+
+def test_an_agent_killed_in_mid_round_costs_nothing(
+    device: Device, plan: Callable[..., Plan], onnx_files: list[File], tmp_path: Path
+) -> None:
+    watched, spy = spied(device)
+    long = plan(onnx_files)
+    long = long.model_copy(
+        update={"protocol": long.protocol.model_copy(update={"hot_bursts": 350, "burst_least": 100, "burst_most": 100})}
+    )
+    killed: list[int] = []
+
+    def kill_once(done: int, total: int, text: str) -> None:
+        in_second_round = 12 < done < 24
+        if in_second_round and not killed:
+            killed.append(spy.channels[-1].process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    with journals.create(tmp_path / "journal.sqlite", long) as journal:
+        run(long, device=watched, journal=journal, on_progress=kill_once)
+        assert killed and triples(journal) == expected(long)
+        assert {row.round: row.attempt for row in journal.samples()} == {0: 1, 1: 2, 2: 1}
+        lost = journal.database.execute("SELECT round, attempt, note FROM ends WHERE status = 'lost'").fetchall()
+    assert len(lost) == 1 and lost[0][:2] == (1, 1) and "signal 9" in lost[0][2]
+
+
+def test_a_host_killed_in_mid_plan_resumes(
+    device: Device, plan: Callable[..., Plan], onnx_files: list[File], tmp_path: Path
+) -> None:
+    long = plan(onnx_files)
+    long = long.model_copy(
+        update={"protocol": long.protocol.model_copy(update={"hot_bursts": 350, "burst_least": 100, "burst_most": 100})}
+    )
+    write(long, tmp_path / "plan.json")
+    host = f"""
+        import pathlib
+        from harness import inventory, journal, plan, session
+        folder = pathlib.Path({str(tmp_path)!r})
+        the_plan = plan.read(folder / "plan.json")
+        device = inventory.this_computer(folder / "files")
+        with journal.resume(folder / "journal.sqlite", the_plan) as opened:
+            session.run(the_plan, device=device, journal=opened, on_progress=lambda *step: print(step[0], flush=True))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(host)],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    for said in process.stdout:
+        if 12 < int(said) < 24:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    with journals.resume(tmp_path / "journal.sqlite", long) as journal:
+        assert journal.complete_rounds() == {0}
+        first = journal.samples()
+        run(long, device=device, journal=journal)
+        assert triples(journal) == expected(long)
+        assert journal.samples()[: len(first)] == first
+        assert {row.round: row.attempt for row in journal.samples()} == {0: 1, 1: 2, 2: 1}
+        assert len(journal.sessions()) == 2
+
+
+def test_ctrl_c_ends_the_agent_and_leaves_a_journal_that_resumes(
+    stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    watched, spy = spied(stand_in())
+
+    def interrupt(done: int, total: int, text: str) -> None:
+        if 12 < done < 24:
+            raise KeyboardInterrupt
+
+    with journals.create(tmp_path / "journal.sqlite", plan()) as journal, pytest.raises(KeyboardInterrupt):
+        run(journal.plan, device=watched, journal=journal, on_progress=interrupt)
+    deadline_s = time.monotonic() + 5
+    while spy.channels[-1].process.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert all(channel.process.returncode is not None for channel in spy.channels)
+    with journals.resume(tmp_path / "journal.sqlite", plan()) as journal:
+        run(journal.plan, device=stand_in(), journal=journal)
+        assert triples(journal) == expected(journal.plan)
+        assert {row.round: row.attempt for row in journal.samples()}[1] == 2
+
+
+def test_a_changed_device_is_not_mixed_in(
+    stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    def interrupt(done: int, total: int, text: str) -> None:
+        if done > 12:
+            raise KeyboardInterrupt
+
+    with journals.create(tmp_path / "journal.sqlite", plan()) as journal:
+        with pytest.raises(KeyboardInterrupt):
+            run(journal.plan, device=stand_in(), journal=journal, on_progress=interrupt)
+        with pytest.raises(MeasurementRefused, match="no longer as it was") as caught:
+            run(journal.plan, device=stand_in(STAND_IN_CPU="another"), journal=journal)
+    assert "cpu" in caught.value.why
+
+
+def test_a_device_that_stays_broken_ends_the_session_with_what_is_done_kept(
+    stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    with journals.create(tmp_path / "journal.sqlite", plan()) as journal:
+        with pytest.raises(DeviceLost):
+            run(journal.plan, device=stand_in("dies"), journal=journal)
+        run(journal.plan, device=stand_in(), journal=journal)
+        assert triples(journal) == expected(journal.plan)
+        assert {row.round: row.attempt for row in journal.samples()} == {0: 4, 1: 1, 2: 1}
