@@ -44,7 +44,7 @@ def within_pct(predicted: ArrayLike, actual: ArrayLike, tolerance_pct: float) ->
     """Return the percentage of predictions at most ``tolerance_pct`` percent from the actual value.
 
     The bound counts as within. Raises ValueError where an actual value is 0.
-    Source: "±10 % accuracy" of nn-Meter (Zhang et al. 2021, section 6.1).
+    Source: "±10 % accuracy" of nn-Meter (Zhang et al. 2021).
     """
     # A prediction written as actual x 1.1 must count as within 10 %, whatever its last bit says.
     return float(100 * np.mean(_error_pct(predicted, actual) <= tolerance_pct * (1 + 1e-12)))
@@ -59,7 +59,7 @@ def rmse(predicted: ArrayLike, actual: ArrayLike) -> float:
 def coverage(actual: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> float:
     """Return the share, 0..1, of actual values in their closed interval ``lo <= actual <= hi``.
 
-    Raises ValueError where an interval is upside down. Source: Gneiting and Raftery 2007, section 6.2.
+    Raises ValueError where an interval is upside down. Source: Gneiting and Raftery 2007.
     """
     first, low = _pair(actual, lo, at_least=1)
     _, high = _pair(actual, hi, at_least=1)

@@ -1,0 +1,156 @@
+"""The command `ofa`: what it prints where, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from ofa import errors
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs one command and returns its exit code, output and messages."""
+    monkeypatch.setenv("OFA_LOG", "")
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ending:
+            cli.main(arguments)
+        out, err = capsys.readouterr()
+        assert isinstance(ending.value.code, int)
+        return ending.value.code, out, err
+
+    return command
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Return a function that makes 'ofa space list' fail in a given way."""
+
+    def install(fault: BaseException) -> None:
+        def raise_it() -> None:
+            raise fault
+
+        monkeypatch.setattr("ofa.space.names", raise_it)
+
+    return install
+
+
+def test_help_names_every_exit_code(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    codes = {fault.exit_code for fault in cli._tree(errors.OfaError)} | {0, 1}
+    shown = " ".join(out.split())
+    assert {int(number) for number in re.findall(r"(?:codes:|·) (\d+) ", shown)} == codes
+    assert "6 no subnet of the space meets the limits" in shown
+
+
+def test_every_verb_has_help(run: Run) -> None:
+    code, out, _ = run("space", "--help")
+    assert code == 0 and {"list", "facts", "sample"} <= set(out.split())
+
+
+def test_a_wrong_command_is_usage(run: Run) -> None:
+    for arguments in (("nonsense",), ("space", "facts"), ("space", "sample", "mobilenet_v3", "--count", "0")):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "") and err
+
+
+@pytest.mark.parametrize("fault", list(cli._tree(errors.OfaError)), ids=lambda fault: fault.__name__)
+def test_each_error_ends_with_its_code_and_its_three_parts(
+    fault: type[errors.OfaError], run: Run, failing: Callable[[BaseException], None]
+) -> None:
+    failing(fault("a 'thing' happened", why="because", hint=("one", "two")))
+    code, out, err = run("space", "list")
+    assert (code, out) == (fault.exit_code, "")
+    assert err == "error: a 'thing' happened\n  why: because\n  try: one\n       two\n"
+
+
+def test_a_bug_is_ours_and_kept_in_a_log(run: Run, failing: Callable[[BaseException], None], tmp_path: Path) -> None:
+    failing(ZeroDivisionError("no such ratio"))
+    code, out, err = run("space", "list")
+    assert (code, out) == (1, "") and "Traceback" not in err
+    assert "bug of ours" in err and "ZeroDivisionError: no such ratio" in err
+    log = Path(re.findall(r"'([^']+\.txt)'", err)[0]).read_text()
+    assert "Traceback" in log and "raise fault" in log
+
+
+def test_debug_prints_the_traceback(run: Run, failing: Callable[[BaseException], None]) -> None:
+    failing(errors.FileInvalid("a table is wrong"))
+    code, _, err = run("--debug", "space", "list")
+    assert code == 3 and "Traceback" in err and err.endswith("error: a table is wrong\n")
+
+
+def test_a_missing_package_is_named_with_its_extra(run: Run, failing: Callable[[BaseException], None]) -> None:
+    failing(ModuleNotFoundError("No module named 'xgboost'", name="xgboost"))
+    code, _, err = run("space", "list")
+    assert code == 8 and "'xgboost' is not installed" in err and "pip install 'ofa-lab[search]'" in err
+
+
+def test_an_interrupt_says_how_to_go_on(run: Run, failing: Callable[[BaseException], None]) -> None:
+    failing(KeyboardInterrupt())
+    code, out, err = run("space", "list")
+    assert (code, out) == (130, "") and err.startswith("error: interrupted\n  try: run the same command again")
+
+
+def test_version(run: Run) -> None:
+    try:
+        installed = metadata.version("ofa-lab")
+    except metadata.PackageNotFoundError:
+        pytest.skip("the package 'ofa-lab' is not installed: this is a bare checkout")
+    assert run("--version")[:2] == (0, f"ofa-lab {installed}\n")
+
+
+def test_help_is_quick() -> None:
+    """The best of a few runs: the time of the command, not of a busy machine."""
+    command = [sys.executable, "-m", "harness.cli", "--help"]
+    took_s = []
+    for _ in range(4):
+        began_s = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1], env=dict(os.environ))
+        took_s.append(time.perf_counter() - began_s)
+    assert min(took_s) < 0.5
+
+
+def test_space_list(run: Run) -> None:
+    code, out, _ = run("space", "list", "--json")
+    assert code == 0
+    assert {"mobilenet_v3", "mobilenet_v3_tiny", "proxyless", "resnet50"} == {row["name"] for row in json.loads(out)}
+    code, out, _ = run("space", "list")
+    assert code == 0 and "mobilenet_v3_tiny" in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [("mobilenet_v3", "--width", "1.2"), ("mobilenet_v3_tiny", "--channels", "1", "--classes", "10")]
+)
+def test_space_facts(run: Run, arguments: tuple[str, ...]) -> None:
+    code, out, err = run("space", "facts", *arguments, "--json")
+    assert (code, err) == (0, "") and "max" in out and isinstance(json.loads(out), dict)
+    code, out, err = run("space", "facts", *arguments)
+    assert (code, err) == (0, "") and "macs" in out.lower()
+
+
+def test_space_sample_depends_on_its_seed_alone(run: Run) -> None:
+    command = ("space", "sample", "mobilenet_v3_tiny", "-n", "3", "--json", "--seed")
+    first, again, other = (run(*command, seed)[1] for seed in ("1", "1", "2"))
+    assert first == again != other
+    subnets = json.loads(first)
+    assert len({subnet["id"] for subnet in subnets}) == 3 and all("depths" in subnet for subnet in subnets)
+    assert run("space", "sample", "mobilenet_v3_tiny")[0] == 0
+
+
+def test_an_unknown_space_names_the_known(run: Run) -> None:
+    code, out, err = run("space", "facts", "mobilenet_v33")
+    assert code in {2, 3} and out == "" and "'mobilenet_v33'" in err and "mobilenet_v3" in err and "try:" in err

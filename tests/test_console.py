@@ -1,0 +1,85 @@
+"""Tables and JSON go to standard output, everything else to standard error; no terminal, no decoration."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ofa import console
+
+
+def test_json_is_all_that_standard_output_gets(capsys: pytest.CaptureFixture[str]) -> None:
+    console.note("reading")
+    console.warn("[red]odd[/red] :smile:")
+    console.emit_json({"ms": 1.5, "name": "µ"})
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"ms": 1.5, "name": "µ"} and out.endswith("\n")
+    assert err == "reading\nwarning: [red]odd[/red] :smile:\n"
+
+
+def test_json_refuses_what_json_has_no_word_for() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        console.emit_json({"ms": float("nan")})
+
+
+def test_a_piped_table_is_plain_whole_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "mbconv." + "x" * 300
+    console.table(("op", "ns"), [(long, 12), ("[b]short", 1_234_567)], title="ops")
+    title, head, first, second = capsys.readouterr().out.splitlines()
+    assert title.strip() == "ops" and head.split() == ["op", "ns"]
+    assert first.split() == [long, "12"] and second.split() == ["[b]short", "1,234,567"]
+    assert len(first) == len(second) == len(head)
+
+
+def test_show_puts_records_below_single_values(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show({"name": "tiny", "corners": {"max": {"macs": 10}, "min": {"macs": 2}}, "deep": {"width": 1.0}})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == ["name", "tiny"]
+    assert ["deep.width", "1"] in lines and lines.index(["max", "10"]) < lines.index(["min", "2"])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (True, "yes"),
+        (12345, "12,345"),
+        (0.123456, "0.1235"),
+        (98765.4, "98,765"),
+        ([1, None], "1 –"),
+        ("a", "a"),
+    ],
+)
+def test_cells(value: object, shown: str) -> None:
+    assert console.cell(value) == shown
+
+
+def test_progress_without_a_terminal_is_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(float(second) for second in (0, 4, 11, 12, 15))
+    monkeypatch.setattr("ofa.console.time.monotonic", lambda: next(clock))
+    with console.progress("measuring", 4) as advance:
+        advance()
+        advance(note="mbconv 1.2 ms")
+        advance()
+        advance()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "measuring: 2 of 4, 11 s, about 11 s left · mbconv 1.2 ms",
+        "measuring: 4 of 4, 15 s",
+    ]
+
+
+def test_progress_on_a_terminal_is_one_live_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    with console.progress("measuring", 2) as advance:
+        advance(2, note="[done]")
+    out, err = capsys.readouterr()
+    assert out == "" and "2/2" in err and "[done]" in err and "\x1b[" in err
