@@ -75,3 +75,16 @@ def environment_changed(device: str, differing: Iterable[str]) -> MeasurementRef
         why="these differ: " + ", ".join(differing),
         hint=("restore the conditions and resume", "or start again with a new journal"),
     )
+
+
+def too_hot(device: str, hottest_c: float | None, limit_c: float) -> MeasurementRefused:
+    """Say that a device is above its limit, or that nobody can tell."""
+    why = "no temperature can be read" if hottest_c is None else f"its hottest sensor reads {hottest_c:g} °C"
+    return MeasurementRefused(
+        f"device '{device}' is not cool enough to be measured",
+        why=f"{why}, its profile allows {limit_c:g} °C",
+        hint=(
+            "let it cool and run the same command again: complete rounds are kept",
+            "or change 'max_temp_c' in its profile",
+        ),
+    )

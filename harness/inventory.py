@@ -77,9 +77,9 @@ class Device:
 
 
 def devices_folder() -> Path:
-    """Return the folder with the agent and the profiles: of the checkout, or the copy inside an installed package."""
+    """Return the folder with the agent and the profiles: the copy inside an installed package, or the checkout's."""
     here = Path(__file__).resolve().parent
-    for folder in (here.parent / "devices", here / "devices"):
+    for folder in (here / "_devices", here.parent / "devices"):
         if (folder / "profiles").is_dir():
             return folder
     raise file_invalid(

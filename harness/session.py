@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready
+from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready, too_hot
 from harness.inventory import Device
 from harness.journal import STATS, Journal
 from harness.plan import Plan
@@ -152,6 +152,18 @@ def begin_session(plan: Plan, device: Device, journal: Journal, hello: Hello, ru
     return identity
 
 
+def check_heat(device: Device, hello: Hello) -> None:
+    """Raise MeasurementRefused where the hottest sensor is above the profile's limit, or nothing can be read."""
+    limit_c = device.profile.calm.max_temp_c
+    if limit_c is None:
+        return
+    sensors = hello.state.get("temperature_c")
+    readings = sensors.values() if isinstance(sensors, dict) else []
+    known = [float(value) for value in readings if isinstance(value, int | float)]
+    if not known or max(known) > limit_c:
+        raise too_hot(device.name, max(known) if known else None, limit_c)
+
+
 def measure_round(
     plan: Plan, number: int, device: Device, *, patience_s: float, on_share: Callable[[float], None]
 ) -> Round:
@@ -161,7 +173,7 @@ def measure_round(
     channel = device.transport.open()
     try:
         conversation = Conversation(channel, device.name)
-        conversation.greet()
+        check_heat(device, conversation.greet())
         for place, batch in enumerate(batches):
             part = partial(_part, on_share, place, len(batches))
             measure_batch(plan, number, place, batch, conversation, gained, patience_s=patience_s, on_share=part)

@@ -38,7 +38,7 @@ def onnx_files(device: Device) -> list[File]:
     """Return small ONNX files that differ in their producer's name only: a field appended to the empty network."""
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     source = (AGENT / "runtimes" / "onnxruntime.py").read_text()
-    found = re.search(r'EMPTY_NETWORK = \(\s*"([^"]+)"', source)
+    found = re.search(r'EMPTY_NETWORK = "([^"]+)"', source)
     assert found is not None
     model = base64.b64decode(found.group(1))
     artefacts = Artefacts(device.transport.files)

@@ -7,24 +7,26 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 FAULT = os.environ.get("STAND_IN_FAULT", "none")
 SCALE = float(os.environ.get("STAND_IN_SCALE", "1"))
 CLOCKS = {"wall_clock": "w", "wall_cost_ns": 1, "cpu_clock": "thread", "cpu_cost_ns": 1}
 
 
-def send(**record):
+def send(**record: Any) -> None:
     print(json.dumps(record), flush=True)
 
 
-def stats(ns):
+def stats(ns: int) -> dict[str, Any]:
     ns = int(ns * SCALE)
     wall = int(ns * float(os.environ.get("STAND_IN_WALL_OVER_CPU", "1")))
     names = ["wall_min_ns", "wall_p10_ns", "wall_p20_ns", "wall_median_ns", "wall_p95_ns"]
     return {"calls": 9, **{name: wall + step for step, name in enumerate(names)}, "cpu_min_ns": ns, "cpu_p10_ns": ns}
 
 
-def hello(request):
+def hello(request: dict[str, Any]) -> None:
     version = 0 if FAULT == "old version" else 1
     ready = FAULT != "not ready"
     runtimes = [
@@ -32,18 +34,12 @@ def hello(request):
         for name in request.get("runtimes", [])
     ]
     environment = {"cpu": os.environ.get("STAND_IN_CPU", "stand-in"), "cores": 1}
-    send(
-        id=request["id"],
-        ev="hello",
-        protocol=version,
-        environment=environment,
-        state={},
-        clocks=CLOCKS,
-        runtimes=runtimes,
-    )
+    state = json.loads(os.environ.get("STAND_IN_STATE", "{}"))
+    facts = {"protocol": version, "environment": environment, "state": state, "clocks": CLOCKS, "runtimes": runtimes}
+    send(id=request["id"], ev="hello", **facts)
 
 
-def sample(number, item, **changes):
+def sample(number: int, item: int, **changes: Any) -> None:
     send(
         **{
             "id": number,
@@ -57,9 +53,14 @@ def sample(number, item, **changes):
     )
 
 
-def misbehave(number, item):
+def twice(number: int, item: int) -> None:
+    sample(number, item)
+    sample(number, item)
+
+
+def misbehave(number: int, item: int) -> bool:
     """Answer one item wrongly; return whether the fault was an answer."""
-    faults = {
+    faults: dict[str, Callable[[], Any]] = {
         "not JSON": lambda: print("Segmentation fault (core dumped)", flush=True),
         "not an object": lambda: print("[1, 2, 3]", flush=True),
         "deep": lambda: print("[" * 60000, flush=True),
@@ -78,7 +79,7 @@ def misbehave(number, item):
         "unknown event": lambda: send(id=number, ev="party"),
         "no event": lambda: send(id=number),
         "replayed": lambda: sample(number - 1, item),
-        "twice": lambda: (sample(number, item), sample(number, item)),
+        "twice": lambda: twice(number, item),
         "not asked for": lambda: sample(number, 4000),
         "wrong state": lambda: send(id=number, ev="reference", state="warm", **stats(1)),
         "early hello": lambda: hello({"id": number}),
@@ -93,7 +94,7 @@ def misbehave(number, item):
     return True
 
 
-def done(number, samples):
+def done(number: int, samples: int) -> None:
     foreign = float(os.environ.get("STAND_IN_FOREIGN", "0"))
     send(
         id=number,
@@ -108,7 +109,7 @@ def done(number, samples):
     )
 
 
-def bench(request):
+def bench(request: dict[str, Any]) -> None:
     number, items = request["id"], request["items"]
     send(id=number, ev="progress", share=0.5)
     if FAULT == "noisy stderr":
@@ -127,6 +128,7 @@ def bench(request):
     done(number, len(items))
 
 
-for line in sys.stdin:
-    asked = json.loads(line)
-    {"hello": hello, "bench": bench}[asked["do"]](asked)
+if __name__ == "__main__":
+    for line in sys.stdin:
+        asked = json.loads(line)
+        {"hello": hello, "bench": bench}[asked["do"]](asked)

@@ -3,6 +3,7 @@
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,12 @@ def test_a_file_is_built_once_and_again_when_it_was_damaged(tmp_path: Path, monk
     artefacts = Artefacts(tmp_path)
     built: list[object] = []
     build = module.build
-    monkeypatch.setattr(module, "build", lambda *given: built.append(given) or build(*given))
+
+    def count(*given: Any) -> bytes:
+        built.append(given)
+        return build(*given)
+
+    monkeypatch.setattr(module, "build", count)
     first = artefacts.for_network(ops, runtime("onnxruntime", 17, 8))
     assert artefacts.for_network(ops, runtime("onnxruntime", 23, 11)) == first and len(built) == 1
     artefacts.path(first.name).write_bytes(b"scribble")

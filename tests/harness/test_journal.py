@@ -110,7 +110,7 @@ def test_another_programs_database(tmp_path: Path) -> None:
         ("UPDATE samples SET round = 99 WHERE round = 1", "does not know"),
         ("UPDATE sessions SET record = '[1]'", "damaged"),
         ("UPDATE sessions SET record = '{\"environment\": 3}'", "environment"),
-        ("UPDATE batches SET record = '{\"timed_s\": 1}'", "foreign_cores"),
+        ("UPDATE batches SET record = '{\"timed_s\": 1}'", "damaged"),
         ("DROP TABLE refs", "tables"),
         ("ALTER TABLE samples ADD COLUMN more TEXT", "tables"),
     ],

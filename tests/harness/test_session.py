@@ -103,7 +103,7 @@ def test_an_agent_killed_in_mid_round_costs_nothing(
     watched, spy = spied(device)
     long = plan(onnx_files)
     long = long.model_copy(
-        update={"protocol": long.protocol.model_copy(update={"hot_bursts": 350, "burst_least": 100, "burst_most": 100})}
+        update={"protocol": long.protocol.model_copy(update={"hot_bursts": 220, "burst_least": 100, "burst_most": 100})}
     )
     killed: list[int] = []
 
@@ -126,7 +126,7 @@ def test_a_host_killed_in_mid_plan_resumes(
 ) -> None:
     long = plan(onnx_files)
     long = long.model_copy(
-        update={"protocol": long.protocol.model_copy(update={"hot_bursts": 350, "burst_least": 100, "burst_most": 100})}
+        update={"protocol": long.protocol.model_copy(update={"hot_bursts": 220, "burst_least": 100, "burst_most": 100})}
     )
     write(long, tmp_path / "plan.json")
     host = f"""
@@ -204,3 +204,28 @@ def test_a_device_that_stays_broken_ends_the_session_with_what_is_done_kept(
         run(journal.plan, device=stand_in(), journal=journal)
         assert triples(journal) == expected(journal.plan)
         assert {row.round: row.attempt for row in journal.samples()} == {0: 4, 1: 1, 2: 1}
+
+
+@pytest.mark.parametrize(
+    ("state", "refused"),
+    [
+        ('{"temperature_c": {"cpu": 70.5, "gpu": "unreadable"}}', "70.5 °C"),
+        ('{"temperature_c": "unreadable"}', "no temperature"),
+        ('{"temperature_c": {"cpu": 41}}', None),
+    ],
+)
+def test_a_hot_device_is_not_measured(
+    state: str, refused: str | None, stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    device = stand_in(STAND_IN_STATE=state)
+    calm = device.profile.calm.model_copy(update={"max_temp_c": 55.0})
+    device = replace(device, profile=device.profile.model_copy(update={"calm": calm}))
+    with journals.create(tmp_path / "journal.sqlite", plan(rounds=1)) as journal:
+        if refused is None:
+            run(journal.plan, device=device, journal=journal)
+            return
+        with pytest.raises(MeasurementRefused, match="not cool enough") as caught:
+            run(journal.plan, device=device, journal=journal)
+    assert refused in caught.value.why

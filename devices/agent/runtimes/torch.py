@@ -14,7 +14,7 @@ def load(path: str, threads: int, kernels: str) -> Callable[[], Any]:
     """Return a call that runs the TorchScript file once; its input shape stands in the file as attribute
     ``input_shape``."""
     torch = _torch(threads, kernels)
-    extra = {"input_shape": ""}
+    extra: Dict[str, Any] = {"input_shape": ""}
     module = torch.jit.load(path, map_location="cpu", _extra_files=extra).eval()
     text = extra["input_shape"]
     text = text.decode() if isinstance(text, bytes) else text
