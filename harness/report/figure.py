@@ -122,3 +122,11 @@ def span(values: Sequence[float], *, margin: float = 0.08, below: float | None =
     low, high = min(values), max(values)
     extent = (high - low) or abs(high) or 1.0
     return [low - extent * (margin if below is None else below), high + extent * margin]
+
+
+def bars(triples: Sequence[tuple[float | None, float | None, float | None]], colour: str) -> dict[str, Any]:
+    """Return error bars from (low, middle, high); a limit that is not known has no bar on its side."""
+    down = [0.0 if low is None or middle is None else max(0.0, middle - low) for low, middle, _ in triples]
+    up = [0.0 if high is None or middle is None else max(0.0, high - middle) for _, middle, high in triples]
+    look = {"color": colour, "thickness": 1.4, "width": 4}
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down} | look

@@ -16,7 +16,7 @@ from ofa import files
 from ofa.errors import package_missing
 
 _HERE = Path(__file__).parent
-_STYLE, _SCRIPT, _TEMPLATE = "page.css", "page.js", "page.html.j2"
+_STYLE, _SCRIPT, _TEMPLATE = "page.css", "page.js", "page.html.jinja"
 
 
 def write(run_dir: Path) -> Path:

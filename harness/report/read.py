@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.report import provenance
+from harness.report import calibration, provenance
 from harness.report.parse import Choice, Front, Label, Step, number
 from harness.report.parse import choices as parse_choices
 from harness.report.parse import front as parse_front
@@ -23,7 +23,10 @@ _SIMULATED_IN = ("transport", "source", "status", "kind")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """One device with one runtime: its folder in the run, and what that holds. ``label`` is what people read."""
+    """One device with one runtime: its folder in the run, and what that holds.
+
+    ``label`` is what people read; ``floor_percent`` is what two measurements of one network differ by.
+    """
 
     device: str
     runtime: str
@@ -32,6 +35,8 @@ class Bench:
     card: dict[str, Any] | None
     front: Front | None
     choices: tuple[Choice, ...]
+    networks: tuple[calibration.Compared, ...]
+    floor_percent: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +170,7 @@ def _benches(reader: _Reader, rows: tuple[Choice, ...]) -> tuple[Bench, ...]:
     }
     devices = {runtime: named.get(runtime) or (table.device if table else "") for runtime, table in tables.items()}
     # With one device, its name in every label would only be noise.
+    floors = calibration.floors(reader.json("verify.json"))
     several = len(set(devices.values())) > 1
     benches = []
     for runtime, table in tables.items():
@@ -178,6 +184,8 @@ def _benches(reader: _Reader, rows: tuple[Choice, ...]) -> tuple[Bench, ...]:
                 card=reader.json(f"{runtime}/twin/card.json") if _plain(runtime) else None,
                 front=parse_front(reader.json(f"{runtime}/front.json")) if _plain(runtime) else None,
                 choices=tuple(row for row in rows if row.runtime == runtime),
+                networks=calibration.compare(reader.folder / runtime / "twin", table),
+                floor_percent=floors.get(runtime),
             )
         )
     return tuple(benches)

@@ -32,6 +32,8 @@ def write(folder: Path, seed: int = 7) -> Path:
     supernet(folder, rng)
     labels(folder, rng)
     rows = [row for runtime in RUNTIMES for row in bench(folder, runtime, rng)]
+    floors = {runtime: {"floor_pct": 0.8 * slow, "speed": 1.01} for runtime, slow in RUNTIMES.items()}
+    _json(folder / "verify.json", {"simulated": True, **floors})
     summary = {"wall_s": 417.3, "accuracy_spread": [71.2, 93.9], "models": {"simulated": True}, "rows": rows}
     _json(folder / "summary.json", summary)
     return folder
@@ -89,6 +91,23 @@ def bench(folder: Path, runtime: str, rng: np.random.Generator) -> list[dict[str
     """Write one device's table, twin and front; return its closing rows."""
     slow = RUNTIMES[runtime]
     table(folder / runtime / "lut", runtime, slow, rng)
+    twin(folder / runtime / "twin")
+    latencies = np.sort(rng.uniform(0.12, 0.9, 24)) * slow
+    accuracies = 97 - 24 * np.exp(-latencies / slow / 0.2)
+    points: list[dict[str, Any]] = [
+        {"id": f"{at:03x}{runtime[:2]}", "accuracy": float(a), "latency_ms": float(x), "subnet": subnet(at, rng)}
+        for at, (x, a) in enumerate(zip(latencies, accuracies, strict=True))
+    ]
+    chosen = [points[at] | {"budget_ms": round(points[at]["latency_ms"] * 1.02, 3)} for at in (5, 12, 19)]
+    ends = [0.9 * float(latencies[0]), 1.1 * float(latencies[-1])]
+    parents = [files.parent(folder / runtime / "twin/card.json", relative_to=folder)]
+    front = {"simulated": True, "points": points, "chosen": chosen, "extremes_ms": ends, "parents": parents}
+    _json(folder / runtime / "front.json", front)
+    return [row(runtime, point, rng) for point in chosen]
+
+
+def twin(folder: Path) -> None:
+    """Write the card of a latency twin."""
     names = ("table", "table + boosted", "macs", "cold as it is", "hot as it is")
     scores = {name: {"spearman": 0.99 - 0.02 * at, "mape_percent": 2.4 + at} for at, name in enumerate(names)}
     card = {
@@ -96,46 +115,33 @@ def bench(folder: Path, runtime: str, rng: np.random.Generator) -> list[dict[str
         "samples": 60,
         "calibrated": True,
         "chosen": "table",
-        "reason": "trees do not help by more than one standard error",
+        "reason": "the trees do not help by more than one standard error",
         "models": scores,
         "weights": {"cold": 0.31, "hot": 0.74},
         "constant_ms": 0.004,
     }
-    _json(folder / runtime / "twin/card.json", card)
-    latencies = np.sort(rng.uniform(0.12, 0.9, 24)) * slow
-    accuracies = 97 - 24 * np.exp(-latencies / slow / 0.2)
-    points: list[dict[str, Any]] = [
-        {"id": f"{at:03x}{runtime[:2]}", "accuracy": float(a), "latency_ms": float(x), "subnet": subnet(at, rng)}
-        for at, (x, a) in enumerate(zip(latencies, accuracies, strict=True))
-    ]
-    chosen, rows = [], []
-    for at in (5, 12, 19):
-        point, budget = points[at], float(np.round(latencies[at] * 1.02, 3))
-        measured = point["latency_ms"] * float(rng.normal(0.985, 0.03))
-        chosen.append(point | {"budget_ms": budget})
-        rows.append(
-            {
-                "device": "this-computer",
-                "runtime": runtime,
-                "budget_ms": budget,
-                "subnet": point["subnet"],
-                "subnet_id": point["id"],
-                "predicted_ms": point["latency_ms"],
-                "measured_ms": measured,
-                "measured_lo_ms": measured * 0.98,
-                "measured_hi_ms": measured * 1.025,
-                "measured_on_other_ms": measured * 1.4,
-                "predicted_top1": point["accuracy"],
-                "predicted_lo_top1": point["accuracy"] - 1.9,
-                "predicted_hi_top1": point["accuracy"] + 1.9,
-                "measured_top1": point["accuracy"] + float(rng.normal(0, 1)),
-            }
-        )
-    ends = [0.9 * float(latencies[0]), 1.1 * float(latencies[-1])]
-    parents = [files.parent(folder / runtime / "twin/card.json", relative_to=folder)]
-    front = {"simulated": True, "points": points, "chosen": chosen, "extremes_ms": ends, "parents": parents}
-    _json(folder / runtime / "front.json", front)
-    return rows
+    _json(folder / "card.json", card)
+
+
+def row(runtime: str, point: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Return the closing row of a chosen network, measured a little off its prediction."""
+    measured = point["latency_ms"] * float(rng.normal(0.985, 0.03))
+    return {
+        "device": "this-computer",
+        "runtime": runtime,
+        "budget_ms": point["budget_ms"],
+        "subnet": point["subnet"],
+        "subnet_id": point["id"],
+        "predicted_ms": point["latency_ms"],
+        "measured_ms": measured,
+        "measured_lo_ms": measured * 0.98,
+        "measured_hi_ms": measured * 1.025,
+        "measured_on_other_ms": measured * 1.4,
+        "predicted_top1": point["accuracy"],
+        "predicted_lo_top1": point["accuracy"] - 1.9,
+        "predicted_hi_top1": point["accuracy"] + 1.9,
+        "measured_top1": point["accuracy"] + float(rng.normal(0, 1)),
+    }
 
 
 def subnet(size: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""The whole networks of a table beside what its twin says of them: those it was fitted to, and those held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.report.parse import number
+from harness.report.table import Table
+from ofa.errors import OfaError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One whole network of a table; ``fitted`` says whether the twin was fitted to it."""
+
+    id: str
+    fitted: bool
+    predicted_ms: float
+    measured_ms: float
+
+
+def compare(twin: Path, table: Table | None) -> tuple[Compared, ...]:
+    """Return the networks of a table with a saved twin's predictions; none where the twin cannot be loaded."""
+    rows = [row for row in table.networks if row.ns > 0] if table else []
+    if not rows or not (twin / "card.json").is_file():
+        return ()
+    try:
+        from ofa.twins import latency
+
+        found = latency.load(twin)
+        genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
+        found.space.check(genomes)
+        predicted_ms = found.predict(genomes)
+    except (ImportError, OfaError, ValueError):
+        return ()
+    return tuple(
+        Compared(id=row.id, fitted=row.split == "fit", predicted_ms=float(ms), measured_ms=row.ns / 1e6)
+        for row, ms in zip(rows, predicted_ms, strict=True)
+    )
+
+
+def floors(verified: Any) -> dict[str, float]:
+    """Return the noise floor, percent, of each runtime that a verification names: ``floor_pct`` beside ``runtime``."""
+    if isinstance(verified, list):
+        return {name: value for item in verified for name, value in floors(item).items()}
+    if not isinstance(verified, dict):
+        return {}
+    floor = number(verified.get("floor_pct"))
+    found = {} if floor is None or not verified.get("runtime") else {str(verified["runtime"]): floor}
+    for key, item in verified.items():
+        inner = floors(item | {"runtime": item.get("runtime", key)} if isinstance(item, dict) else item)
+        found = inner | found
+    return found
