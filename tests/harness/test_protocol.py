@@ -1,5 +1,7 @@
 """Nothing a device says is believed before it is checked, and no wait is unbounded."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,9 @@ import pytest
 from harness import journal as journals
 from harness.inventory import Device
 from harness.plan import Plan
+from harness.protocol import MAX_ANSWER_BYTES
 from harness.session import greet, ready_runtime, run
+from harness.transport.local import LocalChannel
 from ofa.errors import DeviceLost, MeasurementRefused
 
 REFUSED = {
@@ -38,6 +42,7 @@ REFUSED = {
     "error": "out of memory",
     "dies": "arena",
     "early done": "not answered",
+    "left out": "1 of 12",
     "no reference": "not answered",
 }
 
@@ -94,3 +99,19 @@ def test_a_python_that_is_not_there_is_a_lost_device(device: Device) -> None:
     with pytest.raises(DeviceLost) as caught:
         greet(broken)
     assert "/nowhere/python3" in caught.value.why
+
+
+def test_a_line_without_end_is_refused_before_it_fills_memory() -> None:
+    flood = "import sys\nwhile True: sys.stdout.write('x' * 100000)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", flood],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    channel = LocalChannel("flooding", process)
+    try:
+        with pytest.raises(DeviceLost, match="cannot be used"):
+            channel.receive(timeout_s=10.0, max_bytes=MAX_ANSWER_BYTES)
+        assert len(channel.received) <= 3 * MAX_ANSWER_BYTES
+    finally:
+        channel.kill()
+    assert process.returncode == -9
