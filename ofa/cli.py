@@ -95,7 +95,6 @@ def _summary(chosen: SearchSpace) -> dict[str, Any]:
     return {
         "name": chosen.name,
         "id": chosen.id,
-        "family": chosen.family,
         "stages": len(chosen.stages),
         "genes": len(chosen.genes),
         "resolutions_px": f"{min(chosen.resolutions)}-{max(chosen.resolutions)}",

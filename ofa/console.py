@@ -36,12 +36,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str =
 
     console = _console(sys.stdout)
     grid = Table(title=Text(title) if title else None, title_justify="left", box=_box(console), pad_edge=False)
+    grid.show_header = any(columns)
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
         grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(cell(value)) for value in row))
-    console.print(grid)
+    with console.capture() as drawn:
+        console.print(grid)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
 
 def show(facts: Mapping[str, Any], *, title: str = "") -> None:
@@ -82,7 +85,10 @@ def warn(text: str) -> None:
 
 def fail(text: str) -> None:
     """Say on standard error why a command ends; ``text`` is a whole message of `ofa.errors`."""
-    _say(text, style="red")
+    first, line_end, rest = text.partition("\n")
+    _say(first, style="red")
+    if line_end:
+        _say(rest, style=None)
 
 
 @contextmanager

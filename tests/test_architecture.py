@@ -37,7 +37,7 @@ MOST_FUNCTION_LINES = 50
 NAMES_WITHOUT_A_NOUN = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}
 # Modules of the standard library that Python 3.6 does not have.
 NEWER_THAN_3_6 = {"contextvars", "dataclasses", "graphlib", "tomllib", "zoneinfo"}
-MACHINE_PATHS = re.compile(r"/(?:home/\w|root/|work/|Users/\w)|\.pyenv/|\bshared/(?:data|design)")
+MACHINE_PATHS = re.compile(r"/(?:home/\w|root/|work/|Users/\w)|\bshared/(?:data|design)")
 
 
 def name_of(path: Path) -> str:
