@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused
+from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -65,6 +65,15 @@ def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefu
         f"runtime '{runtime}' on device '{device}' cannot run a network",
         why=reason,
         hint=f"install '{runtime}' for the Python that runs the agent, or choose another runtime",
+    )
+
+
+def runtime_not_offered(device: str, runtime: str, offered: Iterable[str]) -> UsageInvalid:
+    """Say which runtimes a device's profile lists."""
+    return UsageInvalid(
+        f"device '{device}' is not used with runtime '{runtime}'",
+        why="its profile lists " + ", ".join(offered),
+        hint="choose one of these, or add the runtime to the profile",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -48,8 +47,8 @@ class Rounds(Entry):
     burst_most: Annotated[int, Field(ge=1, le=10000)] = 16
     burst_us: Annotated[int, Field(ge=1, le=10**7)] = 600
     reference_every: Annotated[int, Field(ge=1, le=10000)] = 8
-    batch_files: Annotated[int, Field(ge=1, le=20000)] = 500
-    batch_bytes: Annotated[int, Field(ge=1)] = 512 << 20
+    batch_files: Annotated[int, Field(ge=1, le=20000)] = 250
+    batch_bytes: Annotated[int, Field(ge=1)] = 256 << 20
 
     def for_agent(self) -> dict[str, int]:
         """Return the parameters the agent needs."""
@@ -138,20 +137,6 @@ class Plan(Entry):
                 count, size_bytes = 1, self.items[members[0]].size_bytes
             groups[-1].extend(members)
         return [[group[place] for place in rng.permutation(len(group))] for group in groups]
-
-
-def op_items(files: Iterable[tuple[str, str, int]], states: Sequence[State] = ("cold", "hot")) -> list[Item]:
-    """Return the items of ops given as (canonical key, file, size in bytes), in each state."""
-    return [
-        Item(key=key, kind="op", state=state, file=file, size_bytes=size)
-        for key, file, size in files
-        for state in states
-    ]
-
-
-def overhead_items() -> list[Item]:
-    """Return the item `@session`: what calling the runtime costs when the network is one node of four floats."""
-    return [Item(key=SESSION_KEY, kind="overhead", state="hot", file=EMPTY)]
 
 
 def write(plan: Plan, path: Path) -> None:

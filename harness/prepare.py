@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from harness.artefacts import Artefacts
+from harness.artefacts import Artefacts, File
+from harness.errors import runtime_not_offered
 from harness.inventory import Device
-from harness.plan import Item, Plan, Reference, Rounds, RuntimeName, State, op_items, overhead_items
+from harness.plan import EMPTY, SESSION_KEY, Item, Plan, Reference, Rounds, RuntimeName, State
 from harness.session import OnProgress, quiet, ready_runtime
-from ofa.errors import UsageInvalid
 
 if TYPE_CHECKING:
     from ofa.space.ops import Op
@@ -47,24 +47,17 @@ def bench_plan(
     from ofa.space.ops import ops_of
 
     if device.profile.runtimes and runtime not in device.profile.runtimes:
-        raise UsageInvalid(
-            f"device '{device.name}' is not used with runtime '{runtime}'",
-            why="its profile lists " + ", ".join(device.profile.runtimes),
-            hint="choose one of these, or add the runtime to the profile",
-        )
+        raise runtime_not_offered(device.name, runtime, device.profile.runtimes)
     total = len(ops) + len(networks) + 1
     on_progress(0, total, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
-    entries: list[tuple[str, str, int]] = []
-    for op in ops:
-        file = artefacts.for_op(op, about)
-        entries.append((op.key, file.name, file.size_bytes))
-        on_progress(len(entries), total, "building op files")
-    items = op_items(entries, states) + overhead_items()
-    for subnet, split in networks:
-        file = artefacts.for_network(ops_of(subnet), about)
-        items.append(network_item(subnet, split, file.name, file.size_bytes))
-        on_progress(len(ops) + len(items) - len(ops) * len(states) - 1, total, "building network files")
+    items = overhead_items()
+    for number, op in enumerate(ops, start=1):
+        items += op_items(op.key, artefacts.for_op(op, about), states)
+        on_progress(number, total, "building op files")
+    for number, (subnet, split) in enumerate(networks, start=len(ops) + 1):
+        items.append(network_item(subnet, split, artefacts.for_network(ops_of(subnet), about)))
+        on_progress(number, total, "building network files")
     chosen = artefacts.for_network(ops_of(reference), about)
     on_progress(total, total, "files are ready")
     return Plan(
@@ -80,15 +73,24 @@ def bench_plan(
     )
 
 
-def network_item(subnet: Subnet, split: Split, file: str, size_bytes: int) -> Item:
-    """Return the item of a whole network; networks are measured hot, as an application that calls one again and
-    again."""
+def overhead_items() -> list[Item]:
+    """Return the item `@session`: what calling the runtime costs when the network is one node of four floats."""
+    return [Item(key=SESSION_KEY, kind="overhead", state="hot", file=EMPTY)]
+
+
+def op_items(key: str, file: File, states: Sequence[State]) -> list[Item]:
+    """Return the items of an op, one for each state."""
+    return [Item(key=key, kind="op", state=state, file=file.name, size_bytes=file.size_bytes) for state in states]
+
+
+def network_item(subnet: Subnet, split: Split, file: File) -> Item:
+    """Return the item of a whole network; measured hot, as an application that calls it again and again."""
     return Item(
         key=network_key(subnet.space.id, subnet.id),
         kind="network",
         state="hot",
-        file=file,
-        size_bytes=size_bytes,
+        file=file.name,
+        size_bytes=file.size_bytes,
         space=subnet.space.id,
         genome=bytes(subnet.array).hex(),
         split=split,

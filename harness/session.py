@@ -4,7 +4,7 @@ whole."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +32,30 @@ class Round:
     failures: list[tuple[Any, ...]] = field(default_factory=list)
     batches: list[tuple[Any, ...]] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
+
+    def take(self, answer: Sample | Failed | Reference, place: int, states: Mapping[int, str]) -> str | None:
+        """Keep an answer about a batch whose items have these states; return why not, where nobody asked."""
+        if isinstance(answer, Reference):
+            if answer.state not in states.values() or (place, answer.state) in {row[:2] for row in self.refs}:
+                return f"a reference for state '{answer.state}' was not asked for, or came twice"
+            self.refs.append((place, answer.state, *stats_of(answer)))
+            return None
+        if answer.item not in states or answer.item in self.seen:
+            return f"item {answer.item} was not asked for, or came twice"
+        self.seen.add(answer.item)
+        if isinstance(answer, Sample):
+            self.samples.append((place, answer.item, *stats_of(answer), answer.load_ns, answer.first_ns))
+        else:
+            self.failures.append((answer.item, answer.reason))
+        return None
+
+    def missing(self, place: int, states: Mapping[int, str]) -> str:
+        """Say what a batch lacks; empty where it is whole: every item answered, a reference for every state measured."""
+        items = len(set(states) - self.seen)
+        measured = {states[row[1]] for row in self.samples if row[0] == place}
+        lacking = sorted(measured - {row[1] for row in self.refs if row[0] == place})
+        said = [f"{items} of {len(states)} items"] if items else []
+        return ", ".join(said + [f"the reference for state '{state}'" for state in lacking])
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return the rows by table."""
@@ -101,22 +125,36 @@ def run(
     hello, runtime = ready_runtime(device, plan.runtime)
     session = begin_session(plan, device, journal, hello, runtime)
     for number in remaining:
-        for attempt_here in range(1, ATTEMPTS_PER_SESSION + 1):
-            text = f"round {number + 1} of {plan.rounds}" + (f", attempt {attempt_here}" if attempt_here > 1 else "")
-            attempt = journal.begin_attempt(number, session=session, started_utc=utc_now())
-            on_share = partial(_tell, on_progress, done, len(plan.items), total, text)
-            try:
-                gained = measure_round(plan, number, device, patience_s=patience_s, on_share=on_share)
-            except DeviceLost as fault:
-                note = f"{fault.what}: {fault.why}"[:400]
-                journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
-                if attempt_here == ATTEMPTS_PER_SESSION:
-                    raise
-                continue
-            journal.end_attempt(number, attempt, gained.rows(), ended_utc=utc_now())
-            break
+        tell = partial(_tell, on_progress, done, len(plan.items), total)
+        complete_round(plan, number, device, journal, session=session, patience_s=patience_s, on_share=tell)
         done += len(plan.items)
-        on_progress(done, total, text)
+        on_progress(done, total, f"round {number + 1} of {plan.rounds}")
+
+
+def complete_round(
+    plan: Plan,
+    number: int,
+    device: Device,
+    journal: Journal,
+    *,
+    session: str,
+    patience_s: float,
+    on_share: Callable[[str, float], None],
+) -> None:
+    """Measure one round until it is whole, at most three times; raises DeviceLost after the last."""
+    for attempt_here in range(1, ATTEMPTS_PER_SESSION + 1):
+        text = f"round {number + 1} of {plan.rounds}" + (f", attempt {attempt_here}" if attempt_here > 1 else "")
+        attempt = journal.begin_attempt(number, session=session, started_utc=utc_now())
+        try:
+            gained = measure_round(plan, number, device, patience_s=patience_s, on_share=partial(on_share, text))
+        except DeviceLost as fault:
+            note = f"{fault.what}: {fault.why}"[:400]
+            journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
+            if attempt_here == ATTEMPTS_PER_SESSION:
+                raise
+            continue
+        journal.end_attempt(number, attempt, gained.rows(), ended_utc=utc_now())
+        return
 
 
 def _tell(on_progress: OnProgress, done: int, items: int, total: int, text: str, share: float) -> None:
@@ -200,10 +238,7 @@ def measure_batch(
     patience_s: float,
     on_share: Callable[[float], None],
 ) -> None:
-    """Measure one batch and add its rows; raises DeviceLost where an item is missing, repeated or was never asked
-    for."""
-    expected = set(batch)
-    states = {plan.items[index].state for index in batch}
+    """Measure one batch and add its rows; raises DeviceLost where an item is missing, repeated or not asked for."""
     request = {
         "do": "bench",
         "runtime": plan.runtime,
@@ -213,32 +248,22 @@ def measure_batch(
         "reference": plan.reference.file,
         "items": [[index, plan.items[index].state, plan.items[index].file] for index in batch],
     }
-    device = conversation.device
-    references: set[str] = set()
+    states = {index: plan.items[index].state for index in batch}
     done: Done | None = None
     for answer in conversation.ask(request, patience_s=patience_s):
         if isinstance(answer, Progress):
             on_share(answer.share)
-        elif isinstance(answer, Sample | Failed):
-            if answer.item not in expected or answer.item in gained.seen:
-                raise answer_refused(device, f"item {answer.item} was not asked for, or came twice")
-            gained.seen.add(answer.item)
-            if isinstance(answer, Sample):
-                gained.samples.append((place, answer.item, *stats_of(answer), answer.load_ns, answer.first_ns))
-            else:
-                gained.failures.append((answer.item, answer.reason))
-        elif isinstance(answer, Reference):
-            if answer.state in references or answer.state not in states:
-                raise answer_refused(device, f"a reference for state '{answer.state}' was not asked for, or came twice")
-            references.add(answer.state)
-            gained.refs.append((place, answer.state, *stats_of(answer)))
+        elif isinstance(answer, Sample | Failed | Reference):
+            refusal = gained.take(answer, place, states)
+            if refusal:
+                raise answer_refused(conversation.device, refusal)
         elif isinstance(answer, Done):
             done = answer
         else:
-            raise answer_refused(device, f"'{answer.ev}' does not belong to a measurement")
-    measured = {plan.items[row[1]].state for row in gained.samples if row[0] == place}
-    if done is None or not expected <= gained.seen or not measured <= references:
-        raise device_lost(device, f"{len(expected - gained.seen)} of {len(expected)} items were not answered")
+            raise answer_refused(conversation.device, f"'{answer.ev}' does not belong to a measurement")
+    missing = gained.missing(place, states)
+    if done is None or missing:
+        raise device_lost(conversation.device, f"not answered: {missing or 'the end of the batch'}")
     gained.batches.append((place, canonical_json(done.model_dump(exclude={"id", "ev"}))))
 
 

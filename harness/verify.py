@@ -3,7 +3,7 @@ predicted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -95,19 +95,7 @@ def measure(
         raise UsageInvalid("there is nothing to verify", hint="name at least one model file")
     artefacts = Artefacts(device.transport.files)
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
-    plan = Plan(
-        device=device.name,
-        runtime=runtime,
-        rounds=rounds,
-        seed=seed,
-        protocol=Rounds(hot_bursts=12),
-        reference=Reference(key="reference", file=reference.name, size_bytes=reference.size_bytes),
-        items=tuple(
-            Item(key=key, kind="network", state="hot", file=file.name, size_bytes=file.size_bytes, split="verify")
-            for key, file in [(f"file:{place}", file) for place, file in enumerate(stored.values())]
-            + [(f"anchor:{place}", anchor.file) for place, anchor in enumerate(anchors.values())]
-        ),
-    )
+    plan = _plan(device, runtime, reference, list(stored.values()), list(anchors.values()), rounds=rounds, seed=seed)
     stem = f"{runtime}-{plan.hash[:12]}"
     write(plan, folder / f"{stem}.plan.json")
     with journals.resume(folder / f"{stem}.sqlite", plan) as journal:
@@ -131,6 +119,34 @@ def measure(
         floor_pct=100.0 * median(abs(ratio / speed - 1.0) for ratio in ratios) if len(ratios) >= 3 else None,
         conditions=found,
         plan=plan.hash,
+    )
+
+
+def _plan(
+    device: Device,
+    runtime: RuntimeName,
+    reference: File,
+    files: Sequence[File],
+    anchors: Sequence[Anchor],
+    *,
+    rounds: int,
+    seed: int,
+) -> Plan:
+    """Return the plan that measures files and anchors as whole networks, hot."""
+    entries = [(f"file:{place}", file) for place, file in enumerate(files)]
+    entries += [(f"anchor:{place}", anchor.file) for place, anchor in enumerate(anchors)]
+    return Plan(
+        device=device.name,
+        runtime=runtime,
+        rounds=rounds,
+        seed=seed,
+        # Few items leave time for more bursts: they cost less than starting the process.
+        protocol=Rounds(hot_bursts=12),
+        reference=Reference(key="reference", file=reference.name, size_bytes=reference.size_bytes),
+        items=tuple(
+            Item(key=key, kind="network", state="hot", file=file.name, size_bytes=file.size_bytes, split="verify")
+            for key, file in entries
+        ),
     )
 
 

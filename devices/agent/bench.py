@@ -4,6 +4,7 @@ item."""
 import hashlib
 import os
 import re
+import resource
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -139,7 +140,7 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
     took_s = max(1e-3, time.time() - started)
     load_record = foreign(before, probe.cpu_seconds(), sum(os.times()[:2]) - own_before, took_s)
     done = {"ev": "done", "samples": samples, "failed": len(failures), "timed_s": round(took_s, 3)}
-    send(dict(done, state=probe.state(), clocks=clocks.record(), **load_record))
+    send(dict(done, state=dict(probe.state(), peak_rss_mib=peak_rss_mib()), clocks=clocks.record(), **load_record))
 
 
 class Progress(object):
@@ -182,6 +183,11 @@ def load_all(request: Dict[str, Any], folder: str, report: Progress) -> Tuple[Di
     if reference in reasons:
         raise RequestInvalid("the reference network cannot be run: " + reasons[reference])
     return loaded, [(item[0], reasons[item[2]]) for item in request["items"] if item[2] in reasons]
+
+
+def peak_rss_mib() -> int:
+    """Return the most memory this process has held so far, in MiB (Linux counts it in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def foreign(

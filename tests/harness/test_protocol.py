@@ -1,5 +1,6 @@
 """Nothing a device says is believed before it is checked, and no wait is unbounded."""
 
+import random
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from harness import journal as journals
 from harness.inventory import Device
 from harness.plan import Plan
-from harness.protocol import MAX_ANSWER_BYTES
+from harness.protocol import MAX_ANSWER_BYTES, parse
 from harness.session import greet, ready_runtime, run
 from harness.transport.local import LocalChannel
 from ofa.errors import DeviceLost, MeasurementRefused
@@ -115,3 +116,29 @@ def test_a_line_without_end_is_refused_before_it_fills_memory() -> None:
     finally:
         channel.kill()
     assert process.returncode == -9
+
+
+def test_mutated_lines_are_refused_in_one_way_only() -> None:
+    """Whatever arrives, `parse` returns a record or raises ValueError: nothing else may pass its boundary."""
+    rng = random.Random(0)
+    good = (
+        b'{"id":1,"ev":"sample","item":3,"calls":9,"wall_min_ns":1,"wall_p10_ns":2,"wall_p20_ns":3,"wall_median_ns":4,'
+        b'"wall_p95_ns":5,"cpu_min_ns":1,"cpu_p10_ns":2,"load_ns":9,"first_ns":9}'
+    )
+    accepted = 0
+    assert parse(good).item == 3
+    for _ in range(5000):
+        line = bytearray(good)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(line))
+            piece = rng.choice(
+                [b"", b"-", b"1e999", b"NaN", b"[", b"{", b'"', b"\xff", b"\\u0000", b"99999999999999999999"]
+            )
+            line[place : place + rng.randint(0, 3)] = piece
+        try:
+            record = parse(bytes(line))
+        except ValueError:
+            continue
+        accepted += 1
+        assert record.ev in {"sample", "error", "progress"}
+    assert accepted < 1000
