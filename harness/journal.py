@@ -102,13 +102,13 @@ class Journal:
 
     def begin_session(self, identity: str, record: dict[str, Any]) -> None:
         """Note a session: when it began, what the device is, and how."""
-        self._insert("sessions", [(identity, canonical_json(record))])
+        self._append({"sessions": [(identity, canonical_json(record))]})
 
     def begin_attempt(self, number: int, *, session: str, started_utc: str) -> int:
         """Note that a round begins, and return its attempt number: 1, or more where earlier ones did not end."""
         last = self.database.execute("SELECT max(attempt) FROM attempts WHERE round = ?", (number,)).fetchone()[0]
         attempt = int(last or 0) + 1
-        self._insert("attempts", [(number, attempt, session, started_utc)])
+        self._append({"attempts": [(number, attempt, session, started_utc)]})
         return attempt
 
     def end_attempt(
@@ -122,10 +122,8 @@ class Journal:
         note: str = "",
     ) -> None:
         """Write all that a round gave and that it ended, as one transaction: a round is in the journal whole or not."""
-        with self.database:
-            for table, values in rows.items():
-                self._insert_many(table, [(number, attempt, *value) for value in values])
-            self._insert_many("ends", [(number, attempt, status, ended_utc, note)])
+        entries = {table: [(number, attempt, *value) for value in values] for table, values in rows.items()}
+        self._append({**entries, "ends": [(number, attempt, status, ended_utc, note)]})
 
     def complete_rounds(self) -> set[int]:
         """Return the rounds that are done."""
@@ -174,15 +172,17 @@ class Journal:
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def _insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Append rows in a transaction of their own."""
-        with self.database:
-            self._insert_many(table, rows)
-
-    def _insert_many(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Append rows within the present transaction."""
-        if rows:
-            self.database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+    def _append(self, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+        """Add rows as one transaction; raises FileInvalid where the disk is full or another session writes."""
+        try:
+            with self.database:
+                for table, values in rows.items():
+                    if values:
+                        marks = ", ".join("?" * len(values[0]))
+                        self.database.executemany(f"INSERT INTO {table} VALUES ({marks})", values)
+        except sqlite3.Error as fault:
+            hints = ("free some space, or end the other session", "then run the same command again")
+            raise file_invalid("journal", self.path, f"it cannot be written: {fault}", *hints) from fault
 
 
 def resume(path: Path, plan: Plan) -> Journal:

@@ -14,7 +14,7 @@ from harness.transport.local import LocalChannel
 
 VERSION = 1
 MAX_ANSWER_BYTES = 1 << 16
-HELLO_PATIENCE_S = 120.0
+HELLO_PATIENCE_S = 60.0
 
 Nanoseconds = Annotated[int, Field(ge=1, le=10**13)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]

@@ -19,7 +19,7 @@ from ofa.errors import DeviceLost
 from ofa.files import canonical_json, sha256_bytes
 
 OnProgress = Callable[[int, int, str], None]
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 ATTEMPTS_PER_SESSION = 3
 
 
@@ -34,7 +34,7 @@ class Round:
     seen: set[int] = field(default_factory=set)
 
     def take(self, answer: Sample | Failed | Reference, place: int, states: Mapping[int, str]) -> str | None:
-        """Keep an answer about a batch whose items have these states; return why not, where nobody asked."""
+        """Keep an answer about a batch whose items have these states; return why not, if nobody asked."""
         if isinstance(answer, Reference):
             if answer.state not in states.values() or (place, answer.state) in {row[:2] for row in self.refs}:
                 return f"a reference for state '{answer.state}' was not asked for, or came twice"

@@ -153,3 +153,12 @@ def test_resuming_another_plans_journal_is_refused(filled: Path, plan: Callable[
 def test_creating_over_a_file_is_refused(filled: Path, plan: Callable[..., Plan]) -> None:
     with pytest.raises(FileInvalid):
         journals.create(filled, plan())
+
+
+def test_two_sessions_at_once_are_noticed(filled: Path) -> None:
+    with journals.open_journal(filled) as first, journals.open_journal(filled) as second:
+        rows = {"failures": [(1, "late")]}
+        first.end_attempt(0, 9, rows, ended_utc="now")
+        with pytest.raises(FileInvalid, match="cannot be used") as caught:
+            second.end_attempt(0, 9, rows, ended_utc="now")
+        assert "cannot be written" in caught.value.why and second.failures() == {1: "late"}
