@@ -1,0 +1,1 @@
+"""The model world of ofa-lab: what can vary, learned once, searched often."""

@@ -1,0 +1,100 @@
+"""Every error a user can meet: what happened, why we think so, what to try; each class is one exit code.
+
+OfaError                   1    a fault of ours
+├── UsageInvalid           2    the command line cannot be understood
+├── FileInvalid            3    a file we were given is wrong: inventory, profile, table, plan, journal, checkpoint
+│   └── SpaceMismatch      3    a subnet, genome or table does not belong to the search space it is used with
+├── DeviceLost             4    a device cannot be reached or stopped answering
+├── MeasurementRefused     5    a device is too hot, too noisy, or lacks what the measurement needs
+├── NoSubnetFits           6    no subnet of the space meets the limits
+├── VerificationFailed     7    a measured value or a numerical check is outside its tolerance
+├── PackageMissing         8    an optional package is not installed
+└── Interrupted          130    stopped by Ctrl-C; can be resumed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class OfaError(Exception):
+    """An error with its three parts; ``str()`` gives what a user reads."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, why: str = "", hint: str | Sequence[str] = ()) -> None:
+        """Take what happened, why we think so, and one or more things to try."""
+        self.what = what
+        self.why = why
+        self.hints: tuple[str, ...] = (hint,) if isinstance(hint, str) else tuple(hint)
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        """Return the message as printed, one part a line."""
+        lines = [f"error: {self.what}"]
+        if self.why:
+            lines.append(f"  why: {self.why}")
+        for number, hint in enumerate(self.hints):
+            lines.append(("  try: " if number == 0 else "       ") + hint)
+        return "\n".join(lines)
+
+
+class UsageInvalid(OfaError):
+    """The command line cannot be understood."""
+
+    exit_code = 2
+
+
+class FileInvalid(OfaError):
+    """A file we were given is wrong."""
+
+    exit_code = 3
+
+
+class SpaceMismatch(FileInvalid):
+    """A subnet, genome or table does not belong to the search space it is used with."""
+
+
+class DeviceLost(OfaError):
+    """A device cannot be reached or stopped answering."""
+
+    exit_code = 4
+
+
+class MeasurementRefused(OfaError):
+    """A device is too hot, too noisy, or lacks what the measurement needs."""
+
+    exit_code = 5
+
+
+class NoSubnetFits(OfaError):
+    """No subnet of the space meets the limits."""
+
+    exit_code = 6
+
+
+class VerificationFailed(OfaError):
+    """A measured value or a numerical check is outside its tolerance."""
+
+    exit_code = 7
+
+
+class PackageMissing(OfaError):
+    """An optional package is not installed."""
+
+    exit_code = 8
+
+
+class Interrupted(OfaError):
+    """Stopped by Ctrl-C; ``hint`` is the command that resumes."""
+
+    exit_code = 130
+
+
+def package_missing(package: str, *, extra: str, needed_for: str) -> PackageMissing:
+    """Say which extra of ofa-lab brings ``package``."""
+    return PackageMissing(
+        f"the package '{package}' is not installed",
+        why=f"it is needed for {needed_for}",
+        hint=f"pip install 'ofa-lab[{extra}]'",
+    )

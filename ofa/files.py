@@ -1,0 +1,104 @@
+"""How a file is written, read and named by content: the only way this project touches a disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ofa.errors import FileInvalid
+
+MEBIBYTE = 1 << 20
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a whole file or nothing: temporary file, fsync, rename, fsync of the folder.
+
+    A reader never sees half a file, and an interrupted write leaves the old one as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_capped(path: Path, *, max_bytes: int, what: str) -> bytes:
+    """Read a file of at most ``max_bytes``; raise FileInvalid where it is absent, a folder or larger.
+
+    ``what`` names the kind of file in the message ("table", "plan").
+    """
+    path = Path(path)
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes > max_bytes:
+            raise FileInvalid(
+                f"{what} '{path}' is too large",
+                why=f"it has {size_bytes:,} bytes; at most {max_bytes:,} are read",
+                hint="check that this is the file you meant",
+            )
+        return path.read_bytes()
+    except OSError as fault:
+        raise FileInvalid(
+            f"{what} '{path}' cannot be read",
+            why=fault.strerror or str(fault),
+            hint="check the path and its permissions",
+        ) from fault
+
+
+def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
+    """Read a JSON file of at most ``max_bytes``; NaN and Infinity are refused."""
+    raw = read_capped(path, max_bytes=max_bytes, what=what)
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"'{constant}' is not a number JSON knows")
+
+    try:
+        return json.loads(raw.decode(), parse_constant=refuse)
+    except (ValueError, RecursionError) as fault:
+        raise FileInvalid(
+            f"{what} '{path}' is not valid JSON", why=str(fault), hint="write it again; it may have been cut short"
+        ) from fault
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN; what hashes are taken of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def readable_json(value: Any) -> str:
+    """Return JSON for people and diffs: sorted keys, two spaces, a final newline."""
+    return json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def parent(path: Path, *, relative_to: Path) -> dict[str, str]:
+    """Name a file that another file was made from: its path and content hash."""
+    return {"path": os.path.relpath(path, relative_to), "sha256": sha256_file(path)}

@@ -1,0 +1,85 @@
+"""The MobileNetV3 spaces of Once-for-All (arXiv 1908.09791, section 4.1), and a small one for 16-32 px images."""
+
+from __future__ import annotations
+
+from ofa.space.core import Head, SearchSpace, Stage, Stem, make_divisible
+
+IMAGENET_RESOLUTIONS = tuple(range(128, 225, 4))
+KERNELS = (3, 5, 7)
+EXPANDS = (3.0, 4.0, 6.0)
+
+
+def mobilenet_v3(width: float, channels: int, classes: int) -> SearchSpace:
+    """Declare the MobileNetV3 space; published at widths 1.0 and 1.2."""
+    return _space(
+        name="mobilenet_v3",
+        width=width,
+        channels=channels,
+        classes=classes,
+        resolutions=IMAGENET_RESOLUTIONS,
+        depths=(2, 3, 4),
+        # out channels, stride, activation, squeeze-excite
+        stages=(
+            (24, 2, "relu", False),
+            (40, 2, "relu", True),
+            (80, 2, "hswish", False),
+            (112, 1, "hswish", True),
+            (160, 2, "hswish", True),
+        ),
+        head=(960, 1280),
+    )
+
+
+def mobilenet_v3_tiny(width: float, channels: int, classes: int) -> SearchSpace:
+    """Declare the same space in small, for images of 16-32 px: three stages of depth 1-3."""
+    return _space(
+        name="mobilenet_v3_tiny",
+        width=width,
+        channels=channels,
+        classes=classes,
+        resolutions=(16, 20, 24, 28, 32),
+        depths=(1, 2, 3),
+        stages=((24, 1, "relu", False), (40, 2, "relu", True), (64, 2, "hswish", True)),
+        head=(256, 256),
+    )
+
+
+def _space(
+    *,
+    name: str,
+    width: float,
+    channels: int,
+    classes: int,
+    resolutions: tuple[int, ...],
+    depths: tuple[int, ...],
+    stages: tuple[tuple[int, int, str, bool], ...],
+    head: tuple[int, int],
+) -> SearchSpace:
+    """Scale a base declaration by ``width`` and give it the shared kernels, expand ratios and stem."""
+    stem_channels = make_divisible(16 * width)
+    return SearchSpace(
+        name=name,
+        family="mbconv",
+        width=width,
+        channels=channels,
+        classes=classes,
+        resolutions=resolutions,
+        stem=Stem(
+            mid_channels=(stem_channels,), out_channels=(stem_channels,), act="hswish", block_act="relu", stride=2
+        ),
+        stages=tuple(
+            Stage(
+                out_channels=(make_divisible(out * width),),
+                depths=depths,
+                stride=stride,
+                kernels=KERNELS,
+                expands=EXPANDS,
+                act=act,
+                se=se,
+            )
+            for out, stride, act, se in stages
+        ),
+        head=Head(
+            expand_channels=make_divisible(head[0] * width), mix_channels=make_divisible(head[1] * width), act="hswish"
+        ),
+    )
