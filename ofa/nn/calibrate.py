@@ -1,0 +1,108 @@
+"""Batch-norm statistics of one subnet, measured over a set of images as if it were one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ofa.nn import errors
+from ofa.nn.blocks import EPSILON, ElasticOp, Normalise, activate, combine, has_weights
+from ofa.space.core import Subnet
+from ofa.space.layers import Layer
+
+if TYPE_CHECKING:
+    from ofa.nn.supernet import Supernet
+
+Moments = Mapping[str, tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Mean and biased variance [channels] of each normalised layer of one subnet.
+
+    ``moments`` is parallel to ``ops_of(subnet)``; each entry is by layer name.
+    """
+
+    subnet_id: str
+    images: int
+    moments: tuple[Moments, ...]
+
+    def check(self, subnet: Subnet) -> None:
+        """Raise UsageInvalid unless these are the statistics of ``subnet``."""
+        if self.subnet_id != subnet.id:
+            raise errors.other_statistics(self.subnet_id, subnet.id)
+
+    def of_op(self, at: int) -> Normalise:
+        """Return what normalises the layers of op number ``at``."""
+        moments = self.moments[at]
+        return lambda name, x, scale, shift: normalised(x, moments[name], scale, shift)
+
+
+def normalised(x: Tensor, moments: tuple[Tensor, Tensor], scale: Tensor, shift: Tensor) -> Tensor:
+    """Normalise float[n, c, h, w] with a given mean and variance."""
+    return F.batch_norm(x, *moments, scale, shift, training=False, eps=EPSILON)
+
+
+@torch.no_grad()
+def calibrate(supernet: Supernet, subnet: Subnet, batches: Iterable[Tensor]) -> Statistics:
+    """Measure a subnet's statistics over all images of ``batches`` (float[n, c, r, r]) together.
+
+    Every layer is normalised with its pooled statistics, E[variance] + Var[mean] over the batches, before the next one
+    is measured; so the result does not depend on how the images are cut into batches, and the calibrated network run on
+    these images shows exactly these statistics. The activations of one op for all images are held at a time.
+    Raises UsageInvalid without images and SpaceMismatch for a subnet of another space.
+    """
+    values = list(batches)
+    images = sum(len(batch) for batch in values)
+    if not images:
+        raise errors.no_images()
+    moments = []
+    for op, layers in supernet.parts(subnet):
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        values = _run(op, layers, values, found)
+        moments.append(MappingProxyType(found))
+    return Statistics(subnet_id=subnet.id, images=images, moments=tuple(moments))
+
+
+def _run(
+    op: ElasticOp, layers: tuple[Layer, ...], batches: list[Tensor], found: dict[str, tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """Run all batches through an op layer by layer; put the pooled statistics of its norms in ``found``."""
+    values = {"x": batches}
+    last_use = {name: at for at, layer in enumerate(layers) for name in layer.inputs}
+    for at, layer in enumerate(layers):
+        inputs = list(zip(*(values[name] for name in layer.inputs), strict=True))
+        for name in layer.inputs:
+            if last_use[name] == at:
+                values.pop(name, None)
+        if not has_weights(layer):
+            values[layer.name] = [combine(layer, given) for given in inputs]
+            continue
+        outputs = [op.conv(layer)(given, layer) for (given,) in inputs]
+        if layer.norm:
+            found[layer.name] = pooled(outputs)
+            affine = op.norm(layer).slices(layer.out_channels)
+            outputs = [normalised(output, found[layer.name], *affine) for output in outputs]
+        values[layer.name] = [activate(output, layer) for output in outputs]
+    return values[layers[-1].name]
+
+
+def pooled(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance [c] over all values of batches [n, c, h, w] of any sizes.
+
+    The variance is E[variance] + Var[mean], weighted by the number of values; summed in double precision.
+    """
+    batches = list(batches)
+    counts = torch.tensor([batch.numel() // batch.shape[1] for batch in batches], dtype=torch.float64)
+    parts = [torch.var_mean(batch, (0, 2, 3), correction=0) for batch in batches]
+    variances, means = (torch.stack(part).double() for part in zip(*parts, strict=True))
+    weights = (counts / counts.sum()).to(means.device)[:, None]
+    mean = (weights * means).sum(0)
+    variance = (weights * (variances + (means - mean) ** 2)).sum(0)
+    return mean.to(batches[0].dtype), variance.to(batches[0].dtype)
