@@ -1,0 +1,138 @@
+"""Cluttered scenes of handwritten digits: one whole digit to name, among pieces of others, on noise.
+
+The digits are scikit-learn's 1,797 images of 8x8 px (UCI "Optical Recognition of Handwritten Digits"), which install
+with the package. Training, twin labels and final test draw from disjoint digits, so a supernet is never labelled or
+tested on handwriting it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from ofa.errors import package_missing
+
+Split = Literal["train", "twin", "test"]
+SHARES: dict[Split, float] = {"train": 0.4, "twin": 0.3, "test": 0.3}
+SIDE = 32
+CLASSES = 10
+PIECES = 5
+
+_SPLIT_SEED = 0
+_CHUNK = 1024
+# The whole digit's height in px of a 32 px scene: at 16 px the smallest are 4 px high, and hard to read.
+_DIGIT_PX = (8.0, 17.0)
+_PIECE_PX = (10.0, 17.0)
+_INK = (0.45, 1.0)
+_NOISE = (0.03, 0.12)
+
+
+def sources(split: Split) -> NDArray[np.int64]:
+    """Return a split's indices into scikit-learn's digits: disjoint between splits, each class shared alike."""
+    _, labels = _digits()
+    rng = np.random.default_rng(_SPLIT_SEED)
+    order = {name: at for at, name in enumerate(SHARES)}
+    ends = np.cumsum(list(SHARES.values()))
+    chosen = []
+    for label in range(CLASSES):
+        own = rng.permutation(np.flatnonzero(labels == label))
+        cuts = np.round(np.concatenate([[0], ends]) * len(own)).astype(int)
+        chosen.append(own[cuts[order[split]] : cuts[order[split] + 1]])
+    return np.sort(np.concatenate(chosen))
+
+
+def scenes(split: Split, count: int, seed: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Compose ``count`` scenes of a split: images uint8[count, 32, 32, 1] and labels int64[count] in 0-9.
+
+    A pure function of its arguments. Raises PackageMissing without scikit-learn.
+    """
+    digits, classes = _digits()
+    own = sources(split)
+    rng = np.random.default_rng([list(SHARES).index(split), *seed])
+    images = np.empty((count, SIDE, SIDE, 1), dtype=np.uint8)
+    labels = np.empty(count, dtype=np.int64)
+    for start in range(0, count, _CHUNK):
+        size = min(_CHUNK, count - start)
+        picked = rng.choice(own, size)
+        others = _of_other_classes(rng, own, classes, classes[picked])
+        images[start : start + size, :, :, 0] = _compose(rng, digits[picked], digits[others])
+        labels[start : start + size] = classes[picked]
+    return images, labels
+
+
+@lru_cache(maxsize=1)
+def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return scikit-learn's digits as ink in 0-1, float32[1797, 8, 8], with their classes."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as fault:
+        raise package_missing("scikit-learn", extra="train", needed_for="the digits of the demo") from fault
+    bunch = load_digits()
+    return (bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64)
+
+
+def _of_other_classes(
+    rng: np.random.Generator, own: NDArray[np.int64], classes: NDArray[np.int64], label: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Draw the digits that pieces are cut from, int64[n, PIECES]: any class but the scene's own."""
+    by_class = [own[classes[own] == value] for value in range(CLASSES)]
+    other = (label[:, None] + rng.integers(1, CLASSES, (len(label), PIECES))) % CLASSES
+    place = rng.random(other.shape)
+    sizes = np.array([len(members) for members in by_class])
+    table = np.zeros((CLASSES, sizes.max()), dtype=np.int64)
+    for value, members in enumerate(by_class):
+        table[value, : len(members)] = members
+    picked: NDArray[np.int64] = table[other, (place * sizes[other]).astype(np.int64)]
+    return picked
+
+
+def _compose(rng: np.random.Generator, digits: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Place each digit float32[n, 8, 8] among pieces of ``others`` float32[n, PIECES, 8, 8]: uint8[n, 32, 32]."""
+    count = len(digits)
+    layers = np.concatenate([digits[:, None], others * _cuts(rng, count)], axis=1)
+    smallest = np.array([_DIGIT_PX[0]] + [_PIECE_PX[0]] * PIECES)
+    largest = np.array([_DIGIT_PX[1]] + [_PIECE_PX[1]] * PIECES)
+    height_px = rng.uniform(smallest, largest, (count, 1 + PIECES))
+    margin = 1 - height_px / SIDE
+    # A whole digit stays inside the scene; a piece may be cut by its edge.
+    reach = np.concatenate([margin[:, :1], np.ones((count, PIECES))], axis=1)[..., None]
+    centre = rng.uniform(-1, 1, (count, 1 + PIECES, 2)) * reach
+    ink = rng.uniform(*_INK, (count, 1 + PIECES, 1, 1))
+    placed = _place(layers, height_px / SIDE, centre, rng.uniform(-0.25, 0.25, (count, 1 + PIECES)))
+    scene = (placed * ink).max(axis=1)
+    level = rng.uniform(0.0, 0.25, (count, 1, 1))
+    noise = rng.normal(size=scene.shape) * rng.uniform(*_NOISE, (count, 1, 1))
+    drawn: NDArray[np.uint8] = (255 * np.clip(level + (1 - level) * scene + noise, 0, 1)).round().astype(np.uint8)
+    return drawn
+
+
+def _cuts(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    """Return masks float32[count, PIECES, 8, 8] that keep one side of a random line near the middle of a digit."""
+    angle = rng.uniform(0, 2 * np.pi, (count, PIECES, 1, 1))
+    offset = rng.uniform(0.0, 1.5, (count, PIECES, 1, 1))
+    row, column = np.meshgrid(np.arange(8) - 3.5, np.arange(8) - 3.5, indexing="ij")
+    beyond = np.cos(angle) * row + np.sin(angle) * column - offset
+    masks: NDArray[np.float32] = np.clip(beyond + 0.5, 0, 1).astype(np.float32)
+    return masks
+
+
+def _place(
+    layers: NDArray[np.float32], size: NDArray[np.float64], centre: NDArray[np.float64], angle: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Draw 8x8 layers [n, l, 8, 8] at ``size`` (share of the scene), ``centre`` (-1..1) and ``angle`` (radians)."""
+    count, depth = size.shape
+    cosine, sine = np.cos(angle) / size, np.sin(angle) / size
+    rows = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], -2)
+    shift = -(rows @ centre[..., None])
+    theta = torch.from_numpy(np.concatenate([rows, shift], -1).reshape(-1, 2, 3).astype(np.float32))
+    grid = F.affine_grid(theta, [count * depth, 1, SIDE, SIDE], align_corners=False)
+    flat = torch.from_numpy(np.ascontiguousarray(layers, dtype=np.float32)).reshape(-1, 1, 8, 8)
+    drawn = F.grid_sample(flat, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
+    placed: NDArray[np.float32] = drawn.clamp_(0, 1).reshape(count, depth, SIDE, SIDE).numpy()
+    return placed
