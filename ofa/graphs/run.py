@@ -1,0 +1,147 @@
+"""Runs a model file on this computer: parity checks, and the accuracy of what was exported."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa.errors import OfaError, UsageInvalid, package_missing
+from ofa.files import read_capped
+from ofa.graphs import flatbuffer, pytorch
+from ofa.graphs.errors import input_misshapen, model_invalid, runtime_broken
+
+Runtime = Literal["onnxruntime", "litert", "tflite_runtime", "torch"]
+Array = NDArray[np.float32]
+Run = Callable[[Array], Array]
+
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+MAX_FILE_BYTES = 2 << 30
+TFLITE_PACKAGES = {"litert": "ai_edge_litert", "tflite_runtime": "tflite_runtime"}
+EXTRAS = {"litert": "litert", "tflite_runtime": "tflite"}
+
+# One HARD_SWISH on four floats.
+TINY_TFLITE = (
+    "CAAAAFRGTDPG////FAAAABwAAAAkAAAACAEAAAMAAAABAAAABAAAAIj///8HAAAAb2ZhLWxhYgABAAAAFAAAAAAADgAYABQAEAAMAAgABAAO"
+    "AAAAFAAAABwAAABcAAAAYAAAAGQAAAAEAAAAbWFpbgAAAAABAAAAFAAAAAAADgAUAAAAEAAMAAsABAAOAAAAFAAAAAAAAFsQAAAAFAAAAAQA"
+    "BAAEAAAAAQAAAAEAAAABAAAAAAAAAAEAAAABAAAAAQAAAAAAAAACAAAANAAAAAQAAADg////CAAAAAwAAAABAAAAeQAAAAIAAAABAAAABAAA"
+    "AAwADAAIAAAAAAAEAAwAAAAIAAAADAAAAAEAAAB4AAAAAgAAAAEAAAAEAAAAAQAAABAAAAAMAAwACwAAAAAABAAMAAAAdQAAAAAAAHU="
+)
+
+
+def load(source: bytes | Path | str, runtime: Runtime, *, threads: int = 1) -> Run:
+    """Load a model file (its bytes or its path) and return a call that maps images to its output.
+
+    The call takes float32[n, C, H, W] and returns float32[n, ...] (maps as NCHW), whatever layout and batch size the
+    file has; n may be 0 only where the output is a vector. With ``torch``, ``threads`` is set for the whole process.
+    Raises PackageMissing where the runtime is absent or broken, FileInvalid where it refuses the file, UsageInvalid
+    for an unknown runtime; the call raises UsageInvalid for images of another shape.
+    """
+    version(runtime)
+    name = "in memory" if isinstance(source, bytes) else f"'{source}'"
+    data = (
+        source if isinstance(source, bytes) else read_capped(Path(source), max_bytes=MAX_FILE_BYTES, what="model file")
+    )
+    try:
+        shape, single = _LOADERS[runtime](data, runtime, threads)
+    except OfaError:
+        raise
+    # A runtime fails in any way on a damaged file: ValueError, RuntimeError, its own exceptions.
+    except Exception as fault:
+        raise model_invalid(name, runtime, fault) from fault
+    return functools.partial(_run_all, name, shape, single)
+
+
+@functools.cache
+def version(runtime: Runtime) -> str:
+    """Return the runtime's version after constructing an interpreter with it; raise PackageMissing where it cannot.
+
+    An import proves nothing: under numpy 2, tflite_runtime imports and then fails to construct.
+    """
+    if runtime == "torch":
+        return pytorch.version()
+    if runtime == "onnxruntime":
+        try:
+            return str(importlib.import_module("onnxruntime").__version__)
+        except ImportError as fault:
+            raise package_missing("onnxruntime", extra="onnxruntime", needed_for="running ONNX files") from fault
+    if runtime not in TFLITE_PACKAGES:
+        raise UsageInvalid(f"there is no runtime '{runtime}'", hint=f"one of: {', '.join(RUNTIMES)}")
+    package = TFLITE_PACKAGES[runtime]
+    try:
+        importlib.import_module(f"{package}.interpreter")
+    except ModuleNotFoundError as fault:
+        raise package_missing(
+            package.replace("_", "-"), extra=EXTRAS[runtime], needed_for="running TFLite files"
+        ) from fault
+    except Exception as fault:
+        raise runtime_broken(runtime, fault, "install it again, for this Python and this machine") from fault
+    try:
+        _tflite(base64.b64decode(TINY_TFLITE), runtime, 1)
+    except Exception as fault:
+        hint = "tflite-runtime was built for numpy 1: pip install 'numpy<2'" if runtime == "tflite_runtime" else ""
+        raise runtime_broken(runtime, fault, hint or "install it again, for this Python and this machine") from fault
+    metadata = importlib.import_module("importlib.metadata")
+    return str(metadata.version(package.replace("_", "-")))
+
+
+def _run_all(name: str, shape: tuple[int, ...], single: Run, images: Array) -> Array:
+    """Run a batch-1 network once per image."""
+    if images.ndim != 4 or images.shape[1:] != shape[1:] or images.dtype != np.float32:
+        found = images.shape if images.dtype == np.float32 else f"{images.shape}, {images.dtype}"
+        raise input_misshapen(name, expected=("n", *shape[1:]), found=found)
+    outputs = [single(np.ascontiguousarray(image[None])) for image in images]
+    return np.concatenate(outputs)
+
+
+def _onnx(data: bytes, _runtime: str, threads: int) -> tuple[tuple[int, ...], Run]:
+    """Return the input's NCHW shape and a call on one image."""
+    onnxruntime = importlib.import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    tensor = session.get_inputs()[0]
+
+    def run(image: Array) -> Array:
+        return cast(Array, session.run(None, {tensor.name: image})[0])
+
+    return tuple(tensor.shape), run
+
+
+def _tflite(data: bytes, runtime: str, threads: int) -> tuple[tuple[int, ...], Run]:
+    """Return the input's NCHW shape and a call on one NCHW image; the file itself is NHWC."""
+    flatbuffer.check(data)
+    module = importlib.import_module(f"{TFLITE_PACKAGES[runtime]}.interpreter")
+    interpreter = module.Interpreter(model_content=data, num_threads=threads)
+    interpreter.allocate_tensors()
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    shape = tuple(int(size) for size in source["shape"])
+
+    def run(image: Array) -> Array:
+        interpreter.set_tensor(source["index"], np.ascontiguousarray(image.transpose(0, 2, 3, 1)))
+        interpreter.invoke()
+        found = cast(Array, interpreter.get_tensor(target["index"]))
+        return found.transpose(0, 3, 1, 2) if found.ndim == 4 else found
+
+    return (shape[0], shape[-1], *shape[1:-1]), run
+
+
+def _torch(data: bytes, _runtime: str, threads: int) -> tuple[tuple[int, ...], Run]:
+    """Return the input's shape and a call on one image."""
+    return pytorch.input_shape(data), pytorch.load(data, threads)
+
+
+_LOADERS: dict[str, Callable[[bytes, str, int], tuple[tuple[int, ...], Any]]] = {
+    "onnxruntime": _onnx,
+    "litert": _tflite,
+    "tflite_runtime": _tflite,
+    "torch": _torch,
+}
