@@ -1,0 +1,170 @@
+"""What `ofa lut check` and `ofa lut show` say: whether tables are valid, and what they hold."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from statistics import quantiles
+from typing import Any
+
+import ofa.space as spaces
+from ofa.errors import FileInvalid
+from ofa.lut import errors, format
+from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
+from ofa.lut.rows import SPLITS, Row
+from ofa.lut.write import REAL, under_luts
+
+MOST_SHOWN = 10
+NANOSECONDS_PER_MS = 1e6
+
+
+def check(path: Path) -> dict[str, Any]:
+    """Validate the table in a folder, or every table below it; an invalid one is listed, not raised.
+
+    Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
+    `refuse` for the error. Raises FileInvalid where there is no table at all.
+    """
+    path = Path(path)
+    tables: list[dict[str, Any]] = []
+    faults: list[dict[str, Any]] = []
+    for folder in find(path):
+        try:
+            tables.append(summary(checked(folder), folder))
+        except FileInvalid as fault:
+            faults.append({"path": str(folder), "what": fault.what, "why": fault.why, "try": list(fault.hints)})
+    return {"path": str(path), "valid": not faults, "tables": tables, "invalid": faults}
+
+
+def refuse(report: dict[str, Any]) -> None:
+    """Raise FileInvalid, exit code 3, where `check` found an invalid table."""
+    faults = [FileInvalid(entry["what"], why=entry["why"], hint=entry["try"]) for entry in report["invalid"]]
+    if faults:
+        raise errors.tables_invalid(faults, len(faults) + len(report["tables"]))
+
+
+def show(path: Path) -> dict[str, Any]:
+    """Return what one table holds: header, counts, widths of intervals, largest ops; raises FileInvalid."""
+    folder = Path(path)
+    lut = checked(folder)
+    usable = [row for row in lut.rows if row.ns is not None]
+    largest = sorted(usable, key=lambda row: (-(row.ns or 0), row.key, row.state))[:MOST_SHOWN]
+    return summary(lut, folder) | {
+        "runtime_version": lut.header.runtime_version,
+        "environment": lut.header.environment,
+        "protocol": lut.header.protocol,
+        "half_width_pct": _half_widths(usable),
+        "overheads": [_line(row) for row in usable if row.key.startswith("@")],
+        "largest": [_line(row) for row in largest],
+        "without_time": [
+            {"key": row.key, "state": row.state, "status": row.status} for row in lut.rows if row.ns is None
+        ][:MOST_SHOWN],
+    }
+
+
+def find(path: Path) -> list[Path]:
+    """Return the folders at or below ``path`` that hold any file of a table, sorted; raises FileInvalid for none."""
+    if path.name == HEADER and path.is_file():
+        return [path.parent]
+    if not path.is_dir():
+        raise errors.not_a_table(path, "it is no folder" if path.exists() else "there is no such folder")
+    found = []
+    for place, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if {HEADER, OPS, NETWORKS, SESSIONS} & set(names):
+            found.append(Path(place))
+    if not found:
+        raise errors.not_a_table(path, f"neither it nor a folder below it has a '{HEADER}'")
+    return sorted(found)
+
+
+def checked(folder: Path) -> Lut:
+    """Read a table and check what reading alone does not: its place under `luts`, and that its networks are subnets."""
+    lut = format.read(folder)
+    if under_luts(folder):
+        if lut.simulated:
+            raise errors.simulated_among_real(folder)
+        _check_place(lut, folder)
+    known: dict[str, spaces.SearchSpace | None] = {}
+    for line, row in enumerate(lut.networks, 2):
+        if row.space not in known:
+            known[row.space] = _space(row.space)
+        space = known[row.space]
+        if space is None:
+            continue
+        try:
+            subnet = space.subnet(list(bytes.fromhex(row.genome)))
+        except FileInvalid as fault:
+            raise errors.line_invalid(folder / NETWORKS, line, f"{fault.what}: {fault.why}") from fault
+        if subnet.id != row.id:
+            why = f"id is '{row.id}', and its genome is that of '{subnet.id}'"
+            raise errors.line_invalid(folder / NETWORKS, line, why)
+    return lut
+
+
+def _space(identity: str) -> spaces.SearchSpace | None:
+    """Return a search space, or None for one this version does not know."""
+    try:
+        return spaces.by_id(identity)
+    except FileInvalid:
+        return None
+
+
+def _check_place(lut: Lut, folder: Path) -> None:
+    """Raise FileInvalid unless the last folders below `luts` are those the header names."""
+    parts = folder.resolve().parts
+    places = [index for index, part in enumerate(parts) if part.lower() == REAL]
+    if places and PurePosixPath(*parts[places[-1] + 1 :]) != lut.header.place:
+        raise errors.misplaced(folder, Path(*parts[: places[-1] + 1], str(lut.header.place)))
+
+
+def summary(lut: Lut, folder: Path) -> dict[str, Any]:
+    """Return what a table holds in one line of a listing."""
+    header = lut.header
+    return {
+        "path": str(folder),
+        "device": header.device,
+        "runtime": header.runtime,
+        "precision": header.precision,
+        "conditions": header.conditions,
+        "environment_id": header.environment_id,
+        "units": header.units,
+        "simulated": header.simulated,
+        "created": header.created,
+        "ops": len({row.key for row in lut.rows if not row.key.startswith("@")}),
+        "rows": len(lut.rows),
+        "states": _counts(row.state for row in lut.rows),
+        "statuses": _counts(row.status for row in lut.rows),
+        "networks": {split: sum(row.split == split for row in lut.networks) for split in SPLITS},
+        "spaces": sorted({row.space for row in lut.networks}),
+        "sessions": len(lut.sessions),
+    }
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    """Count values, by name."""
+    return dict(sorted(Counter(values).items()))
+
+
+def _half_widths(rows: list[Row]) -> dict[str, float] | None:
+    """Return the median and 95th percentile of half the interval over the value, percent; None below two rows."""
+    widths = [100.0 * (row.hi - row.lo) / 2 / row.ns for row in rows if row.ns and row.lo is not None and row.hi]
+    if len(widths) < 2:
+        return None
+    cuts = quantiles(widths, n=20, method="inclusive")
+    return {"median": round(cuts[9], 3), "p95": round(cuts[18], 3)}
+
+
+def _line(row: Row) -> dict[str, Any]:
+    """Return a row with times in ms."""
+    assert row.ns is not None and row.lo is not None and row.hi is not None
+    return {
+        "key": row.key,
+        "state": row.state,
+        "status": row.status,
+        "ms": row.ns / NANOSECONDS_PER_MS,
+        "lo_ms": row.lo / NANOSECONDS_PER_MS,
+        "hi_ms": row.hi / NANOSECONDS_PER_MS,
+        "rounds": row.rounds,
+    }

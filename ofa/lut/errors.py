@@ -1,0 +1,145 @@
+"""What can be wrong with a table, said once; every message names the file and, where there is one, the line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+RESTORE = "take the whole folder from version control again, or measure the table again"
+MOST_SHOWN = 60
+
+
+def quoted(value: Any) -> str:
+    """Return a value for a message: quoted, on one line, cut where it is long."""
+    text = str(value)
+    text = text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + "'"
+
+
+def file_invalid(path: Path, why: str, *hints: str) -> FileInvalid:
+    """Say that a file of a table cannot be used as a whole."""
+    return FileInvalid(f"table file '{path}' cannot be used", why=why, hint=hints or (RESTORE,))
+
+
+def line_invalid(path: Path, line: int, why: str, *hints: str) -> FileInvalid:
+    """Say which line of a table's file is wrong; the header line is 1."""
+    return FileInvalid(f"table file '{path}' is wrong in line {line:,}", why=why, hint=hints or (RESTORE,))
+
+
+def not_a_table(path: Path, why: str) -> FileInvalid:
+    """Say that a path holds no table."""
+    return FileInvalid(
+        f"'{path}' holds no latency table", why=why, hint="name a folder with a 'lut.json', or one above such folders"
+    )
+
+
+def part_missing(path: Path) -> FileInvalid:
+    """Say that a table lacks one of its files."""
+    return FileInvalid(
+        f"table '{path.parent}' lacks '{path.name}'",
+        why="a table is four files, written together",
+        hint=RESTORE,
+    )
+
+
+def schema_unknown(path: Path, found: Any, ours: str) -> FileInvalid:
+    """Say that a header is of another schema; a newer one of ours is recognised."""
+    family, _, number = ours.partition("/")
+    if isinstance(found, str) and found.startswith(family + "/") and found[len(family) + 1 :].isdecimal():
+        newer = int(found[len(family) + 1 :]) > int(number)
+        return file_invalid(
+            path,
+            f"its schema {quoted(found)} is {'newer' if newer else 'other'} than '{ours}', which this version reads",
+            "update ofa-lab" if newer else RESTORE,
+        )
+    return file_invalid(path, f"its schema is {quoted(found)}; this version reads '{ours}'")
+
+
+def fields_invalid(path: Path, fault: ValidationError, known: Iterable[str]) -> FileInvalid:
+    """Say which field of a header is wrong, its value, and which known name an unknown one resembles."""
+    first = fault.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the header"
+    more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(first["loc"][-1]), list(known), n=1)
+        hints = (f"did you mean '{near[0]}'?",) if near else ()
+        return file_invalid(path, f"unknown key '{where}'{more}", *hints)
+    found = "" if first["type"] == "missing" else f" {quoted(first['input'])}"
+    return file_invalid(path, f"{where}{found}: {first['msg'][:1].lower()}{first['msg'][1:]}{more}")
+
+
+def mixture(path: Path, *, named: str, found: str) -> FileInvalid:
+    """Say that a file is not the one its header was written with."""
+    return file_invalid(
+        path,
+        f"'lut.json' names a file of SHA-256 {named[:12]}…, this one has {found[:12]}…: it was changed by hand, cut "
+        "short, or a write was interrupted",
+        RESTORE,
+    )
+
+
+def simulated_refused(path: Path) -> UsageInvalid:
+    """Say that simulated values were about to be written without being asked for."""
+    return UsageInvalid(
+        f"no simulated table is written to '{path}'",
+        why="its values come from the simulated device and say nothing about any real one",
+        hint="write it elsewhere and say that simulated values are wanted",
+    )
+
+
+def simulated_among_real(path: Path) -> FileInvalid:
+    """Say that simulated values stand, or were about to stand, in the folder of real ones."""
+    return FileInvalid(
+        f"'{path}' is a simulated table under 'luts'",
+        why="'luts' holds what real devices said; simulated values can never enter it",
+        hint="keep it in a run folder",
+    )
+
+
+def misplaced(path: Path, expected: Path) -> FileInvalid:
+    """Say that a table under `luts` stands in a folder that says something else than its header."""
+    return FileInvalid(
+        f"table '{path}' is not where its header says",
+        why=f"device, runtime, precision and conditions name the folder '{expected}'",
+        hint="move the folder, or measure under the conditions its name promises",
+    )
+
+
+def tables_invalid(faults: Sequence[FileInvalid], count: int) -> FileInvalid:
+    """Say that some tables of a tree are invalid, beginning with the first."""
+    first = faults[0]
+    if len(faults) == 1:
+        return first
+    return FileInvalid(
+        f"{len(faults):,} of {count:,} tables are invalid; the first: {first.what}", why=first.why, hint=first.hints
+    )
+
+
+def state_absent(table: str, state: str, found: Iterable[str]) -> SpaceMismatch:
+    """Say that a table has no rows in the state asked for."""
+    there = sorted(set(found))
+    return SpaceMismatch(
+        f"table '{table}' has no row in state '{state}'",
+        why="it has rows in state " + ", ".join(f"'{name}'" for name in there) if there else "it has no rows at all",
+        hint=[f"--state {name}" for name in there] or ["measure the table again"],
+    )
+
+
+def ops_missing(
+    table: str, *, space: str, state: str, missing: int, needed: int, first: str, unusable: str, spaces: Sequence[str]
+) -> SpaceMismatch:
+    """Say how many ops of a space a table does not price, and the first; ``unusable`` is that row's status, if any."""
+    lacks = f"has no usable row for '{first}' (status '{unusable}')" if unusable else f"has no row for '{first}'"
+    made_for = f"; its networks are of {', '.join(spaces)}" if spaces else ""
+    return SpaceMismatch(
+        f"table '{table}' {lacks} in state '{state}'",
+        why=f"{missing:,} of the {needed:,} ops of '{space}' have no time in it{made_for}",
+        hint=(f"measure the missing ops of '{space}' into this table", "or use a table that was measured for it"),
+    )

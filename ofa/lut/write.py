@@ -1,0 +1,79 @@
+"""The only writer of tables: validates what it is given as a reader would, then replaces the four files together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ofa.errors import OfaError
+from ofa.files import write_atomic
+from ofa.lut import errors, format
+from ofa.lut.format import HEADER, Lut
+
+REAL = "luts"
+
+
+def write(lut: Lut, path: Path, *, allow_simulated: bool = False) -> None:
+    """Write a table to a folder, sorted; a table already there is replaced, other files in the folder stay.
+
+    Simulated values need ``allow_simulated`` and are never written under a folder named `luts`. Raises FileInvalid
+    where a row, network or session is wrong, before anything is written; UsageInvalid for simulated values not asked
+    for. Any exception leaves the folder as it was. A process killed between the last renames leaves a mixture that
+    the reader refuses: the header, which names the other files by hash, goes last.
+    """
+    folder = Path(path)
+    refuse_simulated(lut, folder, allowed=allow_simulated)
+    ordered = lut.sorted()
+    contents = format.render(ordered)
+    if format.parse(contents, folder) != ordered:
+        raise OfaError(
+            f"table '{folder}' was not written: it would not read back as it was given",
+            why="a row or session holds a value that its text does not keep, such as a number as text",
+            hint="report it with what made the table",
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as name:
+        fresh = Path(name) / folder.name
+        for part, data in contents.items():
+            write_atomic(fresh / part, data)
+        if folder.exists():
+            _replace(fresh, folder, [part for part in contents if part != HEADER])
+        else:
+            os.rename(fresh, folder)
+
+
+def refuse_simulated(lut: Lut, folder: Path, *, allowed: bool) -> None:
+    """Raise where simulated values would be written under `luts` (FileInvalid) or unasked (UsageInvalid)."""
+    if not lut.simulated:
+        return
+    if under_luts(folder):
+        raise errors.simulated_among_real(folder)
+    if not allowed:
+        raise errors.simulated_refused(folder)
+
+
+def under_luts(folder: Path) -> bool:
+    """Say whether a path leads, by its own name or by a link, under a folder named `luts`."""
+    names = (*Path(os.path.abspath(folder)).parts, *folder.resolve().parts)
+    return any(name.lower() == REAL for name in names)
+
+
+def _replace(fresh: Path, folder: Path, parts: list[str]) -> None:
+    """Move new files over old ones, the header last; put the old ones back where an exception comes between."""
+    kept = fresh.with_name("kept")
+    kept.mkdir()
+    for part in (*parts, HEADER):
+        if (folder / part).exists():
+            shutil.copyfile(folder / part, kept / part)
+    try:
+        for part in (*parts, HEADER):
+            os.replace(fresh / part, folder / part)
+    except BaseException:
+        for part in (*parts, HEADER):
+            if (kept / part).exists():
+                os.replace(kept / part, folder / part)
+            else:
+                (folder / part).unlink(missing_ok=True)
+        raise
