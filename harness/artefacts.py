@@ -44,9 +44,9 @@ class Artefacts:
         return self.folder / name
 
     def store(self, data: bytes) -> File:
-        """Keep some bytes; storing the same again changes nothing."""
+        """Keep some bytes; storing the same again changes nothing, unless what is there was damaged."""
         name = sha256_bytes(data)
-        if not self.path(name).exists():
+        if not self.path(name).exists() or sha256_file(self.path(name)) != name:
             write_atomic(self.path(name), data)
         return File(name=name, size_bytes=len(data))
 

@@ -50,7 +50,7 @@ class Round:
         return None
 
     def missing(self, place: int, states: Mapping[int, str]) -> str:
-        """Say what a batch lacks; empty where it is whole: every item answered, a reference for every state measured."""
+        """Say what a batch lacks; empty where every item is answered and every state measured has a reference."""
         items = len(set(states) - self.seen)
         measured = {states[row[1]] for row in self.samples if row[0] == place}
         lacking = sorted(measured - {row[1] for row in self.refs if row[0] == place})

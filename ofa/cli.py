@@ -6,12 +6,13 @@ calls the library and prints. A verb that prints facts takes ``--json``.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from ofa.space.core import SearchSpace
+    from ofa.space.core import SearchSpace, Subnet
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
@@ -100,3 +101,69 @@ def _summary(chosen: SearchSpace) -> dict[str, Any]:
         "resolutions_px": f"{min(chosen.resolutions)}-{max(chosen.resolutions)}",
         "corners": " ".join(chosen.corners()),
     }
+
+
+@app.command("estimate", rich_help_panel="Models")
+def estimate(
+    lut: Annotated[Path, typer.Option("--lut", metavar="PATH", help="Folder of a latency table.")],
+    subnets: Annotated[
+        Path, typer.Option("--subnets", metavar="FILE.json", help="Subnets as 'ofa space sample --json' prints them.")
+    ],
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="STATE", help="cold, hot or -; the first of these if not given.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Also list the rows that each sum is made of.")] = False,
+    json: Json = False,
+) -> None:
+    """Price subnets by a latency table: the plain sum of its rows, ms."""
+    from ofa import console
+    from ofa import estimate as estimates
+    from ofa.lut import format as tables
+
+    table = tables.read(lut)
+    chosen = estimates.state_of(table, state)
+    networks = _read_subnets(subnets)
+    ms: dict[str, float] = {}
+    for space_id in dict.fromkeys(network.space.id for network in networks):
+        own = [network for network in networks if network.space.id == space_id]
+        estimator = estimates.estimator(table, own[0].space, chosen)
+        ms |= {network.id: float(value) for network, value in zip(own, estimator.predict(_genomes(own)), strict=True)}
+    found: list[dict[str, Any]] = [{"id": each.id, "space": each.space.id, "ms": ms[each.id]} for each in networks]
+    if explain:
+        for entry, network in zip(found, networks, strict=True):
+            entry["rows"] = estimates.explain(table, network, chosen)
+    if json:
+        console.emit_json({"lut": str(lut), "table": table.name, "state": chosen, "subnets": found})
+        return
+    console.table(("id", "space", f"ms ({chosen})"), [(entry["id"], entry["space"], entry["ms"]) for entry in found])
+    for entry in found if explain else ():
+        console.show({f"{entry['id']} row by row": entry["rows"]})
+
+
+def _read_subnets(path: Path) -> list[Subnet]:
+    """Read a JSON list of subnets, or a single one; raises FileInvalid naming the first that is wrong."""
+    import ofa.space as spaces
+    from ofa.errors import FileInvalid
+    from ofa.files import MEBIBYTE, read_json
+    from ofa.space.core import from_json
+
+    content = read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets")
+    entries = content if isinstance(content, list) else [content]
+    networks = []
+    for number, entry in enumerate(entries, 1):
+        name = entry.get("space") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            raise FileInvalid(
+                f"entry {number} of '{path}' is no subnet",
+                why='a subnet is an object that names its "space"',
+                hint="see 'ofa space sample SPACE --json'",
+            )
+        networks.append(from_json(spaces.by_id(name), entry))
+    return networks
+
+
+def _genomes(networks: list[Subnet]) -> Any:
+    """Return the genomes of subnets of one space, uint8[n, G]."""
+    import numpy as np
+
+    return np.stack([network.array for network in networks])

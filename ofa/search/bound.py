@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa.space.core import Genomes, SearchSpace
+from ofa.space.index import index_of
 
 Values = NDArray[np.float64]
 
@@ -40,11 +42,30 @@ class Factor:
 def extremes(space: SearchSpace, values: Values, constant: float = 0.0) -> Extremes:
     """Return the exact extremes of ``constant`` plus the sum of operator values over all networks of a space.
 
-    ``values`` is float64[n_ops], parallel to ``ops.index_of(space).ops``. Exact for every space: the terms of a
+    ``values`` is float64[n_ops], parallel to ``index_of(space).ops``. Exact for every space: the terms of a
     network form a graph over genes of small tree width, so min-sum variable elimination (Dechter 1999, bucket
     elimination) visits every network without listing them.
     """
     return extremes_of(space, factors(space, values), constant)
+
+
+def factors(space: SearchSpace, values: Values) -> list[Factor]:
+    """Return the terms of the sum of operator values float64[n_ops]: one for each place in the network."""
+    padded = np.append(np.asarray(values, dtype=np.float64), 0.0)
+    found = []
+    for slot in index_of(space).slots:
+        table = padded[slot.rows][(slice(1, None),) * slot.rows.ndim]
+        if slot.depth is None:
+            found.append(Factor(columns=slot.columns, table=table))
+            continue
+        column, fewest = slot.depth
+        kept = np.array(space.genes[column].choices) >= fewest
+        place = sum(other < column for other in slot.columns)
+        shape = [1] * (table.ndim + 1)
+        shape[place] = len(kept)
+        columns = (*slot.columns[:place], column, *slot.columns[place:])
+        found.append(Factor(columns=columns, table=np.expand_dims(table, place) * kept.reshape(shape)))
+    return found
 
 
 def extremes_of(space: SearchSpace, terms: Sequence[Factor], constant: float = 0.0) -> Extremes:
@@ -82,7 +103,7 @@ def _eliminate(
 def _size_after(space: SearchSpace, terms: Sequence[Factor], column: int) -> int:
     """Return how many entries the table has that eliminating a gene leaves behind."""
     touched = {gene for term in terms if column in term.columns for gene in term.columns}
-    return int(np.prod([len(space.genes[gene].choices) for gene in touched if gene != column], dtype=np.int64))
+    return math.prod(len(space.genes[gene].choices) for gene in touched if gene != column)
 
 
 def _sum(space: SearchSpace, terms: Sequence[Factor]) -> Factor:

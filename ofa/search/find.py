@@ -84,7 +84,7 @@ def find(
         on_generation=on_generation,
     )
     polished = joined([polish(archive, start) for start in _starts(space, alive)])
-    best = kick(archive, polished, rng=rng, kicks=generations // 2)
+    best = kick(archive, polished, rng=rng, kicks=generations)
     if best.violation[0] > 0:
         raise _nothing_found(space, limits, best)
     return Found(

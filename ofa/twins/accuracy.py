@@ -79,9 +79,7 @@ def fit(
     where it is better by more than one standard error. The card says which, and what each scored. Raises
     SpaceMismatch for foreign genomes and UsageInvalid for unusable labels or fewer than 20 different networks.
     """
-    genomes, labels = samples.merged(
-        space, genomes, top1, needed=FEWEST_LABELS, of="accuracy labels", positive=False
-    )
+    genomes, labels = samples.merged(space, genomes, top1, needed=FEWEST_LABELS, of="accuracy labels", positive=False)
     errors = cross_validate(space, genomes, labels, seed=seed, threads=threads)
     chosen, reason = _choose(errors)
     base, left_over = ridge.fit(space, genomes, labels)

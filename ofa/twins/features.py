@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.space import ops
 from ofa.space.core import Genomes, SearchSpace
+from ofa.space.index import index_of
+from ofa.space.layers import layers_of
 
 Matrix = NDArray[np.float64]
 
@@ -101,10 +102,10 @@ def tree_features(space: SearchSpace, genomes: Genomes) -> Features:
 @lru_cache(maxsize=32)
 def _physics_of_ops(space: SearchSpace) -> Matrix:
     """Return float64[n_ops, 6]: MACs that are pointwise, depthwise of kernel 3, 5, 7 and dense, and output elements."""
-    index = ops.index_of(space)
+    index = index_of(space)
     table = np.zeros((len(index.ops), 6))
     for row, op in enumerate(index.ops):
-        for layer in ops.layers_of(op):
+        for layer in layers_of(op):
             outputs = layer.out_channels * layer.out_size**2
             table[row, 5] += outputs
             if layer.kind == "conv":
@@ -121,7 +122,7 @@ def latency_features(space: SearchSpace, genomes: Genomes, table_ms: NDArray[np.
     Physics: logs of pointwise, depthwise (by kernel) and dense MACs and of activation elements, each per operator at
     its own map size; prices that carry over between networks, where single genes do not.
     """
-    index = ops.index_of(space)
+    index = index_of(space)
     physics = _physics_of_ops(space)
     totals = [index.sum(genomes, np.ascontiguousarray(physics[:, column])) for column in range(physics.shape[1])]
     logs = [np.log1p(total) for total in totals]

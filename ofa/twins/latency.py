@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import xgboost
 from numpy.typing import NDArray
 
 from ofa import files, score
-from ofa.space import ops
 from ofa.space.core import Genomes, SearchSpace
+from ofa.space.index import index_of
 from ofa.twins import boost, calibrate, errors, features, intervals, samples, store
 from ofa.twins.samples import finite
 
@@ -30,7 +30,7 @@ TABLE, BOOSTED, MACS = "table", "table+boosted", "macs"
 class LatencyTwin:
     """Predicts latency, ms, for any genome of its space.
 
-    ``op_values_ms`` (float64[n_ops], parallel to ``ops.index_of(space).ops``) and ``constant_ms`` are the exact
+    ``op_values_ms`` (float64[n_ops], parallel to ``index_of(space).ops``) and ``constant_ms`` are the exact
     additive part; ``trees`` multiply it where they are present. ``ratios`` holds cross-validated measured / predicted.
     """
 
@@ -43,7 +43,7 @@ class LatencyTwin:
 
     def predict(self, genomes: Genomes) -> Vector:
         """Return the predicted latency, ms, float64[n], of canonical genomes uint8[n, G]."""
-        table_ms = ops.index_of(self.space).sum(genomes, self.op_values_ms) + self.constant_ms
+        table_ms = index_of(self.space).sum(genomes, self.op_values_ms) + self.constant_ms
         if self.trees is None:
             return np.asarray(table_ms)
         matrix = features.latency_features(self.space, genomes, table_ms)
@@ -86,25 +86,18 @@ def fit(
 ) -> LatencyTwin:
     """Fit a twin to one or more tables of operator latencies, ms, and to whole networks measured end to end.
 
-    ``tables`` maps a state ("hot", "cold") to float64[n_ops], parallel to ``ops.index_of(space).ops``. With measured
+    ``tables`` maps a state ("hot", "cold") to float64[n_ops], parallel to ``index_of(space).ops``. With measured
     networks the tables' sums are mixed with weights and a constant of zero or more that minimise relative error, and
     trees on the log of what is left over are kept only where cross-validation gains more than one standard error (and
-    from 50 networks up).
-    Without them the cold table (or the only one) is used as it is, and the card says ``"calibrated": false``. Raises
-    SpaceMismatch for foreign genomes and UsageInvalid for unusable values or fewer than 5 different networks.
+    from 50 networks up). Without them the cold table (or the only one) is used as it is, and the card says
+    ``"calibrated": false``. Raises SpaceMismatch for foreign genomes and UsageInvalid for unusable values or fewer than
+    5 different networks.
     """
-    index = ops.index_of(space)
+    index = index_of(space)
     known = {name: _checked_table(name, values, len(index.ops)) for name, values in tables.items()}
     if not known:
         raise errors.no_table()
-    card: dict[str, Any] = {
-        "schema": SCHEMA,
-        "space": space.id,
-        "genes_sha256": store.genes_digest(space),
-        "ops_sha256": _ops_digest(space),
-        "seed": seed,
-        "tables": sorted(known),
-    }
+    card = _card(space, known, seed)
     if genomes is None or measured_ms is None:
         return _plain(space, known, card)
     genomes, latency_ms = samples.merged(
@@ -120,16 +113,8 @@ def fit(
     if chosen == BOOSTED:
         matrix = features.latency_features(space, genomes, mix.predict(sums))
         trees = boost.fit(matrix, np.log(ratios[TABLE]), seed=seed, threads=threads)
-    card |= {
-        "calibrated": True,
-        "samples": len(latency_ms),
-        "chosen": chosen,
-        "reason": reason,
-        "models": _compared(space, genomes, latency_ms, ratios, dict(zip(names, sums.T, strict=True))),
-        "weights": dict(zip(names, mix.weights.tolist(), strict=True)),
-        "constant_ms": mix.constant,
-        "interval": {"method": "conformal quantile of cross-validated ratios", "residuals": len(latency_ms)},
-    }
+    card |= {"chosen": chosen, "reason": reason} | _mix_facts(mix, names, len(latency_ms))
+    card["models"] = _compared(space, genomes, latency_ms, ratios, dict(zip(names, sums.T, strict=True)))
     op_values_ms = np.stack([known[name] for name in names], axis=1) @ mix.weights
     return LatencyTwin(
         space=space,
@@ -139,6 +124,29 @@ def fit(
         ratios=ratios[chosen],
         card=card,
     )
+
+
+def _card(space: SearchSpace, tables: Iterable[str], seed: int) -> dict[str, Any]:
+    """Return what every card says first: what the twin belongs to and was made from."""
+    return {
+        "schema": SCHEMA,
+        "space": space.id,
+        "genes_sha256": store.genes_digest(space),
+        "ops_sha256": _ops_digest(space),
+        "seed": seed,
+        "tables": sorted(tables),
+    }
+
+
+def _mix_facts(mix: calibrate.Mix, names: list[str], samples: int) -> dict[str, Any]:
+    """Return what a card says of the calibration."""
+    return {
+        "calibrated": True,
+        "samples": samples,
+        "weights": dict(zip(names, mix.weights.tolist(), strict=True)),
+        "constant_ms": mix.constant,
+        "interval": {"method": "conformal quantile of cross-validated ratios", "residuals": samples},
+    }
 
 
 def load(folder: Path, space: SearchSpace | None = None) -> LatencyTwin:
@@ -155,7 +163,7 @@ def load(folder: Path, space: SearchSpace | None = None) -> LatencyTwin:
     columns = features.latency_features(space, np.zeros((0, len(space.genes)), np.uint8), np.zeros(0)).shape[1]
     return LatencyTwin(
         space=space,
-        op_values_ms=store.array(stored, folder, "op_values_ms", (len(ops.index_of(space).ops),)),
+        op_values_ms=store.array(stored, folder, "op_values_ms", (len(index_of(space).ops),)),
         constant_ms=float(store.array(stored, folder, "constant_ms", (1,))[0]),
         trees=store.trees(stored, folder, columns),
         ratios=store.array(stored, folder, "ratios", (None,)),
@@ -211,7 +219,7 @@ def _compared(
     space: SearchSpace, genomes: Genomes, latency_ms: Vector, ratios: dict[str, Vector], sums: dict[str, Vector]
 ) -> dict[str, Any]:
     """Score every candidate beside calibrated MACs alone and the tables as they are."""
-    index = ops.index_of(space)
+    index = index_of(space)
     macs = index.sum(genomes, index.values(lambda op: float(op.macs)))[:, None]
     predicted = {name: latency_ms / found for name, found in ratios.items()}
     predicted[MACS] = latency_ms / calibrate.left_out(macs, latency_ms)
@@ -223,7 +231,7 @@ def _scores(space: SearchSpace, genomes: Genomes, latency_ms: Vector, predicted_
     """Describe one candidate by its cross-validated predictions."""
     resolutions = features.choice_values(space, genomes)[:, space.at("resolution")]
     return samples.rank_scores(predicted_ms, latency_ms, resolutions) | {
-        "mape_percent": finite(score.mape(predicted_ms, latency_ms)),
+        "mape_percent": finite(score.mape_pct(predicted_ms, latency_ms)),
         "bias_percent": finite(100.0 * float(np.mean(predicted_ms / latency_ms - 1.0))),
     }
 
@@ -240,4 +248,4 @@ def _checked_table(name: str, values: NDArray[np.floating], count: int) -> Vecto
 
 def _ops_digest(space: SearchSpace) -> str:
     """Return a hash over the operators of a space, in the order of a twin's values."""
-    return files.sha256_bytes("\n".join(op.key for op in ops.index_of(space).ops).encode())
+    return files.sha256_bytes("\n".join(op.key for op in index_of(space).ops).encode())

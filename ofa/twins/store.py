@@ -91,8 +91,10 @@ def _arrays(folder: Path, data: bytes) -> Arrays:
 def array(stored: Stored, folder: Path, name: str, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
     """Return one array of a stored twin after checking its shape (None: any length)."""
     found = stored.arrays.get(name)
-    if found is None or found.ndim != len(shape) or any(
-        want is not None and want != have for want, have in zip(shape, found.shape, strict=True)
+    if (
+        found is None
+        or found.ndim != len(shape)
+        or any(want is not None and want != have for want, have in zip(shape, found.shape, strict=True))
     ):
         raise errors.broken(folder, f"array '{name}' is absent or has the wrong shape")
     return found

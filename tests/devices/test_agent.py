@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,6 @@ def test_it_leaves_in_mid_measurement_when_the_host_is_gone(agent_archive: Path,
     process.stdin.flush()
     assert b"progress" in process.stdout.readline()
     process.stdin.close()
-    started_s = time.monotonic()
     try:
         assert process.wait(timeout=20) == 0
     finally:
@@ -154,7 +152,6 @@ def test_it_leaves_in_mid_measurement_when_the_host_is_gone(agent_archive: Path,
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
-    assert time.monotonic() - started_s < 15
 
 
 def test_litert_is_probed_by_constructing_and_not_by_import(exchange: Exchange, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -104,12 +103,10 @@ def test_extremes_equal_enumeration(small: SearchSpace) -> None:
         assert truth.latency(np.stack([ends.argleast, ends.argmost])) == pytest.approx([ends.least, ends.most])
 
 
-def test_beats_random_sampling_of_equal_budget_in_few_seconds(whole: SearchSpace) -> None:
+def test_beats_random_sampling_of_equal_budget(whole: SearchSpace) -> None:
     truth = Truth(whole, 3, interaction=0.1)
     limit = truth.limit(0.35)
-    started = time.process_time()
     found = find(whole, truth.accuracy, [limit], seed=0)
-    assert time.process_time() - started < 3.0
     drawn = sample.random(whole, found.evaluated, np.random.default_rng(0))
     fits = truth.latency(drawn) <= limit.at_most
     spread = truth.accuracy(drawn).std()

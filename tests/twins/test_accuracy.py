@@ -1,4 +1,4 @@
-"""The accuracy twin: learns an additive truth from few labels, lets trees in where they help, and says how sure it is."""
+"""The accuracy twin: learns an additive truth from few labels, lets trees in where they help, knows its error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
 from ofa.space.resnet50 import resnet50
-from ofa.twins import accuracy, ridge
+from ofa.twins import accuracy, features, ridge
 
 MBV3 = mobilenet_v3(1.0, 3, 1000)
 TINY = mobilenet_v3_tiny(1.0, 1, 10)
@@ -93,8 +93,8 @@ def test_intervals_cover_what_they_claim() -> None:
 
 def test_leave_one_out_residuals_equal_refitting() -> None:
     genomes, labels = labelled(TINY, 40, 0)
-    hot = ridge.features.one_hot(TINY, genomes)
-    sums = ridge.features.sums_of_one_hot(TINY)
+    hot = features.one_hot(TINY, genomes)
+    sums = features.sums_of_one_hot(TINY)
     fitted = ridge._fit_scaled(hot, sums, labels, 0.3)
     spread = (hot @ sums).std(axis=0)
     design = np.hstack([(hot @ sums)[:, spread > 1e-9] / spread[spread > 1e-9], 0.3 * hot])
@@ -137,11 +137,11 @@ def test_saved_twin_predicts_the_same_bits(tmp_path: Path) -> None:
 
 def test_twin_of_another_space_is_refused(tmp_path: Path) -> None:
     accuracy.fit(TINY, *labelled(TINY, 60, 0), seed=0).save(tmp_path)
-    with pytest.raises(SpaceMismatch, match="does not belong to 'mobilenet_v3-w1.0'"):
+    with pytest.raises(SpaceMismatch, match=r"does not belong to 'mobilenet_v3-w1.0'"):
         accuracy.load(tmp_path, MBV3)
     wider = mobilenet_v3_tiny(1.2, 1, 10)
     assert wider.genes == TINY.genes
-    with pytest.raises(SpaceMismatch, match="does not belong to 'mobilenet_v3_tiny-w1.2-c1-n10'"):
+    with pytest.raises(SpaceMismatch, match=r"does not belong to 'mobilenet_v3_tiny-w1.2-c1-n10'"):
         accuracy.load(tmp_path, wider)
 
 

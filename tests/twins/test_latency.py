@@ -13,8 +13,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
-from ofa.space import ops, sample
+from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
+from ofa.space.index import index_of
+from ofa.space.layers import layers_of
 from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
 from ofa.twins import calibrate, latency
 
@@ -25,7 +27,7 @@ MBV3 = mobilenet_v3(1.0, 3, 1000)
 def tables(space: SearchSpace, seed: int = 0) -> dict[str, np.ndarray]:
     """Make a hot and a cold table, ms, from each operator's MACs and luck."""
     rng = np.random.default_rng(seed)
-    index = ops.index_of(space)
+    index = index_of(space)
     hot = index.values(lambda op: op.macs * 1e-6 + 0.02) * rng.uniform(0.8, 1.2, len(index.ops))
     return {"hot": hot, "cold": hot * rng.uniform(1.2, 2.5, len(index.ops))}
 
@@ -34,7 +36,7 @@ def measured(space: SearchSpace, count: int, seed: int, noise: float = 0.01) -> 
     """Measure networks on a device that runs 0.3 hot + 0.6 cold + 0.15 ms."""
     rng = np.random.default_rng(seed)
     genomes = sample.random(space, count, rng)
-    index, known = ops.index_of(space), tables(space)
+    index, known = index_of(space), tables(space)
     true_ms = 0.3 * index.sum(genomes, known["hot"]) + 0.6 * index.sum(genomes, known["cold"]) + 0.15
     return genomes, true_ms * np.exp(noise * rng.normal(size=count))
 
@@ -46,7 +48,7 @@ def test_mix_of_tables_is_found_and_is_the_additive_part() -> None:
     assert twin.card["chosen"] == latency.TABLE
     unseen, true_ms = measured(TINY, 200, 1, noise=0.0)
     np.testing.assert_allclose(twin.predict(unseen), true_ms, rtol=1e-6)
-    summed = ops.index_of(TINY).sum(unseen, twin.op_values_ms) + twin.constant_ms
+    summed = index_of(TINY).sum(unseen, twin.op_values_ms) + twin.constant_ms
     np.testing.assert_array_equal(twin.predict(unseen), summed)
 
 
@@ -67,7 +69,7 @@ def test_relative_error_is_what_calibration_minimises() -> None:
 
 def test_left_out_ratios_equal_refitting() -> None:
     genomes, latency_ms = measured(TINY, 25, 0, noise=0.05)
-    index, known = ops.index_of(TINY), tables(TINY)
+    index, known = index_of(TINY), tables(TINY)
     sums = np.stack([index.sum(genomes, known[name]) for name in ("cold", "hot")], axis=1)
     ratios = calibrate.left_out(sums, latency_ms)
     kept = np.arange(25) != 7
@@ -125,7 +127,7 @@ def test_card_compares_with_macs_and_with_the_tables_as_they_are() -> None:
 def test_without_measured_networks_the_cold_table_is_used_as_it_is() -> None:
     twin = latency.fit(TINY, tables(TINY))
     genomes, _ = measured(TINY, 50, 0)
-    np.testing.assert_array_equal(twin.predict(genomes), ops.index_of(TINY).sum(genomes, tables(TINY)["cold"]))
+    np.testing.assert_array_equal(twin.predict(genomes), index_of(TINY).sum(genomes, tables(TINY)["cold"]))
     assert twin.card["calibrated"] is False
     with pytest.raises(UsageInvalid, match="cannot give a bound"):
         twin.upper(genomes)
@@ -196,11 +198,11 @@ def test_gpu_measurements_are_predicted_from_prices_of_macs_and_activations() ->
         picks = {0: 0} | {int(choice): value for value, choice in enumerate(gene.choices, 1)}
         genomes[:, column] = [picks[int(row[str(short)])] for row in rows]
     latency_ms = np.array([float(row["2080ti_64"]) for row in csv.DictReader((folder / "latency_ms.csv").open())])
-    index = ops.index_of(MBV3)
+    index = index_of(MBV3)
     prices = {
         "macs": index.values(lambda op: op.macs * 1e-9),
         "activations": index.values(
-            lambda op: sum(layer.out_channels * layer.out_size**2 for layer in ops.layers_of(op)) * 1e-7
+            lambda op: sum(layer.out_channels * layer.out_size**2 for layer in layers_of(op)) * 1e-7
         ),
     }
     order = np.random.default_rng(0).permutation(len(rows))

@@ -1,0 +1,111 @@
+"""A latency table times genomes: the latency of whole populations as one array gather, explained row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa.lut import errors
+from ofa.lut.format import Lut
+from ofa.lut.rows import USABLE, Row
+from ofa.space.core import Genomes, SearchSpace, Subnet
+from ofa.space.index import index_of
+from ofa.space.ops import ops_of
+
+Vector = NDArray[np.float64]
+
+NANOSECONDS_PER_MS = 1e6
+# Which state is taken where none is asked for: the one nearest to how an op runs inside a network comes first.
+PREFERRED = ("cold", "hot", "-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimator:
+    """The plain sum of a table's rows in one state, ms, for any genome of a space.
+
+    ``op_values_ms`` is float64[n_ops], parallel to ``index_of(space).ops``. A sum of rows is no measured network: how
+    far the two lie apart is what a latency twin calibrates.
+    """
+
+    space: SearchSpace
+    state: str
+    op_values_ms: Vector
+
+    def predict(self, genomes: Genomes) -> Vector:
+        """Return the sum, ms, float64[n], for canonical genomes uint8[n, G]."""
+        return index_of(self.space).sum(genomes, self.op_values_ms)
+
+    __call__ = predict
+
+
+def estimator(lut: Lut, space: SearchSpace, state: str | None = None) -> Estimator:
+    """Return the estimator of a table for a space; ``state`` by default cold, else hot, else that of neither.
+
+    Raises SpaceMismatch where the table has no such state, or no usable row for some op of the space.
+    """
+    chosen = state_of(lut, state)
+    return Estimator(space=space, state=chosen, op_values_ms=op_values_ms(lut, space, chosen))
+
+
+def state_of(lut: Lut, state: str | None = None) -> str:
+    """Return the state asked for, or the preferred one of a table; raises SpaceMismatch where it has no such rows."""
+    found = {row.state for row in lut.rows if not row.key.startswith("@")}
+    if state is None:
+        state = next((name for name in PREFERRED if name in found), PREFERRED[0])
+    if state not in found:
+        raise errors.state_absent(lut.name, state, found)
+    return state
+
+
+def op_values_ms(lut: Lut, space: SearchSpace, state: str) -> Vector:
+    """Return the latency of each op, ms, float64[n_ops]; raises SpaceMismatch where one has no usable row."""
+    rows = {row.key: row for row in lut.rows if row.state == state}
+    keys = [op.key for op in index_of(space).ops]
+    missing = [key for key in keys if not _usable(rows.get(key))]
+    if missing:
+        refused = rows.get(missing[0])
+        raise errors.ops_missing(
+            lut.name,
+            space=space.id,
+            state=state,
+            missing=len(missing),
+            needed=len(keys),
+            first=missing[0],
+            unusable=refused.status if refused else "",
+            spaces=sorted({network.space for network in lut.networks}),
+        )
+    return np.array([rows[key].ns or 0 for key in keys], dtype=np.float64) / NANOSECONDS_PER_MS
+
+
+def explain(lut: Lut, subnet: Subnet, state: str | None = None) -> list[dict[str, Any]]:
+    """Return the rows an estimate is the sum of, in network order: key, status, ms, its interval, share in percent.
+
+    Raises SpaceMismatch where a row is missing or unusable.
+    """
+    chosen = state_of(lut, state)
+    values_ms = op_values_ms(lut, subnet.space, chosen)
+    rows = {row.key: row for row in lut.rows if row.state == chosen}
+    at = {op.key: place for place, op in enumerate(index_of(subnet.space).ops)}
+    keys = [op.key for op in ops_of(subnet)]
+    total_ms = sum(values_ms[at[key]] for key in keys)
+    return [_line(rows[key], float(values_ms[at[key]]), float(total_ms)) for key in keys]
+
+
+def _line(row: Row, ms: float, total_ms: float) -> dict[str, Any]:
+    """Describe one row of a sum."""
+    return {
+        "key": row.key,
+        "status": row.status,
+        "ms": ms,
+        "lo_ms": (row.lo or 0) / NANOSECONDS_PER_MS,
+        "hi_ms": (row.hi or 0) / NANOSECONDS_PER_MS,
+        "share_pct": 100 * ms / total_ms,
+    }
+
+
+def _usable(row: Row | None) -> bool:
+    """Say whether a row has a time that a sum may use."""
+    return row is not None and row.status in USABLE and row.ns is not None
