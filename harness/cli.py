@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from ofa.cli import Json
 from ofa.cli import app as model_verbs
 from ofa.errors import Interrupted, OfaError, package_missing
 
@@ -76,6 +77,28 @@ def everywhere(
     """Take the options that stand before every verb."""
     if debug:
         os.environ[DEBUG_VARIABLE] = "debug"
+
+
+@app.command("demo", rich_help_panel="Start here")
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where everything is written.")] = Path(
+        "runs/demo"
+    ),
+    json: Json = False,
+) -> None:
+    """Watch the whole product on this computer: train, measure, search, export, verify, report.
+
+    Takes minutes; Ctrl-C is safe, and the same command goes on where it stopped.
+    """
+    from harness import closing
+    from harness import demo as demos
+    from ofa import console
+
+    summary = demos.demo(out)
+    if json:
+        console.emit_json(summary)
+    else:
+        closing.show(summary, str(out / "report.html"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

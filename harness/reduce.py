@@ -1,4 +1,4 @@
-"""From journal to values: each round's statistic over the reference's, their median over rounds, intervals, flags."""
+"""From journal to table: each round's statistic over the reference's, their median over rounds, intervals, flags."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from harness.journal import Journal, Measurement
+from harness.plan import Item, Plan
 from harness.stats import Estimate, over_rounds, spread
+from ofa.lut.format import Header, Lut, NetworkRow, Row
+from ofa.space import by_id
 
 Basis = Literal["wall_p10_ns", "cpu_min_ns"]
 
@@ -162,3 +165,118 @@ def _scaled(pairs: Sequence[tuple[Measurement, Measurement]], basis: Basis, stat
         return None
     items, references = _values(pairs, basis, 0), _values(pairs, basis, 1)
     return over_rounds([item / reference for item, reference in zip(items, references, strict=True)])
+
+
+def table(journal: Journal, found: Conditions | None = None) -> Lut:
+    """Return the table that a journal amounts to: ops and overheads by state, whole networks, and its sessions.
+
+    Raises FileInvalid where a network of the plan is none of its space.
+    """
+    found = found or conditions(journal)
+    values = measured(journal, found)
+    pairs = [(item, values[item.key, item.state]) for item in journal.plan.items if (item.key, item.state) in values]
+    return Lut(
+        header=_header(journal.plan, found, journal.sessions()[0][1]),
+        rows=tuple(_row(value) for item, value in pairs if item.kind != "network"),
+        networks=tuple(_network_row(item, value) for item, value in pairs if item.kind == "network"),
+        sessions=tuple(_sessions(journal, found)),
+    ).sorted()
+
+
+def conditions_slug(runtime: str, kernels: str, threads: int) -> str:
+    """Return the short name of what differs between tables of one device, runtime and precision ("xnnpack-1t")."""
+    usual = "xnnpack" if runtime in ("litert", "tflite_runtime") else "cpu"
+    return f"{usual if kernels == 'default' else kernels}-{threads}t"
+
+
+def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
+    """Return what a table says about itself; ``first`` is the record of its first session."""
+    return Header(
+        device=plan.device,
+        runtime=plan.runtime,
+        runtime_version=str(first["environment"]["runtime_version"]),
+        precision=plan.precision,
+        conditions=conditions_slug(plan.runtime, plan.kernels, plan.threads),
+        environment=first["environment"],
+        protocol={
+            **plan.protocol.model_dump(),
+            "rounds": plan.rounds,
+            "seed": plan.seed,
+            "statistic": found.basis,
+            "reference": plan.reference.key,
+        },
+        simulated=False,
+        created=str(first["started_utc"])[:10],
+    )
+
+
+def _row(value: Measured) -> Row:
+    """Return the row of an op or overhead."""
+    return Row(
+        key=value.key,
+        state=value.state,
+        status=value.status,
+        ns=value.ns,
+        lo=value.lo,
+        hi=value.hi,
+        cpu_ns=value.cpu_ns,
+        wall_ns=value.wall_ns,
+        rounds=value.rounds,
+        flags=value.flags,
+        session=value.session,
+    )
+
+
+def _network_row(item: Item, value: Measured) -> NetworkRow:
+    """Return the row of a whole network."""
+    space = by_id(item.space or "")
+    subnet = space.subnet(list(bytes.fromhex(item.genome or "")))
+    return NetworkRow(
+        space=space.id,
+        id=subnet.id,
+        genome=item.genome or "",
+        split=item.split or "fit",
+        status=value.status,
+        ns=value.ns,
+        lo=value.lo,
+        hi=value.hi,
+        cpu_ns=value.cpu_ns,
+        wall_ns=value.wall_ns,
+        rounds=value.rounds,
+        flags=value.flags,
+        session=value.session,
+        init_ns=value.init_ns,
+        first_ns=value.first_ns,
+        file_bytes=item.size_bytes or None,
+    )
+
+
+def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
+    """Return one record for each session: when, with what, how quiet the device was, the reference's own time."""
+    rounds = journal.session_of_rounds()
+    records = []
+    for identity, record in journal.sessions():
+        own = sorted(number for number, session in rounds.items() if session == identity)
+        batches = [facts for number, _, facts in journal.batches() if number in own]
+        kept = {name: value for name, value in record.items() if name not in ("environment", "device")}
+        quiet = {
+            name: round(median(values), 3) if (values := _readings(batches, name)) else "unreadable"
+            for name in ("foreign_cores", "stolen_cores")
+        }
+        temperatures = [facts["state"].get("temperature_c", "unreadable") for facts in batches[-1:]]
+        records.append(
+            {
+                **kept,
+                **quiet,
+                "id": identity,
+                "rounds": [number + 1 for number in own],
+                "reference_ns": {state: round(value) for state, value in found.reference_ns.items()},
+                "temperature_c": temperatures[0] if temperatures else "unreadable",
+            }
+        )
+    return records
+
+
+def _readings(batches: Sequence[dict[str, Any]], name: str) -> list[float]:
+    """Return the readings of some batches that could be read."""
+    return [float(facts[name]) for facts in batches if facts[name] != "unreadable"]

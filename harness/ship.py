@@ -1,0 +1,144 @@
+"""From chosen subnets to verdicts: exported once per format, run on every device, tested through the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import plan as plans
+from harness import verify
+from harness.artefacts import FORMATS, File, target
+from harness.bench import PLAN
+from harness.inventory import Device
+from harness.plan import Plan, RuntimeName
+from harness.session import OnProgress, quiet, ready_runtime
+from harness.verify import Anchor, Verification
+from ofa.errors import FileInvalid
+from ofa.files import MEBIBYTE, read_json, sha256_file
+from ofa.lut.format import Lut
+
+if TYPE_CHECKING:
+    from ofa.nn.supernet import Supernet
+    from ofa.space.core import Subnet
+    from ofa.train.data import Images
+
+SUFFIX = {"onnx": ".onnx", "tflite": ".tflite", "pytorch": ".pt"}
+ANCHORS = 7
+TEST_BATCH = 256
+
+
+def model_path(folder: Path, subnet: Subnet, runtime: RuntimeName) -> Path:
+    """Return where the file of a subnet for a runtime is or would be."""
+    return folder / f"{subnet.id}{SUFFIX[FORMATS[runtime]]}"
+
+
+def export_all(
+    supernet: Supernet,
+    subnets: Sequence[Subnet],
+    folder: Path,
+    *,
+    device: Device,
+    runtimes: Sequence[RuntimeName],
+    checkpoint: Path,
+    calibration: Images,
+    on_file: Callable[[Path], None],
+) -> None:
+    """Export every subnet in the form each runtime takes; a file already there, whole and of this checkpoint, stays.
+
+    Batch-norm statistics come from ``calibration`` (training images). Raises VerificationFailed where a file does not
+    compute what the network computes.
+    """
+    from ofa.graphs.export import export
+    from ofa.nn.supernet import extract
+    from ofa.train import data
+    from ofa.train.evaluate import statistics
+
+    origin = sha256_file(checkpoint)
+    preprocessing = {"divide_by": 255, "mean": data.MEAN, "spread": data.SPREAD, "resize": "bilinear, antialiased"}
+    for runtime in runtimes:
+        options = target(ready_runtime(device, runtime)[1])
+        form = options.pop("format")
+        for subnet in subnets:
+            path = model_path(folder, subnet, runtime)
+            if not _exported(path, subnet, origin, options):
+                plain = extract(supernet, subnet, statistics(supernet, subnet, calibration))
+                export(
+                    plain,
+                    subnet,
+                    path,
+                    form,
+                    checkpoint_sha256=origin,
+                    preprocessing=preprocessing,
+                    options=options,
+                )
+            on_file(path)
+
+
+def _exported(path: Path, subnet: Subnet, origin: str, options: Mapping[str, Any]) -> bool:
+    """Say whether a file is there, whole, and made from this subnet, checkpoint and form."""
+    sidecar = path.with_name(path.name + ".json")
+    if not path.exists() or not sidecar.exists():
+        return False
+    try:
+        facts = read_json(sidecar, max_bytes=MEBIBYTE, what="sidecar")
+    except FileInvalid:
+        return False
+    if not isinstance(facts, dict) or not isinstance(facts.get("file"), dict):
+        return False
+    known = (facts.get("subnet_id"), facts.get("checkpoint_sha256"), facts.get("writer"), facts["file"].get("sha256"))
+    return known == (subnet.id, origin, dict(options), sha256_file(path))
+
+
+def verify_on(
+    device: Device,
+    runtime: RuntimeName,
+    folder: Path,
+    lut: Lut,
+    *,
+    models: Mapping[str, Path],
+    predicted_ms: Mapping[str, float],
+    rounds: int,
+    seed: int,
+    on_progress: OnProgress = quiet,
+) -> Verification:
+    """Measure model files beside networks of the table that ``folder`` holds, by its reference."""
+    plan = plans.read(folder / PLAN)
+    reference = File(name=plan.reference.file, size_bytes=plan.reference.size_bytes)
+    return verify.measure(
+        models,
+        device=device,
+        runtime=runtime,
+        folder=folder / "verify",
+        reference=reference,
+        predicted_ms=predicted_ms,
+        anchors=anchors(plan, lut),
+        rounds=rounds,
+        seed=seed,
+        on_progress=on_progress,
+    )
+
+
+def anchors(plan: Plan, lut: Lut) -> dict[str, Anchor]:
+    """Return some networks of a table, evenly from the quickest to the slowest, with their files."""
+    files = {item.genome: File(name=item.file, size_bytes=item.size_bytes) for item in plan.items if item.genome}
+    known = sorted(
+        ((row.ns, row.id, row.genome) for row in lut.networks if row.ns is not None and row.genome in files),
+    )
+    places = np.unique(np.linspace(0, len(known) - 1, min(ANCHORS, len(known))).round().astype(int)) if known else ()
+    chosen = [known[place] for place in places]
+    return {identity: Anchor(file=files[genome], ns=ns) for ns, identity, genome in chosen}
+
+
+def tested_top1(path: Path, runtime: RuntimeName, images: Images, resolution: int) -> float:
+    """Return the top-1 accuracy, percent, of an exported file run by its runtime on test images."""
+    from ofa.graphs import run
+
+    network = run.load(path, runtime)
+    x, right = images.at(resolution), 0
+    for start in range(0, len(images), TEST_BATCH):
+        part = np.ascontiguousarray(x[start : start + TEST_BATCH].numpy())
+        right += int((network(part).argmax(1) == images.labels[start : start + TEST_BATCH]).sum())
+    return 100.0 * right / len(images)
