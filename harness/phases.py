@@ -7,22 +7,32 @@ from contextlib import ExitStack, contextmanager
 
 from harness.session import OnProgress
 from ofa import console
+from ofa.console import Advance
+
+
+class _Phases:
+    """One bar (or run of lines) for each phase, one after the other."""
+
+    def __init__(self, what: str, stack: ExitStack) -> None:
+        """Show nothing yet."""
+        self.what = what
+        self.stack = stack
+        self.done, self.total = 0, -1
+        self.advance: Advance | None = None
+
+    def tell(self, done: int, total: int, text: str) -> None:
+        """Take how far a phase is; another total, or a step back, is another phase."""
+        if self.advance is None or total != self.total or done < self.done:
+            self.stack.close()
+            self.advance = self.stack.enter_context(console.progress(self.what, total))
+            self.done, self.total = 0, total
+        if done > self.done or not done:
+            self.advance(done - self.done, note=text)
+        self.done = done
 
 
 @contextmanager
 def phases(what: str) -> Iterator[OnProgress]:
-    """Yield what a session tells its progress to: one bar (or run of lines) for each phase, one after the other."""
+    """Yield what a session tells its progress to."""
     with ExitStack() as stack:
-        total_before, done_before, advance = 0, 0, None
-
-        def tell(done: int, total: int, text: str) -> None:
-            nonlocal total_before, done_before, advance
-            if advance is None or total != total_before or done < done_before:
-                stack.close()
-                advance = stack.enter_context(console.progress(what, total))
-                total_before, done_before = total, 0
-            if done > done_before or not done:
-                advance(done - done_before, note=text)
-            done_before = done
-
-        yield tell
+        yield _Phases(what, stack).tell

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ofa.errors import PackageMissing, UsageInvalid
+from ofa.errors import PackageMissing, SpaceMismatch, UsageInvalid
 from ofa.files import readable_json, sha256_bytes, write_atomic
 from ofa.graphs import onnx, pytorch, run, tflite
 from ofa.graphs.errors import parity_broken
@@ -127,8 +127,21 @@ def parity_with(plain: nn.Module, graph: Graph, data: bytes, runtime: run.Runtim
 
 
 def _plain(network: nn.Module, subnet: Subnet) -> nn.Module:
-    """Return the plain network: ``network`` itself where it has ops, else what is extracted from it."""
-    if isinstance(getattr(network, "ops", None), nn.ModuleList):
+    """Return the plain network: ``network`` itself where it has ops, else what is extracted from it.
+
+    A plain network says what layers it was made of, and so at which resolution its batch norm was calibrated: weights
+    alone would fit that subnet at any other one.
+    """
+    ops = getattr(network, "ops", None)
+    if isinstance(ops, nn.ModuleList):
+        wanted = [layers_of(op) for op in ops_of(subnet)]
+        found = [getattr(op, "layers", own) for op, own in zip(ops, wanted, strict=False)]
+        if len(ops) != len(wanted) or found != wanted:
+            raise SpaceMismatch(
+                f"the network given is not subnet '{subnet.id}' of '{subnet.space.id}'",
+                why="it has other layers, or was extracted at another resolution",
+                hint="extract and calibrate the subnet that is exported",
+            )
         return network
     supernet = importlib.import_module("ofa.nn.supernet")
     plain: nn.Module = supernet.extract(network, subnet)

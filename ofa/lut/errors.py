@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ MOST_SHOWN = 60
 
 def quoted(value: Any) -> str:
     """Return a value for a message: quoted, on one line, cut where it is long."""
-    text = str(value)
+    text = value if isinstance(value, str) else reprlib.repr(value)
     text = text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
     return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + "'"
 
@@ -40,6 +42,15 @@ def not_a_table(path: Path, why: str) -> FileInvalid:
     )
 
 
+def not_written(path: Path, fault: Exception) -> FileInvalid:
+    """Say that a table holds what its files cannot keep, such as NaN in a session."""
+    return FileInvalid(
+        f"table '{path}' was not written: a row or session holds what its files cannot keep",
+        why=str(fault) or type(fault).__name__,
+        hint="report it with what made the table",
+    )
+
+
 def part_missing(path: Path) -> FileInvalid:
     """Say that a table lacks one of its files."""
     return FileInvalid(
@@ -52,7 +63,7 @@ def part_missing(path: Path) -> FileInvalid:
 def schema_unknown(path: Path, found: Any, ours: str) -> FileInvalid:
     """Say that a header is of another schema; a newer one of ours is recognised."""
     family, _, number = ours.partition("/")
-    if isinstance(found, str) and found.startswith(family + "/") and found[len(family) + 1 :].isdecimal():
+    if isinstance(found, str) and re.fullmatch(rf"{family}/[0-9]{{1,9}}", found):
         newer = int(found[len(family) + 1 :]) > int(number)
         return file_invalid(
             path,
@@ -65,7 +76,7 @@ def schema_unknown(path: Path, found: Any, ours: str) -> FileInvalid:
 def fields_invalid(path: Path, fault: ValidationError, known: Iterable[str]) -> FileInvalid:
     """Say which field of a header is wrong, its value, and which known name an unknown one resembles."""
     first = fault.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the header"
+    where = ".".join(str(part) for part in first["loc"][:4]) or "the header"
     more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(first["loc"][-1]), list(known), n=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ class Lut:
 
 def render(lut: Lut) -> dict[str, bytes]:
     """Return the bytes of the four files of a sorted table; equal tables give equal bytes."""
-    energy = any(row.energy_uj is not None for row in lut.rows)
+    energy = any(value is not None for row in lut.rows for value in row[len(rows.OPS_COLUMNS) :])
     columns = rows.OPS_COLUMNS + (rows.ENERGY_COLUMNS if energy else ())
     contents = {
         OPS: rows.render(columns, lut.rows),
@@ -167,13 +168,21 @@ def _parse_sessions(raw: bytes, path: Path, about: Header) -> tuple[dict[str, An
 
 
 def _json(raw: bytes, path: Path) -> Any:
-    """Parse JSON; raises FileInvalid for what is not, NaN included."""
+    """Parse JSON; raises FileInvalid for what is not, NaN and a key given twice included."""
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"'{constant}' is not a number JSON knows")
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError(
+                f"key {errors.quoted(Counter(name for name, _ in pairs).most_common(1)[0][0])} stands twice"
+            )
+        return found
+
     try:
-        return json.loads(raw.decode(), parse_constant=refuse)
+        return json.loads(raw.decode(), parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, RecursionError) as fault:
         raise errors.file_invalid(path, f"it is not valid JSON: {fault}") from fault
 
@@ -185,9 +194,13 @@ def _words(flags: tuple[str, ...]) -> tuple[str, ...]:
 
 def _says_simulated(value: Any) -> bool:
     """Say whether a JSON value declares, anywhere inside, that it comes from the simulated device."""
-    if isinstance(value, dict):
-        return any(
-            (key == "simulated" and bool(item)) or (key == "transport" and item == "simulated") or _says_simulated(item)
-            for key, item in value.items()
-        )
-    return isinstance(value, list) and any(_says_simulated(item) for item in value)
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if item.get("simulated") or item.get("transport") == "simulated":
+                return True
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return False

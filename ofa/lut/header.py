@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from ofa.files import canonical_json, sha256_bytes
+from ofa.files import canonical_json, readable_json, sha256_bytes
 from ofa.lut import errors
 
 SCHEMA = "lut/1"
 
+
+def _day(text: str) -> str:
+    """Refuse days that no calendar has."""
+    date.fromisoformat(text)
+    return text
+
+
+def _kept(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Refuse what no JSON file keeps: NaN, infinity, halves of characters."""
+    readable_json(value).encode()
+    return value
+
+
 Slug = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_day)]
+Facts = Annotated[dict[str, JsonValue], AfterValidator(_kept)]
 Count = Annotated[int, Field(ge=0)]
 RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -34,18 +49,11 @@ class Header(BaseModel):
     runtime_version: Annotated[str, Field(min_length=1, max_length=200)]
     precision: Precision
     conditions: Slug
-    environment: Annotated[dict[str, JsonValue], Field(min_length=1)]
-    protocol: dict[str, JsonValue]
+    environment: Annotated[Facts, Field(min_length=1)]
+    protocol: Facts
     units: Annotated[int, Field(ge=1)] = 1
     simulated: bool
-    created: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
-
-    @model_validator(mode="after")
-    def sound(self) -> Self:
-        """Refuse NaN and infinity, which JSON does not know, and days that no calendar has."""
-        canonical_json([self.environment, self.protocol])
-        date.fromisoformat(self.created)
-        return self
+    created: Day
 
     @property
     def environment_id(self) -> str:

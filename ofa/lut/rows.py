@@ -183,6 +183,8 @@ def parse_ops(raw: bytes, path: Path) -> tuple[Row, ...]:
             raise errors.line_invalid(path, len(rows) + 2, why)
         rows.append(row)
         before, before_state = key, state
+    if energy and all(row.energy_uj is None for row in rows):
+        raise errors.line_invalid(path, 1, "it has columns for energy, and no line has any")
     return tuple(rows)
 
 
@@ -258,14 +260,20 @@ def _row_fault(row: Row | NetworkRow) -> str | None:
         return f"status '{status}' needs at least one round, and rounds is '0'"
     if len(row.flags) > 1 and list(row.flags) != sorted(set(row.flags)):
         return f"flags must be sorted, each once; they are {errors.quoted(_cell(row.flags))}"
-    if isinstance(row, Row) and row.energy_uj is not None:
-        low, high = row.energy_lo, row.energy_hi
-        if low is None or high is None or not low <= row.energy_uj <= high:
-            return (
-                "energy_uj must lie between energy_lo and energy_hi; they are "
-                f"'{_cell(low)}', '{row.energy_uj}', '{_cell(high)}'"
-            )
-    return None
+    return _energy_fault(row) if isinstance(row, Row) else None
+
+
+def _energy_fault(row: Row) -> str | None:
+    """Say what contradicts itself in the energy of a row, or None."""
+    value, low, high = row.energy_uj, row.energy_lo, row.energy_hi
+    if value is low is high is None or (
+        value is not None and low is not None and high is not None and low <= value <= high
+    ):
+        return None
+    return (
+        "energy_uj must lie between energy_lo and energy_hi; they are "
+        f"'{_cell(value)}', '{_cell(low)}', '{_cell(high)}'"
+    )
 
 
 def _columns_wrong(path: Path, found: Sequence[str], known: Sequence[str], optional: Sequence[str] = ()) -> Exception:

@@ -25,8 +25,13 @@ def write(lut: Lut, path: Path, *, allow_simulated: bool = False) -> None:
     """
     folder = Path(path)
     refuse_simulated(lut, folder, allowed=allow_simulated)
+    if folder.exists() and not folder.is_dir():
+        raise errors.not_a_table(folder, "it is no folder")
     ordered = lut.sorted()
-    contents = format.render(ordered)
+    try:
+        contents = format.render(ordered)
+    except (TypeError, ValueError, RecursionError) as fault:
+        raise errors.not_written(folder, fault) from fault
     if format.parse(contents, folder) != ordered:
         raise OfaError(
             f"table '{folder}' was not written: it would not read back as it was given",
@@ -62,7 +67,7 @@ def under_luts(folder: Path) -> bool:
 
 def _replace(fresh: Path, folder: Path, parts: list[str]) -> None:
     """Move new files over old ones, the header last; put the old ones back where an exception comes between."""
-    kept = fresh.with_name("kept")
+    kept = fresh.with_name(f"{folder.name}.kept")
     kept.mkdir()
     for part in (*parts, HEADER):
         if (folder / part).exists():

@@ -56,14 +56,18 @@ def calibrate(supernet: Supernet, subnet: Subnet, batches: Iterable[Tensor]) -> 
     Every layer is normalised with its pooled statistics, E[variance] + Var[mean] over the batches, before the next one
     is measured; so the result does not depend on how the images are cut into batches, and the calibrated network run on
     these images shows exactly these statistics. The activations of one op for all images are held at a time.
-    Raises UsageInvalid without images and SpaceMismatch for a subnet of another space.
+    Raises UsageInvalid without images or with images of another size, SpaceMismatch for a subnet of another space.
     """
-    values = list(batches)
-    images = sum(len(batch) for batch in values)
-    if not images:
+    parts = supernet.parts(subnet)
+    # A batch without images has no mean: weighted by nothing, it would still make every statistic not-a-number.
+    values = [batch for batch in batches if len(batch)]
+    if not values:
         raise errors.no_images()
+    images = sum(len(batch) for batch in values)
+    for batch in values:
+        supernet.check_images(batch, subnet)
     moments = []
-    for op, layers in supernet.parts(subnet):
+    for op, layers in parts:
         found: dict[str, tuple[Tensor, Tensor]] = {}
         values = _run(op, layers, values, found)
         moments.append(MappingProxyType(found))

@@ -44,6 +44,11 @@ class Supernet(nn.Module):
             active += [block for block in stage[:depth] if isinstance(block, ElasticOp)]
         return list(zip([*active, self.head], _layers(subnet), strict=True))
 
+    def check_images(self, x: Tensor, subnet: Subnet) -> None:
+        """Raise UsageInvalid unless images are float[n, channels, r, r] at the subnet's resolution r."""
+        if tuple(x.shape[1:]) != (self.space.channels, subnet.resolution, subnet.resolution):
+            raise errors.wrong_images(tuple(x.shape), self.space.channels, subnet.resolution)
+
     def forward(self, x: Tensor, subnet: Subnet, statistics: Statistics | None = None) -> Tensor:
         """Return the logits [n, classes] of a subnet for images float[n, channels, r, r] at its resolution r.
 
@@ -51,11 +56,11 @@ class Supernet(nn.Module):
         ``ofa.nn.calibrate`` measured for this subnet. Raises SpaceMismatch for a subnet of another space and
         UsageInvalid for images of another size or statistics of another subnet.
         """
-        if tuple(x.shape[1:]) != (self.space.channels, subnet.resolution, subnet.resolution):
-            raise errors.wrong_images(tuple(x.shape), self.space.channels, subnet.resolution)
+        parts = self.parts(subnet)
+        self.check_images(x, subnet)
         if statistics is not None:
             statistics.check(subnet)
-        for at, (op, layers) in enumerate(self.parts(subnet)):
+        for at, (op, layers) in enumerate(parts):
             x = op(x, layers, batch_statistics if statistics is None else statistics.of_op(at))
         return x
 

@@ -55,7 +55,7 @@ def load(name: str, *, width: float | None = None, channels: int = 3, classes: i
         raise UsageInvalid(
             f"'{name}' has no width multiplier {multiplier:g}",
             why=f"a multiplier is a whole number of tenths from 0.1 to {WIDEST:g}",
-            hint=f"--width {min(max(round(multiplier, 1), 0.1), WIDEST):g}",
+            hint=f"--width {min(max(0.1, round(multiplier, 1)), WIDEST):g}",
         )
     for what, value, least, most in (("channels", channels, 1, MOST_CHANNELS), ("classes", classes, 2, MOST_CLASSES)):
         if not least <= value <= most:

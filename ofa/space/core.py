@@ -8,6 +8,7 @@ networks are equal rows.
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -166,8 +167,10 @@ class SearchSpace:
 
     def subnet(self, genome: Any) -> Subnet:
         """Return the subnet of one genome (uint8[G] or any sequence of G small integers)."""
-        row = np.asarray(genome, dtype=np.uint8).reshape(1, -1)
-        self.check(row)
+        given = np.asarray(genome).reshape(1, -1)
+        row = given.astype(np.uint8) if given.dtype.kind in "iu" else given
+        # Compared, because a cast wraps: 257 would become 1, a valid value of another network.
+        self.check(row if np.array_equal(row, given) else given)
         return Subnet(space=self, genome=tuple(int(v) for v in row[0]))
 
     def corners(self) -> tuple[str, ...]:
@@ -283,37 +286,64 @@ class Subnet:
 
 def from_json(space: SearchSpace, facts: Any) -> Subnet:
     """Return the subnet that ``Subnet.to_json`` wrote; raise SpaceMismatch naming the first value that does not fit."""
+    see = f"see 'ofa space sample {space.name} --json'"
     if not isinstance(facts, dict) or facts.get("space") != space.id:
-        found = facts.get("space") if isinstance(facts, dict) else type(facts).__name__
-        raise SpaceMismatch(f"a subnet of '{found}' is not one of '{space.id}'", hint=f'write "space": "{space.id}"')
-    known = {"space", "id", "resolution", "depths", "kernels", "expands", "widths", "stem"}
+        found = shown(facts.get("space")) if isinstance(facts, dict) else type(facts).__name__
+        raise SpaceMismatch(
+            f"a subnet of {found} is not one of '{space.id}'",
+            why="a subnet belongs to the space it names",
+            hint=f'write "space": "{space.id}"',
+        )
+    known = {"id", *space.corner("max").to_json()}
     if unknown := sorted(set(facts) - known):
         raise SpaceMismatch(
-            f"unknown key '{unknown[0]}' in a subnet of '{space.id}'", hint=f"keys: {', '.join(sorted(known))}"
+            f"unknown key {shown(unknown[0])} in a subnet of '{space.id}'",
+            why=f"its keys are {', '.join(sorted(known))}",
+            hint=see,
         )
-    genome = np.zeros(len(space.genes), dtype=np.uint8)
+    subnet = space.subnet(_genome_in(space, facts, see))
+    for key, value in subnet.to_json().items():
+        if facts.get(key) != value:
+            raise SpaceMismatch(
+                f"'{key}' is not what a subnet of '{space.id}' with depths {list(subnet.depths)} has",
+                why=f"what it has is {value}",
+                hint="give one kernel and one expand ratio for each block in use, and nothing else",
+            )
+    if facts.get("id", subnet.id) != subnet.id:
+        raise SpaceMismatch(
+            f"subnet id {shown(facts['id'])} does not name this subnet",
+            why=f"its id is '{subnet.id}'",
+            hint="leave the id out, or take the subnet from where its id comes from again",
+        )
+    return subnet
+
+
+def shown(value: Any) -> str:
+    """Return a value from a file for a message: short, however large or deeply nested it is."""
+    return reprlib.repr(value)
+
+
+def _genome_in(space: SearchSpace, facts: dict[str, Any], see: str) -> Genomes:
+    """Return the genome a subnet's JSON holds, uint8[1, G]; raises SpaceMismatch for a value not offered or absent."""
+    genome = np.zeros((1, len(space.genes)), dtype=np.uint8)
     for column, gene in enumerate(space.genes):
         value = _value_in(facts, gene)
         if value is _ABSENT:
             continue
         if (isinstance(value, bool) and gene.name != "stem.residual") or value not in gene.choices:
-            offered = ", ".join(f"{choice:g}" for choice in gene.choices)
             raise SpaceMismatch(
-                f"'{gene.name}' is {value!r}, which '{space.id}' does not offer", hint=f"one of: {offered}"
+                f"'{gene.name}' is {shown(value)}, which '{space.id}' does not offer",
+                why=f"a subnet of '{space.id}' takes each value from a list",
+                hint=f"one of: {', '.join(f'{choice:g}' for choice in gene.choices)}",
             )
-        genome[column] = gene.choices.index(value) + 1
-    subnet = space.subnet(genome)
-    if any(
-        isinstance(facts.get(name), list) and [len(stage) for stage in facts[name]] != list(subnet.depths)
-        for name in ("kernels", "expands")
-    ):
+        genome[0, column] = gene.choices.index(value) + 1
+    absent = space.active(genome)[0] & (genome[0] == 0)
+    if absent.any():
+        name = space.genes[int(absent.argmax())].name
         raise SpaceMismatch(
-            f"the lists of a subnet of '{space.id}' do not match its depths {list(subnet.depths)}",
-            hint="give one kernel and one expand ratio for each active block",
+            f"a subnet of '{space.id}' lacks '{name}'", why="every block in use has its values, by stage", hint=see
         )
-    if facts.get("id", subnet.id) != subnet.id:
-        raise SpaceMismatch(f"subnet id '{facts['id']}' does not name this subnet", why=f"its id is '{subnet.id}'")
-    return subnet
+    return space.canonical(genome)
 
 
 _ABSENT = object()

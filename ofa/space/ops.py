@@ -113,6 +113,7 @@ def _check(op: Op, key: str) -> None:
         ("residual convolution", op.residual and op.kind != "deepstem"),
         ("activations", (op.block_act is not None) != (op.kind == "stem")),
         ("kernel", op.kernel % 2 == 0),
+        ("stride", op.kind == "deepstem" and op.stride % 2 == 1),  # its max pool has half of it
     )
     for part, fault in wrong:
         if fault:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ofa.space.core import Head, SearchSpace, Stage, Stem, make_divisible
 from ofa.space.mobilenet_v3 import IMAGENET_RESOLUTIONS
 
@@ -13,7 +15,7 @@ _STAGES = ((256, 2, 1), (512, 2, 2), (1024, 4, 2), (2048, 2, 2))
 
 def resnet50(width: float, channels: int, classes: int) -> SearchSpace:
     """Declare the ResNet50D space; ``width`` scales every elastic width and is 1.0 as published."""
-    stem_out = tuple(make_divisible(64 * ratio * width) for ratio in _WIDTHS)
+    stem_out = _channels(64 * ratio * width for ratio in _WIDTHS)
     return SearchSpace(
         name="resnet50",
         family="bottleneck",
@@ -22,7 +24,7 @@ def resnet50(width: float, channels: int, classes: int) -> SearchSpace:
         classes=classes,
         resolutions=IMAGENET_RESOLUTIONS,
         stem=Stem(
-            mid_channels=tuple(make_divisible(out // 2) for out in stem_out),
+            mid_channels=_channels(out // 2 for out in stem_out),
             out_channels=stem_out,
             act="relu",
             block_act="relu",
@@ -30,7 +32,7 @@ def resnet50(width: float, channels: int, classes: int) -> SearchSpace:
         ),
         stages=tuple(
             Stage(
-                out_channels=tuple(make_divisible(out * ratio * width) for ratio in _WIDTHS),
+                out_channels=_channels(out * ratio * width for ratio in _WIDTHS),
                 depths=(depth, depth + 1, depth + 2),
                 stride=stride,
                 kernels=(3,),
@@ -42,3 +44,8 @@ def resnet50(width: float, channels: int, classes: int) -> SearchSpace:
         ),
         head=Head(expand_channels=None, mix_channels=None, act="relu"),
     )
+
+
+def _channels(widths: Iterable[float]) -> tuple[int, ...]:
+    """Round widths to channels, each once: two choices of equal channels would give one network two genomes."""
+    return tuple(dict.fromkeys(make_divisible(width) for width in widths))

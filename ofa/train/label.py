@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ofa.errors import SpaceMismatch
 from ofa.nn.supernet import Supernet
 from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.train import errors, lines
@@ -70,10 +71,15 @@ def _begun(path: Path, space: SearchSpace) -> dict[str, float]:
 
 def _rows(path: Path, space: SearchSpace) -> list[tuple[Subnet, float]]:
     """Read the whole rows of a file of labels."""
-    rows = list(csv.reader(lines.whole(path)))
-    if not rows:
+    try:
+        rows = list(csv.reader(lines.whole(path)))
+    except csv.Error as fault:
+        raise errors.not_labels(path, f"it is no CSV file: {fault}") from fault
+    # What has no whole line is either our torn header, or a file of someone else's that must not be replaced.
+    torn = not rows and (not path.exists() or ",".join(COLUMNS).encode().startswith(path.read_bytes()))
+    if torn:
         return []
-    if tuple(rows[0]) != COLUMNS:
+    if not rows or tuple(rows[0]) != COLUMNS:
         raise errors.not_labels(path, f"its columns are not {', '.join(COLUMNS)}")
     found = []
     for number, row in enumerate(rows[1:], 2):
@@ -82,6 +88,8 @@ def _rows(path: Path, space: SearchSpace) -> list[tuple[Subnet, float]]:
             accuracy = float(row[3])
         except (ValueError, IndexError) as fault:
             raise errors.not_labels(path, f"line {number} cannot be read: {fault}") from fault
+        except SpaceMismatch as fault:
+            raise errors.not_labels(path, f"line {number}: {fault.what}") from fault
         if subnet.id != row[0] or not 0 <= accuracy <= 100:
             raise errors.not_labels(path, f"line {number} does not describe a subnet of '{space.id}'")
         found.append((subnet, accuracy))

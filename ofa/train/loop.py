@@ -93,7 +93,7 @@ def trained(folder: Path, recipe: Recipe) -> Supernet | None:
     if found.step < recipe.steps:
         return None
     supernet: Supernet = build(recipe.search_space(), seed=recipe.seed)
-    supernet.load_state_dict(found.model)
+    _restore(path, supernet, found)
     return supernet
 
 
@@ -188,8 +188,7 @@ def _begin(recipe: Recipe, folder: Path) -> _Run:
     path = folder / CHECKPOINT
     if path.exists():
         found = _checked(path, recipe)
-        run.supernet.load_state_dict(found.model)
-        run.optimiser.load_state_dict(dict(found.optimiser))
+        _restore(path, run.supernet, found, run.optimiser)
         run.step = found.step
     write_atomic(folder / RECIPE, readable_json(recipe.to_json()))
     kept = [line for line in lines.whole(folder / METRICS) if _step_of(line) <= run.step]
@@ -206,6 +205,16 @@ def _checked(path: Path, recipe: Recipe) -> Checkpoint:
     if found.recipe != recipe.id:
         raise errors.other_run(path, found.recipe, recipe.id)
     return found
+
+
+def _restore(path: Path, supernet: Supernet, found: Checkpoint, optimiser: torch.optim.Optimizer | None = None) -> None:
+    """Put a checkpoint's state into a supernet and its optimiser; raise FileInvalid where it is of other weights."""
+    try:
+        supernet.load_state_dict(found.model)
+        if optimiser is not None:
+            optimiser.load_state_dict(dict(found.optimiser))
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise errors.checkpoint_broken(path, "its weights are not those of this supernet") from fault
 
 
 def _step_of(line: str) -> float:
