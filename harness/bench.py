@@ -52,8 +52,8 @@ def bench(
     Raises DeviceLost, MeasurementRefused, and FileInvalid where the folder holds the journal of another plan.
     """
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, on_progress=on_progress)
-    plans.write(plan, folder / PLAN)
     with journals.resume(folder / JOURNAL, plan) as journal:
+        plans.write(plan, folder / PLAN)
         run(plan, device=device, journal=journal, on_progress=on_progress)
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         lut = table(journal, found)

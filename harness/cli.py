@@ -10,13 +10,14 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ofa.cli import Json
+from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
 from ofa.cli import app as model_verbs
 from ofa.errors import Interrupted, OfaError, package_missing
 
@@ -34,6 +35,17 @@ EXTRA_OF = {
     "plotly": "report",
 }
 DEBUG_VARIABLE = "OFA_LOG"
+
+
+class Runtime(StrEnum):
+    """The runtimes a table can be measured with, by the one word each has everywhere."""
+
+    onnxruntime = "onnxruntime"
+    litert = "litert"
+    tflite_runtime = "tflite_runtime"
+    torch = "torch"
+
+
 RESUME = "run the same command again: what was finished is kept"
 
 
@@ -79,6 +91,11 @@ def everywhere(
         os.environ[DEBUG_VARIABLE] = "debug"
 
 
+lut = typer.Typer(no_args_is_help=True, help="Look at latency tables: are they valid, what do they hold.")
+app.add_typer(lut, name="lut", rich_help_panel="Devices")
+Table = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a latency table.")]
+
+
 @app.command("demo", rich_help_panel="Start here")
 def demo(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where everything is written.")] = Path(
@@ -99,6 +116,82 @@ def demo(
         console.emit_json(summary)
     else:
         closing.show(summary, str(out / "report.html"))
+
+
+@app.command("bench", rich_help_panel="Devices")
+def bench(
+    name: SpaceName,
+    runtime: Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and table are kept.")],
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Fresh processes, each in a new order.")] = 5,
+    fit: Annotated[int, typer.Option("--fit", min=0, max=5000, help="Whole networks to calibrate on.")] = 32,
+    holdout: Annotated[int, typer.Option("--holdout", min=0, max=5000, help="Whole networks to check with.")] = 12,
+    seed: Seed = 0,
+    width: Width = None,
+    channels: Channels = None,
+    classes: Classes = None,
+    json: Json = False,
+) -> None:
+    """Measure every op of a space on this computer, and whole networks beside them, into a latency table.
+
+    Ctrl-C is safe: the same command goes on with the rounds that are missing.
+    """
+    from harness import bench as benches
+    from harness.inventory import this_computer
+    from harness.ledger import alone
+    from harness.phases import phases
+    from ofa import console
+    from ofa.folders import cache_folder
+    from ofa.lut import check as checks
+
+    space = load_space(name, width, channels, classes)
+    scope = benches.Scope(fit=fit, holdout=holdout, rounds=rounds, seed=seed)
+    device = this_computer(cache_folder() / "files")
+    with alone(out), phases(f"measuring with {runtime.value}") as tell:
+        benches.bench(space, device=device, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
+    facts = checks.show(out / benches.TABLE)
+    console.emit_json(facts) if json else console.show(facts, title=str(out / benches.TABLE))
+
+
+@lut.command("check")
+def lut_check(path: Table, json: Json = False) -> None:
+    """Validate the table in a folder, or every table below it; exit code 3 where one is invalid."""
+    from ofa import console
+    from ofa.lut import check as checks
+
+    report = checks.check(path)
+    if json:
+        console.emit_json(report)
+    else:
+        columns = ("path", "device", "runtime", "precision", "conditions", "ops", "rows")
+        console.table(columns, [[table[column] for column in columns] for table in report["tables"]])
+    checks.refuse(report)
+
+
+@lut.command("show")
+def lut_show(path: Table, json: Json = False) -> None:
+    """Print what one table holds: conditions, protocol, widths of intervals, largest ops."""
+    from ofa import console
+    from ofa.lut import check as checks
+
+    facts = checks.show(path)
+    console.emit_json(facts) if json else console.show(facts, title=str(path))
+
+
+@app.command("report", rich_help_panel="Devices")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run's folder, such as runs/demo.")],
+    json: Json = False,
+) -> None:
+    """Write one self-contained page, report.html, from whatever stages a run folder holds."""
+    from harness import report as reports
+    from ofa import console
+
+    path = reports.write(folder)
+    if json:
+        console.emit_json({"report": str(path), "bytes": path.stat().st_size})
+    else:
+        console.note(f"wrote {path}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

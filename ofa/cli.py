@@ -49,7 +49,7 @@ def space_facts(
     import ofa.space as spaces
     from ofa import console
 
-    facts = spaces.facts(_load(name, width, channels, classes))
+    facts = spaces.facts(load_space(name, width, channels, classes))
     if json:
         console.emit_json(facts)
     else:
@@ -72,7 +72,7 @@ def space_sample(
     import ofa.space as spaces
     from ofa import console
 
-    chosen = _load(name, width, channels, classes)
+    chosen = load_space(name, width, channels, classes)
     genomes = spaces.sample.random(chosen, count, np.random.default_rng(seed))
     subnets = [chosen.subnet(genome) for genome in genomes]
     if json:
@@ -82,7 +82,7 @@ def space_sample(
         console.table(("id", *list(subnets[0].to_json())[1:]), rows, title=chosen.id)
 
 
-def _load(name: str, width: float | None, channels: int | None, classes: int | None) -> SearchSpace:
+def load_space(name: str, width: float | None, channels: int | None, classes: int | None) -> SearchSpace:
     """Load a space with what the command line gave, and its own values for the rest."""
     import ofa.space as spaces
 
@@ -101,6 +101,24 @@ def _summary(chosen: SearchSpace) -> dict[str, Any]:
         "resolutions_px": f"{min(chosen.resolutions)}-{max(chosen.resolutions)}",
         "corners": " ".join(chosen.corners()),
     }
+
+
+@space.command("ops")
+def space_ops(
+    name: SpaceName, width: Width = None, channels: Channels = None, classes: Classes = None, json: Json = False
+) -> None:
+    """List every op of a space by its canonical key: what a latency table must price."""
+    from ofa import console
+    from ofa.space.index import ops_in
+
+    found = [
+        {"key": op.key, "macs": op.macs, "params": op.params}
+        for op in ops_in(load_space(name, width, channels, classes))
+    ]
+    if json:
+        console.emit_json(found)
+    else:
+        console.table(list(found[0]), [list(op.values()) for op in found])
 
 
 @app.command("estimate", rich_help_panel="Models")

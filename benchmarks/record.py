@@ -1,0 +1,63 @@
+"""The record of a benchmark: what was measured, with which command and versions, on what kind of machine, and when."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness.ledger import versions
+from ofa.files import readable_json, write_atomic
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("numpy", "scipy", "xgboost-cpu", "torch", "onnxruntime", "ai-edge-litert", "pydantic")
+
+
+def record(name: str, what: str, found: dict[str, Any]) -> None:
+    """Write and print the result of one benchmark."""
+    content = {
+        "what": what,
+        "result": found,
+        "command": f"python benchmarks/{name}.py",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": machine(),
+        "versions": versions(*PACKAGES),
+    }
+    write_atomic(RESULTS / f"{name}.json", readable_json(content))
+    sys.stdout.write(readable_json(content))
+
+
+def machine() -> dict[str, Any]:
+    """Return what kind of machine this is; nothing that names it."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory_gib),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_1min": round(os.getloadavg()[0], 2),
+    }
+
+
+def cpu_s(run: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median CPU time of some calls, s."""
+    taken = []
+    for _ in range(repeats):
+        began = time.process_time()
+        run()
+        taken.append(time.process_time() - began)
+    return median(taken)

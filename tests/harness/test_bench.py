@@ -1,0 +1,95 @@
+"""From a space to a table: what is measured, how networks are spread, and what the table says of its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ofa.space as spaces
+from harness import journal as journals
+from harness import plan as plans
+from harness.bench import JOURNAL, PLAN, TABLE, Scope, bench, middle, spread
+from harness.inventory import Device
+from harness.reduce import conditions_slug
+from ofa.errors import FileInvalid
+from ofa.lut.check import check
+from ofa.lut.format import read
+from ofa.space.index import index_of, ops_in
+
+TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+SCOPE = Scope(fit=6, holdout=3, rounds=2, seed=0)
+
+
+@pytest.fixture
+def measured(stand_in: Callable[..., Device], tmp_path: Path) -> tuple[Device, Path]:
+    """Measure the tiny space on the stand-in agent, which gives item n of the plan n + 1 µs."""
+    pytest.importorskip("onnx", reason="the package 'onnx' is not installed")
+    device = stand_in()
+    bench(TINY, device=device, runtime="onnxruntime", folder=tmp_path, scope=SCOPE)
+    return device, tmp_path
+
+
+def test_a_table_has_every_op_in_both_states_and_its_networks(measured: tuple[Device, Path]) -> None:
+    lut = read(measured[1] / TABLE)
+    plan = plans.read(measured[1] / PLAN)
+    expected = {(op.key, state) for op in ops_in(TINY) for state in ("cold", "hot")} | {("@session", "hot")}
+    assert {(row.key, row.state) for row in lut.rows} == expected and len(lut.rows) == len(expected)
+    assert [row.split for row in lut.networks].count("fit") == 6
+    assert [row.split for row in lut.networks].count("holdout") == 3
+    place: dict[tuple[str, str], int] = {(item.key, item.state): number for number, item in enumerate(plan.items)}
+    for row in lut.rows:
+        assert row.ns == pytest.approx(1000 * (place[row.key, row.state] + 1), rel=0.002), row
+    for network in lut.networks:
+        assert network.id == TINY.subnet(list(bytes.fromhex(network.genome))).id and network.space == TINY.id
+    assert lut.header.protocol["rounds"] == 2 and lut.header.protocol["reference"] == plan.reference.key
+    assert not lut.header.simulated and lut.sessions[0]["rounds"] == [1, 2]
+    assert check(measured[1] / TABLE)["valid"]
+
+
+def test_the_same_call_measures_nothing_twice(measured: tuple[Device, Path]) -> None:
+    device, folder = measured
+    before = {name: (folder / TABLE / name).read_bytes() for name in ("lut.json", "ops.csv", "networks.csv")}
+    bench(TINY, device=device, runtime="onnxruntime", folder=folder, scope=SCOPE)
+    assert before == {name: (folder / TABLE / name).read_bytes() for name in before}
+    with journals.open_journal(folder / JOURNAL) as journal:
+        assert [journal.attempts_of(number) for number in range(2)] == [1, 1]
+
+
+def test_another_scope_does_not_continue_a_journal(measured: tuple[Device, Path]) -> None:
+    device, folder = measured
+    before = (folder / JOURNAL).read_bytes()
+    with pytest.raises(FileInvalid, match="journal"):
+        bench(
+            TINY, device=device, runtime="onnxruntime", folder=folder, scope=Scope(fit=6, holdout=3, rounds=2, seed=1)
+        )
+    assert (folder / JOURNAL).read_bytes() == before
+    assert plans.read(folder / PLAN).seed == SCOPE.seed
+
+
+def test_networks_are_distinct_and_reach_both_ends() -> None:
+    index = index_of(TINY)
+    macs = index.values(lambda op: float(op.macs))
+    drawn = spaces.sample.random(TINY, 2000, np.random.default_rng(0))
+    for count in (1, 2, 10, 44):
+        genomes = spread(TINY, count, np.random.default_rng(3))
+        assert len(np.unique(genomes, axis=0)) == count
+        TINY.check(genomes)
+    logs = np.log(index.sum(genomes, macs))
+    crowd = np.log(index.sum(drawn, macs))
+    assert logs.min() < np.quantile(crowd, 0.01) and logs.max() > np.quantile(crowd, 0.99)
+    assert np.diff(logs).max() < 0.2 * np.ptp(logs)
+
+
+def test_the_reference_is_in_the_middle_of_the_space() -> None:
+    subnet = middle(TINY)
+    assert subnet.depths == (2, 2, 2) and subnet.resolution == 24
+    assert {kernel for stage in subnet.kernels for kernel in stage} == {5}
+
+
+def test_conditions_name_what_differs() -> None:
+    assert conditions_slug("litert", "default", 1) == "xnnpack-1t"
+    assert conditions_slug("litert", "builtin", 2) == "builtin-2t"
+    assert conditions_slug("onnxruntime", "default", 1) == "cpu-1t"

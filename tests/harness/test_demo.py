@@ -1,0 +1,149 @@
+"""The demo in small: every stage leaves its file, interrupts lose nothing, what is chosen was never seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import journal as journals
+from harness import plan as plans
+from harness import ship
+from harness.bench import Scope
+from harness.demo import RUNTIMES, SHARES, Settings, demo
+from harness.report import read as reads
+from ofa import console
+from ofa.files import sha256_file
+from ofa.lut.check import check
+from ofa.train import checkpoint, label, recipes
+
+pytestmark = pytest.mark.slow
+PACKAGES = ("torch", "sklearn", "xgboost", "onnx", "onnxruntime", "ai_edge_litert", "plotly", "jinja2")
+
+
+def small() -> Settings:
+    """Return settings under which a demo takes seconds."""
+    recipe = dataclasses.replace(
+        recipes.demo(), steps=8, batch=16, warmup_steps=2, corner_steps=8, log_steps=2, random_subnets=1
+    )
+    return Settings(
+        recipe=recipe,
+        labels=24,
+        calibration_images=64,
+        label_images=128,
+        test_images=128,
+        scope=Scope(fit=10, holdout=4, rounds=2, seed=0),
+        verify_rounds=2,
+        population=24,
+        generations=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Run the small demo once, without an interrupt."""
+    for package in PACKAGES:
+        pytest.importorskip(package, reason=f"the package '{package}' is not installed")
+    folder = tmp_path_factory.mktemp("run") / "demo"
+    return folder, demo(folder, small())
+
+
+def test_the_summary_has_what_its_readers_expect(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = whole
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert {"wall_s", "accuracy_spread", "models", "rows"} <= set(summary)
+    assert len(summary["accuracy_spread"]) == 2 and summary["accuracy_spread"][0] <= summary["accuracy_spread"][1]
+    assert [row["runtime"] for row in summary["rows"]] == [name for name in RUNTIMES for _ in SHARES]
+    for row in summary["rows"]:
+        assert row["device"] == "this-computer" and row["subnet"]["space"] == "mobilenet_v3_tiny-w1.0-c1-n10"
+        assert 0 < row["measured_lo_ms"] <= row["measured_ms"] <= row["measured_hi_ms"]
+        assert row["measured_on_other_ms"] > 0 and row["predicted_ms"] < row["budget_ms"]
+        assert 0 <= row["measured_top1"] <= 100
+    for name in RUNTIMES:
+        budgets = [row["budget_ms"] for row in summary["rows"] if row["runtime"] == name]
+        low, high = json.loads((folder / name / "front.json").read_text())["extremes_ms"]
+        assert budgets == pytest.approx([low + share * (high - low) for share in SHARES])
+
+
+def test_what_is_chosen_was_neither_labelled_nor_calibrated_with(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = whole
+    space = small().recipe.search_space()
+    seen = {space.subnet(genome).id for genome in label.read(folder / "labels.csv", space)[0]}
+    for name in RUNTIMES:
+        seen |= {item.key.rpartition(":")[2] for item in plans.read(folder / name / "plan.json").items if item.genome}
+    assert len(seen) >= 38 and not seen & {row["subnet_id"] for row in summary["rows"]}
+
+
+def test_every_file_is_there_and_the_report_misses_nothing(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = whole
+    assert check(folder)["valid"] and len(check(folder)["tables"]) == len(RUNTIMES)
+    run = reads.gather(folder)
+    assert not run.missing and not run.broken and not run.simulated
+    assert all(bench.networks and bench.floor_percent is not None for bench in run.benches)
+    assert (folder / "report.html").stat().st_size > 1 << 20
+    named = [parent for fact in run.files for parent in fact.parents]
+    assert len(named) >= 7 and {parent.state for parent in named} == {"same"}
+    for row in summary["rows"]:
+        for suffix in (".onnx", ".tflite"):
+            model = folder / "models" / f"{row['subnet_id']}{suffix}"
+            facts = json.loads(model.with_name(model.name + ".json").read_text())
+            assert facts["file"]["sha256"] == sha256_file(model) and facts["parity"]["max_difference"] <= 1e-4
+
+
+def test_measured_accuracy_is_that_of_the_file_in_its_runtime(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = whole
+    from ofa.train import data
+
+    row = summary["rows"][0]
+    path = folder / "models" / f"{row['subnet_id']}.onnx"
+    images = data.scenes("test", 128, 3)
+    assert ship.tested_top1(path, "onnxruntime", images, row["subnet"]["resolution"]) == row["measured_top1"]
+
+
+def test_a_finished_demo_only_reads_itself_again(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = whole
+    kept = [folder / "supernet/checkpoint.pt", folder / "labels.csv", *(folder / "models").iterdir()]
+    before = {path: (path.stat().st_mtime_ns, sha256_file(path)) for path in kept if path.name != "labels.csv"}
+    again = demo(folder, small())
+    assert again["rows"] == summary["rows"] and again["models"] == summary["models"]
+    assert before == {path: (path.stat().st_mtime_ns, sha256_file(path)) for path in before}
+
+
+def test_interrupts_anywhere_lose_nothing(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes again and again, after a growing number of steps of progress; in the end all is there, once."""
+    shown = console.progress
+    left = [1]
+
+    @contextmanager
+    def impatient(what: str, total: int) -> Iterator[Any]:
+        with shown(what, total) as advance:
+
+            def count(*arguments: Any, **named: Any) -> None:
+                advance(*arguments, **named)
+                left[0] -= 1
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+
+            yield count
+
+    monkeypatch.setattr("ofa.console.progress", impatient)
+    patience = [1, 2, 3, 5, 8, 20, 40, 80, 160, 290, 300, 310, 320, 330, 0]
+    for steps in patience:
+        left[0] = steps
+        with pytest.raises(KeyboardInterrupt) if steps else nullcontext():
+            demo(tmp_path / "demo", small())
+    mine, theirs = (checkpoint.load(folder / "supernet/checkpoint.pt") for folder in (tmp_path / "demo", whole[0]))
+    assert mine.step == theirs.step and all((mine.model[name] == theirs.model[name]).all() for name in theirs.model)
+    for name in ("supernet/metrics.jsonl", "labels.csv"):
+        assert sha256_file(tmp_path / "demo" / name) == sha256_file(whole[0] / name), name
+    for name in RUNTIMES:
+        with journals.open_journal(tmp_path / "demo" / name / "journal.sqlite") as journal:
+            assert journal.complete_rounds() == {0, 1}
+            assert len(journal.samples()) == 2 * len(journal.plan.items)
