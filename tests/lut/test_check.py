@@ -1,0 +1,193 @@
+"""Checked tables: a whole tree at once, what reading alone does not see, and what one table holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ofa.errors import FileInvalid
+from ofa.lut import check, format
+from ofa.lut.format import Lut
+from ofa.lut.write import write
+
+PLACE = "pixel-8/litert-fp32-xnnpack-1t"
+
+
+def put(lut: Lut, folder: Path) -> Path:
+    """Put the files of a table into a folder, whatever it is called."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, raw in format.render(lut.sorted()).items():
+        (folder / part).write_bytes(raw)
+    return folder
+
+
+def under(lut: Lut, conditions: str) -> Lut:
+    """Return the same table, of other conditions."""
+    return dataclasses.replace(lut, header=lut.header.model_copy(update={"conditions": conditions}))
+
+
+def test_a_valid_table_is_summed_up(table: Lut, saved: Path) -> None:
+    report = check.check(saved)
+    check.refuse(report)
+    assert (report["path"], report["valid"], report["invalid"]) == (str(saved), True, [])
+    assert report["tables"] == [
+        {
+            "path": str(saved),
+            "device": "pixel-8",
+            "runtime": "litert",
+            "precision": "fp32",
+            "conditions": "xnnpack-1t",
+            "environment_id": table.header.environment_id,
+            "units": 2,
+            "simulated": False,
+            "created": "2026-02-28",
+            "ops": (len(table.rows) - 1) // 2,
+            "rows": len(table.rows),
+            "states": {"-": 1, "cold": (len(table.rows) - 1) // 2, "hot": (len(table.rows) - 1) // 2},
+            "statuses": {
+                "failed": 1, "modelled": 1, "noisy": 1, "ok": len(table.rows) - 6, "thermal": 2, "unsupported": 1
+            },
+            "networks": {"fit": 5, "holdout": 1, "verify": 1},
+            "spaces": ["mobilenet_v3-w1.0", "mobilenet_v3_tiny-w1.0-c1-n10"],
+            "sessions": 2,
+        }
+    ]  # fmt: skip
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_a_tree_is_checked_as_a_whole(table: Lut, tmp_path: Path) -> None:
+    root = tmp_path / "luts"
+    good = put(table, root / PLACE)
+    other = put(under(table, "builtin-4t"), root / "pixel-8" / "litert-fp32-builtin-4t")
+    broken = put(under(table, "trt"), root / "pixel-8" / "litert-fp32-trt")
+    (broken / "ops.csv").write_bytes(b"")
+    half = put(under(table, "wet"), root / "pixel-8" / "litert-fp32-wet")
+    (half / "lut.json").unlink()
+    put(under(table, "hidden"), root / ".cache" / "hidden")
+    (root / "README.md").write_text("index")
+
+    report = check.check(root)
+    assert [entry["path"] for entry in report["tables"]] == sorted(map(str, (good, other)))
+    assert [entry["path"] for entry in report["invalid"]] == sorted(map(str, (broken, half)))
+    assert not report["valid"]
+    for entry in report["invalid"]:
+        assert entry["path"] in entry["what"] and entry["why"] and entry["try"]
+    with pytest.raises(FileInvalid) as caught:
+        check.refuse(report)
+    first = report["invalid"][0]
+    assert caught.value.what == f"2 of 4 tables are invalid; the first: {first['what']}"
+    assert (caught.value.why, list(caught.value.hints), caught.value.exit_code) == (first["why"], first["try"], 3)
+
+
+def test_a_single_invalid_table_is_raised_as_it_is(saved: Path, spoil) -> None:
+    spoil("lut.json", lambda text: text.replace("litert", "lite"))
+    report = check.check(saved.parent)
+    with pytest.raises(FileInvalid) as checked:
+        check.refuse(report)
+    with pytest.raises(FileInvalid) as read:
+        format.read(saved)
+    assert "lite" in report["invalid"][0]["why"] and str(checked.value) == str(read.value)
+
+
+def test_tables_are_found_below_a_folder(table: Lut, tmp_path: Path) -> None:
+    folders = [put(table, tmp_path / place) for place in ("b/c", "a", "b")]
+    (tmp_path / "empty").mkdir()
+    assert check.find(tmp_path) == sorted(folders)
+    assert check.find(folders[0]) == check.find(folders[0] / "lut.json") == [folders[0]]
+
+
+def test_a_path_without_tables_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("text")
+    for name, says in (("empty", "has a 'lut.json'"), ("file", "is no folder"), ("absent", "no such folder")):
+        for search in (check.find, check.check, check.show):
+            with pytest.raises(FileInvalid) as caught:
+                search(tmp_path / name)
+            assert str(tmp_path / name) in caught.value.what and caught.value.hints
+        with pytest.raises(FileInvalid) as caught:
+            check.find(tmp_path / name)
+        assert says in caught.value.why
+
+
+def test_a_network_that_its_genome_does_not_make_is_named(table: Lut, saved: Path, spoil, refused) -> None:
+    row = table.sorted().networks[2]
+    spoil("networks.csv", lambda text: text.replace(row.id, row.id[:-1] + ("0" if row.id[-1] != "0" else "1")))
+    format.read(saved)
+    fault = refused(check.checked, saved, names=saved / "networks.csv")
+    assert fault.what.endswith("wrong in line 4")
+    assert f"its genome is that of '{row.id}'" in fault.why
+
+
+@pytest.mark.parametrize(
+    ("genome", "says"), [("01", "shape (1, 1)"), ("ff" * 22, "is not a canonical genome"), ("00" * 22, "resolution")]
+)
+def test_a_genome_of_no_subnet_is_named(genome: str, says: str, table: Lut, saved: Path, spoil, refused) -> None:
+    row = table.sorted().networks[-1]
+    spoil("networks.csv", lambda text: text.replace(row.genome, genome))
+    fault = refused(check.checked, saved, names=saved / "networks.csv")
+    assert says in fault.why and fault.what.endswith("wrong in line 8")
+
+
+def test_networks_of_a_space_unknown_here_are_left_alone(table: Lut, saved: Path, spoil) -> None:
+    spoil("networks.csv", lambda text: text.replace("mobilenet_v3_tiny-w1.0-c1-n10", "mobilenet_v9-w1.0"))
+    assert check.checked(saved).networks[-1].space == "mobilenet_v9-w1.0"
+
+
+def test_under_luts_a_table_stands_where_its_header_says(table: Lut, tmp_path: Path, refused) -> None:
+    check.checked(put(table, tmp_path / "luts" / PLACE))
+    expected = tmp_path / "luts" / PLACE
+    for place in ("luts/pixel-9/litert-fp32-xnnpack-1t", "luts/pixel-8/litert-fp32-trt", "luts/" + PLACE + "/more"):
+        folder = put(table, tmp_path / place)
+        fault = refused(check.checked, folder, names=folder)
+        assert "is not where its header says" in fault.what and f"'{expected}'" in fault.why
+    check.checked(put(table, tmp_path / "runs" / "anywhere"))
+
+
+def test_a_table_moved_to_luts_by_link_is_held_to_the_same(table: Lut, tmp_path: Path, refused) -> None:
+    (tmp_path / "luts").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "luts")
+    put(table, tmp_path / "luts" / "wrong")
+    assert "header says" in refused(check.checked, tmp_path / "link" / "wrong", names="wrong").what
+
+
+def test_simulated_values_under_luts_are_refused_though_they_read(table: Lut, tmp_path: Path, refused) -> None:
+    simulated = dataclasses.replace(table, header=table.header.model_copy(update={"simulated": True}))
+    write(simulated, tmp_path / "run", allow_simulated=True)
+    assert check.check(tmp_path / "run")["tables"][0]["simulated"]
+    folder = tmp_path / "luts" / PLACE
+    shutil.copytree(tmp_path / "run", folder)
+    assert format.read(folder).simulated
+    assert "simulated" in refused(check.checked, folder, names=folder).what
+    report = check.check(tmp_path / "luts")
+    assert not report["valid"] and "simulated" in report["invalid"][0]["what"]
+
+
+def test_what_one_table_holds(table: Lut, saved: Path) -> None:
+    found = check.show(saved)
+    assert check.check(saved)["tables"][0].items() <= found.items()
+    assert (found["runtime_version"], found["protocol"]) == ("2.1.0", {"rounds": 31})
+    assert found["environment"] == table.header.environment
+    assert found["overheads"] == [
+        {"key": "@session", "state": "-", "status": "ok", "ms": 0.052, "lo_ms": 0.05, "hi_ms": 0.055, "rounds": 31}
+    ]
+    times = [entry["ms"] for entry in found["largest"]]
+    assert len(times) == check.MOST_SHOWN and times == sorted(times, reverse=True)
+    assert times[0] == max(row.ns for row in table.rows if row.ns) / 1e6
+    without = {(row.key, row.state, row.status) for row in table.rows if row.ns is None}
+    assert {(entry["key"], entry["state"], entry["status"]) for entry in found["without_time"]} == without
+    assert len(without) == 3
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_widths_of_intervals_are_half_and_relative(table: Lut, tmp_path: Path) -> None:
+    rows = [row for row in table.sorted().rows if row.status == "ok" and row.key[0] != "@"][:21]
+    # Half widths of 0, 1, … 20 percent: the median is 10, the 95th percentile 19.
+    spread = [row._replace(ns=1000, lo=1000 - 10 * n, hi=1000 + 10 * n) for n, row in enumerate(rows)]
+    put(dataclasses.replace(table, rows=tuple(spread)), tmp_path / "spread")
+    assert check.show(tmp_path / "spread")["half_width_pct"] == {"median": 10.0, "p95": 19.0}
+    put(dataclasses.replace(table, rows=tuple(spread[:1])), tmp_path / "one")
+    assert check.show(tmp_path / "one")["half_width_pct"] is None
