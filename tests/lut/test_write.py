@@ -206,6 +206,20 @@ def test_a_write_that_fails_midway_leaves_the_old_table(
     assert format.read(saved) == other(table).sorted()
 
 
+def test_the_header_goes_last(table: Lut, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the others by hash: until it is there, a reader sees that the files do not belong together."""
+    replace, moved = os.replace, []
+
+    def record(source: Any, target: Any) -> None:
+        if Path(target).parent == saved:
+            moved.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", record)
+    write(other(table), saved)
+    assert sorted(moved) == sorted(PARTS) and moved[-1] == "lut.json"
+
+
 @pytest.mark.parametrize("missing", PARTS)
 def test_a_failed_write_leaves_an_incomplete_table_as_it_was(
     missing: str, table: Lut, saved: Path, monkeypatch: pytest.MonkeyPatch

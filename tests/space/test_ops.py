@@ -15,7 +15,7 @@ from ofa.space.core import SearchSpace, Subnet
 from ofa.space.facts import macs, params
 from ofa.space.index import index_of, ops_in
 from ofa.space.layers import layers_of
-from ofa.space.ops import Op, ops_of
+from ofa.space.ops import Op, block_op, ops_of
 
 # How many ops a table of each space prices at all of its resolutions.
 COUNTS = {
@@ -170,3 +170,11 @@ def test_a_block_keeps_its_shortcut_only_where_shapes_agree() -> None:
                 assert len(adds) == same
             else:
                 assert len(adds) == 1 and (adds[0].inputs[1] == "x") == same
+
+
+def test_inner_channels_are_rounded_before_they_are_made_divisible() -> None:
+    """As in the reference: 171 x 0.35 is 59.85, so 60, so 64; cut to 59 it would be 56."""
+    space = spaces.load("resnet50")
+    stage = space.stages[0]
+    op = block_op(space, stage, first=False, inputs=64, outputs=171, size=8, kernel=3, expand=0.35)
+    assert op.mid == (64,)

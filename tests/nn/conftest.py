@@ -1,0 +1,73 @@
+"""A small space and supernets in which nothing is at its start, so that no test passes because a matrix is identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ofa.space as spaces
+from ofa.nn.supernet import Supernet, build
+from ofa.space.core import SearchSpace, Subnet
+
+TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> SearchSpace:
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def shaken() -> Callable[[SearchSpace], Supernet]:
+    """Return what builds a supernet and moves its transforms, scales, shifts and biases away from their start."""
+
+    def make(space: SearchSpace) -> Supernet:
+        supernet = build(space, seed=1)
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():
+            for name, value in supernet.named_parameters():
+                if value.ndim == 1 or "transform_" in name:
+                    value.add_(0.2 * torch.randn(value.shape, generator=generator))
+        return supernet
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_net(shaken: Callable[[SearchSpace], Supernet]) -> Supernet:
+    """Return one supernet of the tiny space; a test that changes it makes its own."""
+    return shaken(TINY)
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Callable[..., list[Subnet]]:
+    """Return what draws random subnets: (space, count, seed)."""
+
+    def draw(space: SearchSpace, count: int, seed: int = 0) -> list[Subnet]:
+        return [space.subnet(genome) for genome in spaces.sample.random(space, count, np.random.default_rng(seed))]
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def images() -> Callable[..., Tensor]:
+    """Return what makes random images for a subnet: (subnet, count, seed) to float32[count, c, r, r]."""
+
+    def make(subnet: Subnet, count: int, seed: int = 0) -> Tensor:
+        shape = (count, subnet.space.channels, subnet.resolution, subnet.resolution)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: equal sums, whatever machine this is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
