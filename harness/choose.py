@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ofa.search import Found
     from ofa.twins.accuracy import AccuracyTwin
     from ofa.twins.latency import LatencyTwin
+
+Predict = Callable[[Genomes], NDArray[np.float64]]
 
 # A front of hundreds of points shows no more than one of this many.
 MOST_FRONT = 200
@@ -45,15 +47,9 @@ class Twins:
     coverage: float
     seen: Genomes
 
-    def unseen_top1(self) -> Callable[[Genomes], NDArray[np.float64]]:
-        """Return the accuracy twin with the genomes that were seen marked down by 100 points."""
-        known = {bytes(genome) for genome in self.seen}
-
-        def predict(genomes: Genomes) -> NDArray[np.float64]:
-            met = np.array([bytes(genome) in known for genome in genomes], dtype=np.float64)
-            return np.asarray(self.accuracy.predict(genomes) - 100.0 * met)
-
-        return predict
+    def unseen_top1(self) -> Predict:
+        """Return the accuracy twin with the genomes that were seen marked down."""
+        return unseen(self.accuracy.predict, {bytes(genome) for genome in self.seen})
 
     def chosen(self, runtime: RuntimeName, budget_ms: float, subnet: Subnet) -> Chosen:
         """Return a chosen network with what both twins say of it."""
@@ -67,6 +63,16 @@ class Twins:
             predicted_top1=float(self.accuracy.predict(genome)[0]),
             interval=(float(low[0]), float(high[0])),
         )
+
+
+def unseen(predict: Predict, known: Container[bytes]) -> Predict:
+    """Return a predictor of accuracy, percent, that marks genomes known already down by 100 points."""
+
+    def marked(genomes: Genomes) -> NDArray[np.float64]:
+        met = np.array([bytes(genome) in known for genome in genomes], dtype=np.float64)
+        return np.asarray(predict(genomes) - 100.0 * met)
+
+    return marked
 
 
 def choose(

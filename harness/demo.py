@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import ofa.space as spaces
 from harness import closing, ship
 from harness.bench import TABLE, Scope, bench
 from harness.choose import Chosen, Twins, choose
 from harness.inventory import Device, this_computer
+from harness.learn import LABELS, Lesson, learn
 from harness.ledger import Ledger, alone, versions
 from harness.phases import phases
 from harness.plan import RuntimeName
@@ -28,7 +28,7 @@ from ofa import console, files
 from ofa.estimate import op_values_ms
 from ofa.files import readable_json, write_atomic
 from ofa.lut.format import Lut
-from ofa.space.core import Genomes, SearchSpace
+from ofa.space.core import SearchSpace
 
 if TYPE_CHECKING:
     from ofa.nn.supernet import Supernet
@@ -45,10 +45,15 @@ SHARES = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How much the demo does. Images are scenes: for batch-norm statistics, for labels, and for the final test."""
+    """How much the demo does. Images are scenes: for batch-norm statistics, for labels, and for the final test.
+
+    ``labels`` random subnets are labelled first, then ``labels_a_round`` that the twin itself would choose.
+    """
 
     recipe: Recipe
-    labels: int = 220
+    labels: int = 150
+    label_rounds: int = 2
+    labels_a_round: int = 35
     calibration_images: int = 256
     label_images: int = 1000
     test_images: int = 4000
@@ -111,6 +116,8 @@ def demo(folder: Path, chosen: Settings | None = None) -> dict[str, Any]:
 
 def _stages(place: Place, ledger: Ledger) -> dict[str, Any]:
     """Run every stage in order."""
+    from ofa.train import label
+
     with ledger.stage("train", "1/8 train one supernet on cluttered digits"):
         supernet = _train(place)
     with ledger.stage("label", "2/8 measure the accuracy of some of its subnets, and fit the accuracy twin"):
@@ -131,7 +138,8 @@ def _stages(place: Place, ledger: Ledger) -> dict[str, Any]:
     with ledger.stage("report", "8/8 write the report"):
         _write_json(place.folder / "verify.json", {name: dataclasses.asdict(found) for name, found in verified.items()})
         models = closing.models(place.space, accuracy, latency, tables)
-        labels = _labels(place)[1]
+        # Random subnets alone: those labelled later were picked for being good.
+        labels = label.read(place.folder / LABELS, place.space)[1][: place.settings.labels]
         rows = closing.rows(place.device.name, picks, verified, tested)
         summary = closing.summary(ledger.wall_s, labels, models, rows)
         _write_json(place.folder / "summary.json", summary)
@@ -173,32 +181,17 @@ def _train(place: Place) -> Supernet:
         return loop.train(recipe, folder, watch=watch, on_step=tell)
 
 
-def _labels(place: Place) -> tuple[Genomes, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Return the labelled genomes and their accuracy, percent."""
-    from ofa.train import label
-
-    return label.read(place.folder / "labels.csv", place.space)
-
-
 def _accuracy_twin(place: Place, supernet: Supernet) -> AccuracyTwin:
     """Label subnets and fit the accuracy twin on them."""
-    from ofa.train import label
-    from ofa.twins import accuracy
-
-    rng = np.random.default_rng([place.settings.seed, 4])
-    drawn = spaces.sample.unique(spaces.sample.random(place.space, 2 * place.settings.labels, rng))
-    genomes = drawn[: place.settings.labels]
-    path = place.folder / "labels.csv"
-    with console.progress("labelling", len(genomes)) as advance:
-        label.label(
-            supernet,
-            genomes,
-            path,
-            calibration=place.images("calibration"),
-            images=place.images("label"),
-            on_label=lambda subnet, top1: advance(note=f"{subnet.id}: {top1:.1f} %"),
-        )
-    twin = accuracy.fit(place.space, *label.read(path, place.space), seed=place.settings.seed)
+    chosen, path = place.settings, place.folder / LABELS
+    lesson = Lesson(
+        supernet=supernet,
+        path=path,
+        calibration=place.images("calibration"),
+        images=place.images("label"),
+        seed=chosen.seed,
+    )
+    twin = learn(lesson, first=chosen.labels, rounds=chosen.label_rounds, each=chosen.labels_a_round)
     twin = dataclasses.replace(twin, card=twin.card | _parents(place, path, place.checkpoint))
     twin.save(place.folder / "twins" / "accuracy")
     return twin
@@ -238,7 +231,12 @@ def _search(
     tables: Mapping[RuntimeName, Lut],
 ) -> list[Chosen]:
     """Choose one network for each budget, none of those that a twin has seen, and write the front."""
-    seen = [_labels(place)[0], *(closing.networks(place.space, lut, None)[0] for lut in tables.values())]
+    from ofa.train import label
+
+    seen = [
+        label.read(place.folder / LABELS, place.space)[0],
+        *(closing.networks(place.space, lut, None)[0] for lut in tables.values()),
+    ]
     twins = Twins(accuracy=accuracy, latency=latency, coverage=place.settings.coverage, seen=np.concatenate(seen))
     with console.progress(f"searching for {runtime}", len(SHARES)) as advance:
         picks, front = choose(

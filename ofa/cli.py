@@ -176,7 +176,10 @@ def _read_subnets(path: Path) -> list[Subnet]:
                 why='a subnet is an object that names its "space"',
                 hint="see 'ofa space sample SPACE --json'",
             )
-        networks.append(from_json(spaces.by_id(name), entry))
+        try:
+            networks.append(from_json(spaces.by_id(name), entry))
+        except FileInvalid as fault:
+            raise FileInvalid(f"entry {number} of '{path}': {fault.what}", why=fault.why, hint=fault.hints) from fault
     return networks
 
 

@@ -25,7 +25,7 @@ CLASSES = 10
 PIECES = 3
 
 _SPLIT_SEED = 0
-_CHUNK = 1024
+_CHUNK = 4096
 # The whole digit's height in px of a 32 px scene: at 16 px the smallest are 5 px high, and hard to read.
 _DIGIT_PX = (9.0, 24.0)
 _PIECE_PX = (5.0, 10.0)
@@ -66,7 +66,8 @@ def scenes(split: Split, count: int, seed: Sequence[int]) -> tuple[NDArray[np.ui
     labels = np.empty(count, dtype=np.int64)
     for start in range(0, count, _CHUNK):
         size = min(_CHUNK, count - start)
-        picked = rng.choice(own, size)
+        # Every digit equally often, as far as the count allows: a set of scenes is then as hard as its digits are.
+        picked = np.concatenate([rng.permutation(own) for _ in range(-(-size // len(own)))])[:size]
         others = _of_other_classes(rng, own, classes, classes[picked])
         images[start : start + size, :, :, 0] = _compose(rng, digits[picked], digits[others])
         labels[start : start + size] = classes[picked]

@@ -33,7 +33,9 @@ def small() -> Settings:
     )
     return Settings(
         recipe=recipe,
-        labels=24,
+        labels=22,
+        label_rounds=1,
+        labels_a_round=4,
         calibration_images=64,
         label_images=128,
         test_images=128,
