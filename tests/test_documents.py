@@ -1,0 +1,64 @@
+"""The README's numbers are those of the committed results, and every link of a document leads somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "devices/README.md", ROOT / "luts/README.md"]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def demo_table() -> list[str]:
+    """Return the README's table of a demo, from its result."""
+    rows = json.loads((RESULTS / "demo.json").read_text())["result"]["rows"]
+    lines = []
+    for row in rows:
+        half = 100 * (row["measured_hi_ms"] - row["measured_lo_ms"]) / 2 / row["measured_ms"]
+        cells = (
+            row["runtime"],
+            f"{row['budget_ms']:.3f}",
+            f"{row['predicted_ms']:.3f}",
+            f"{row['measured_ms']:.3f} ± {half:.1f} %",
+            f"{row['measured_on_other_ms']:.3f}",
+            f"{row['predicted_top1']:.1f}",
+            f"{row['measured_top1']:.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def test_the_readme_tells_the_committed_demo() -> None:
+    text = (ROOT / "README.md").read_text()
+    for line in demo_table():
+        assert line in text, line
+    found = json.loads((RESULTS / "demo.json").read_text())
+    result, machine = found["result"], found["machine"]
+    said = (
+        f"{result['wall_s']} s",
+        f"{result['peak_mib_of_largest_process'] / 1024:.1f} GiB",
+        f"{result['mean_latency_error_pct']:.1f} %",
+        f"{result['mean_accuracy_error_points']:.1f} points",
+        f"{machine['cores']} cores",
+        found["date"],
+    )
+    for words in said:
+        assert words in text, words
+
+
+@pytest.mark.parametrize("name", ["demo", "estimate", "search", "startup", "table"])
+def test_a_result_says_how_it_came_about(name: str) -> None:
+    found = json.loads((RESULTS / f"{name}.json").read_text())
+    assert found["command"] == f"python benchmarks/{name}.py" and (ROOT / "benchmarks" / f"{name}.py").exists()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"]) and found["machine"]["cores"] and found["versions"]["python"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
