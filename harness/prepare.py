@@ -12,9 +12,8 @@ from harness.plan import EMPTY, SESSION_KEY, Item, Plan, Reference, Rounds, Runt
 from harness.session import OnProgress, quiet, ready_runtime
 
 if TYPE_CHECKING:
-    from ofa.space.ops import Op
-
     from ofa.space.core import Subnet
+    from ofa.space.ops import Op
 
 Split = Literal["fit", "holdout", "verify"]
 

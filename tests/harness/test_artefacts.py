@@ -40,10 +40,9 @@ def test_the_archive_is_named_by_its_source_and_holds_nothing_else(tmp_path: Pat
 def test_a_file_is_built_once_and_again_when_it_was_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ofa.graphs.ir", reason="needs the package ofa.graphs")
     pytest.importorskip("onnx", reason="needs onnx")
-    from ofa.space.ops import ops_of
-
     import ofa.space as spaces
     from harness import artefacts as module
+    from ofa.space.ops import ops_of
 
     ops = ops_of(spaces.load("mobilenet_v3_tiny").corner("min"))
     artefacts = Artefacts(tmp_path)
