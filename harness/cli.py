@@ -19,7 +19,7 @@ import typer
 
 from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
 from ofa.cli import app as model_verbs
-from ofa.errors import Interrupted, OfaError, package_missing
+from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
 
 # Where a verb imports a package that an extra brings, and which extra that is.
 EXTRA_OF = {
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OfaError as fault:
         _leave(fault)
     except Exception as fault:
-        _leave(_absent(fault) or _our_bug(fault))
+        _leave(_absent(fault) or _no_access(fault) or _our_bug(fault))
 
 
 def _leave(fault: OfaError) -> None:
@@ -230,6 +230,17 @@ def _absent(fault: Exception) -> OfaError | None:
     package = (fault.name or "").partition(".")[0] if isinstance(fault, ModuleNotFoundError) else ""
     extra = EXTRA_OF.get(package)
     return package_missing(package, extra=extra, needed_for="this command") if extra else None
+
+
+def _no_access(fault: Exception) -> OfaError | None:
+    """Return the error for a path the system refuses (full disk, no permission, a file for a folder), else None."""
+    if not isinstance(fault, OSError) or fault.filename is None:
+        return None
+    return FileInvalid(
+        f"'{fault.filename}' cannot be used",
+        why=fault.strerror or str(fault),
+        hint="check the path, its permissions and the space left, then run the same command again",
+    )
 
 
 def _our_bug(fault: Exception) -> OfaError:

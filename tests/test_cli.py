@@ -83,6 +83,13 @@ def test_a_bug_is_ours_and_kept_in_a_log(run: Run, failing: Callable[[BaseExcept
     assert "Traceback" in log and "raise fault" in log
 
 
+def test_a_path_the_system_refuses_is_no_bug_of_ours(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    code, out, err = run("demo", "--out", str(tmp_path / "file"))
+    assert (code, out) == (3, "") and str(tmp_path / "file") in err and "try:" in err and "Traceback" not in err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_debug_prints_the_traceback(run: Run, failing: Callable[[BaseException], None]) -> None:
     failing(errors.FileInvalid("a table is wrong"))
     code, _, err = run("--debug", "space", "list")
@@ -139,3 +146,22 @@ def test_space_sample_depends_on_its_seed_alone(run: Run) -> None:
 def test_an_unknown_space_names_the_known(run: Run) -> None:
     code, out, err = run("space", "facts", "mobilenet_v33")
     assert code in {2, 3} and out == "" and "'mobilenet_v33'" in err and "mobilenet_v3" in err and "try:" in err
+
+
+def test_lut_verbs_and_report_refuse_what_is_not_theirs(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    for arguments in (
+        ("lut", "check", str(tmp_path)),
+        ("lut", "show", str(tmp_path / "absent")),
+        ("report", str(tmp_path)),
+        ("report", str(tmp_path / "absent")),
+        ("estimate", "--lut", str(tmp_path), "--subnets", str(tmp_path / "run.json")),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (3, "") and "why:" in err and "try:" in err and "Traceback" not in err, arguments
+
+
+def test_ops_are_listed_by_key(run: Run) -> None:
+    code, out, _ = run("space", "ops", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--json")
+    found = json.loads(out)
+    assert code == 0 and len(found) == 260 and all(op["macs"] > 0 and op["key"].endswith(".n1") for op in found)
