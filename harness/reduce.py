@@ -210,21 +210,15 @@ def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
     )
 
 
+def _common(value: Measured) -> dict[str, Any]:
+    """Return what the rows of ops and of networks both hold."""
+    names = ("status", "ns", "lo", "hi", "cpu_ns", "wall_ns", "rounds", "flags", "session")
+    return {name: getattr(value, name) for name in names}
+
+
 def _row(value: Measured) -> Row:
     """Return the row of an op or overhead."""
-    return Row(
-        key=value.key,
-        state=value.state,
-        status=value.status,
-        ns=value.ns,
-        lo=value.lo,
-        hi=value.hi,
-        cpu_ns=value.cpu_ns,
-        wall_ns=value.wall_ns,
-        rounds=value.rounds,
-        flags=value.flags,
-        session=value.session,
-    )
+    return Row(key=value.key, state=value.state, **_common(value))
 
 
 def _network_row(item: Item, value: Measured) -> NetworkRow:
@@ -236,15 +230,7 @@ def _network_row(item: Item, value: Measured) -> NetworkRow:
         id=subnet.id,
         genome=item.genome or "",
         split=item.split or "fit",
-        status=value.status,
-        ns=value.ns,
-        lo=value.lo,
-        hi=value.hi,
-        cpu_ns=value.cpu_ns,
-        wall_ns=value.wall_ns,
-        rounds=value.rounds,
-        flags=value.flags,
-        session=value.session,
+        **_common(value),
         init_ns=value.init_ns,
         first_ns=value.first_ns,
         file_bytes=item.size_bytes or None,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -21,3 +24,20 @@ def data_folder() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real data needed: set OFA_TEST_DATA to its folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs one command and returns its exit code, output and messages."""
+    monkeypatch.setenv("OFA_LOG", "")
+
+    from harness import cli
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ending:
+            cli.main(arguments)
+        out, err = capsys.readouterr()
+        assert isinstance(ending.value.code, int)
+        return ending.value.code, out, err
+
+    return command

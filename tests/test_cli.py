@@ -17,21 +17,6 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a function that runs one command and returns its exit code, output and messages."""
-    monkeypatch.setenv("OFA_LOG", "")
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ending:
-            cli.main(arguments)
-        out, err = capsys.readouterr()
-        assert isinstance(ending.value.code, int)
-        return ending.value.code, out, err
-
-    return command
-
-
-@pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Return a function that makes 'ofa space list' fail in a given way."""
 

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ofa.space as spaces
-from harness import cli
 from ofa.errors import SpaceMismatch
 from ofa.estimate import Estimator, estimator, explain, op_values_ms, state_of
 from ofa.lut.format import Header, Lut, NetworkRow, Row
@@ -185,21 +184,6 @@ def test_a_row_of_an_unusable_status_is_not_summed(status: str) -> None:
 def test_a_row_of_a_usable_status_is_summed(status: str) -> None:
     key = ops_in(TINY)[5].key
     assert isinstance(estimator(changed(TABLE, key, "cold", status=status), TINY), Estimator)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a function that runs one command and returns its exit code, output and messages."""
-    monkeypatch.setenv("OFA_LOG", "")
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ending:
-            cli.main(arguments)
-        out, err = capsys.readouterr()
-        assert isinstance(ending.value.code, int)
-        return ending.value.code, out, err
-
-    return command
 
 
 @pytest.fixture(scope="module")
