@@ -47,6 +47,7 @@ def plain(supernet: Supernet, subnet: Subnet) -> PlainNet:
     return extract(supernet, subnet, calibrate(supernet, subnet, [x]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", RUNTIMES)
 def test_twenty_random_subnets_compute_what_torch_computes(
     form: Any, supernet: Supernet, working: Callable[[run.Runtime], run.Runtime], tmp_path: Path

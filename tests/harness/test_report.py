@@ -296,6 +296,7 @@ DRAWN = """[...document.querySelectorAll('.plot')].map(plot => {
 })"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "scheme", "phone"), [(1280, "light", False), (1280, "dark", False), (390, "light", True)]
 )
@@ -314,6 +315,7 @@ def test_chromium_draws_every_figure_without_complaint_or_request(
     assert chromium.value("document.documentElement.dataset.scheme") == scheme
 
 
+@pytest.mark.slow
 def test_chromium_redraws_when_the_colour_scheme_changes(chromium: browser.Browser, folder: Path) -> None:
     ink = "getComputedStyle(document.querySelector('#check-latency .xtitle')).fill"
     chromium.open(write(folder).resolve().as_uri(), width=1280)

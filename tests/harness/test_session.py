@@ -97,6 +97,7 @@ def test_batches_keep_a_file_together(plan: Callable[..., Plan]) -> None:
         assert len({small.items[index].file for index in batch}) == 2
 
 
+@pytest.mark.slow
 def test_an_agent_killed_in_mid_round_costs_nothing(
     device: Device, plan: Callable[..., Plan], onnx_files: list[File], tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_an_agent_killed_in_mid_round_costs_nothing(
     assert len(lost) == 1 and lost[0][:2] == (1, 1) and "signal 9" in lost[0][2]
 
 
+@pytest.mark.slow
 def test_a_host_killed_in_mid_plan_resumes(
     device: Device, plan: Callable[..., Plan], onnx_files: list[File], tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def test_extremes_equal_enumeration(small: SearchSpace) -> None:
         assert truth.latency(np.stack([ends.argleast, ends.argmost])) == pytest.approx([ends.least, ends.most])
 
 
+@pytest.mark.slow
 def test_beats_random_sampling_of_equal_budget(whole: SearchSpace) -> None:
     truth = Truth(whole, 3, interaction=0.1)
     limit = truth.limit(0.35)
@@ -113,6 +114,7 @@ def test_beats_random_sampling_of_equal_budget(whole: SearchSpace) -> None:
     assert found.best.accuracy > truth.accuracy(drawn)[fits].max() + spread
 
 
+@pytest.mark.slow
 def test_additive_truth_comes_close_to_its_relaxed_bound(whole: SearchSpace) -> None:
     truth = Truth(whole, 5, interaction=0.0)
     limit = truth.limit(0.5)
@@ -125,6 +127,7 @@ def test_additive_truth_comes_close_to_its_relaxed_bound(whole: SearchSpace) -> 
     assert min(bounds) - 0.4 <= found.best.accuracy <= min(bounds) + 1e-9
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_answer_and_another_seed_another_path(whole: SearchSpace) -> None:
     truth = Truth(whole, 1)
     runs = [find(whole, truth.accuracy, [truth.limit(0.3)], seed=s, generations=8) for s in (4, 4, 5)]
@@ -180,6 +183,7 @@ def test_limits_that_exclude_each_other_name_the_nearest(small: SearchSpace) -> 
     assert "not a proof" in refusal.value.why
 
 
+@pytest.mark.slow
 def test_several_limits_hold_at_once(whole: SearchSpace) -> None:
     truth, other = Truth(whole, 0), Truth(whole, 9)
     energy = dataclasses.replace(other.limit(0.25), name="energy", unit="mJ")

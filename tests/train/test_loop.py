@@ -37,6 +37,7 @@ def same(first: Path, second: Path) -> bool:
     return mine.step == theirs.step and weights and bool(moments) and all(moments) and log == other
 
 
+@pytest.mark.slow
 def test_stopping_anywhere_changes_nothing(recipe: Recipe, tmp_path: Path) -> None:
     loop.train(recipe, tmp_path / "whole")
     for stop in (0, 1, 3):

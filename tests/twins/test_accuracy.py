@@ -80,6 +80,7 @@ def test_choice_follows_the_one_standard_error_rule() -> None:
     assert accuracy._choose(worse)[0] == accuracy.BASE
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_claim() -> None:
     covered = []
     for seed in range(8):
@@ -207,6 +208,7 @@ def real_labels() -> tuple[Genomes, np.ndarray]:
     return genomes, np.array([float(row["top1"]) for row in rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "ranks"), [(100, 0.975), (500, 0.984)])
 def test_measured_imagenet_accuracies_are_ranked(count: int, ranks: float) -> None:
     genomes, labels = real_labels()

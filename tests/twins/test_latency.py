@@ -77,6 +77,7 @@ def test_left_out_ratios_equal_refitting() -> None:
     assert ratios[7] == pytest.approx(latency_ms[7] / alone)
 
 
+@pytest.mark.slow
 def test_noise_does_not_let_trees_in_but_a_real_pattern_does() -> None:
     chosen = [
         latency.fit(TINY, tables(TINY), *measured(TINY, 60, seed, noise=0.03), seed=0).card["chosen"]
@@ -103,6 +104,7 @@ def test_few_networks_keep_the_additive_form_whatever_the_folds_say() -> None:
     assert twin.card["models"][latency.BOOSTED]["mape_percent"] is not None
 
 
+@pytest.mark.slow
 def test_upper_bound_holds_as_often_as_it_says() -> None:
     held = []
     for seed in range(24):
