@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import zipapp
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,9 +114,7 @@ def agent_archive(folder: Path) -> Path:
         digest.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes() + b"\0")
     archive = folder / f"agent-{digest.hexdigest()[:12]}.pyz"
     if not archive.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = archive.with_suffix(".part")
+        draft = io.BytesIO()
         zipapp.create_archive(source, draft, filter=lambda path: path.suffix == ".py")
-        write_atomic(archive, draft.read_bytes())
-        draft.unlink()
+        write_atomic(archive, draft.getvalue())
     return archive

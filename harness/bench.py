@@ -23,7 +23,7 @@ from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.space.index import index_of, ops_in
 
 PLAN, JOURNAL, TABLE = "plan.json", "journal.sqlite", "lut"
-# How many random networks stand behind each one that is measured: enough to reach both ends of the space.
+# How many random networks stand behind each one that is measured: more reach further towards the ends.
 CANDIDATES = 64
 
 
@@ -48,7 +48,7 @@ def bench(
 ) -> Lut:
     """Measure every op of a space and some whole networks, and write plan, journal and table into ``folder``.
 
-    The same call resumes what was interrupted; complete rounds are kept, and a finished table is only read again.
+    The same call resumes what was interrupted; complete rounds are kept, and what is finished is not measured again.
     Raises DeviceLost, MeasurementRefused, and FileInvalid where the folder holds the journal of another plan.
     """
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, on_progress=on_progress)
@@ -88,10 +88,12 @@ def plan_of(
 
 
 def spread(space: SearchSpace, count: int, rng: np.random.Generator) -> Genomes:
-    """Return ``count`` distinct random genomes uint8[count, G] whose MACs are spread evenly on a log scale.
+    """Return ``count`` distinct random genomes uint8[count, G] whose MACs are spread on a log scale.
 
     Random networks crowd in the middle of a space; a calibration on them alone would say little about its ends.
     """
+    if not count:
+        return np.zeros((0, len(space.genes)), dtype=np.uint8)
     index = index_of(space)
     drawn = spaces.sample.unique(spaces.sample.random(space, CANDIDATES * count, rng))
     logs = np.log(index.sum(drawn, index.values(lambda op: float(op.macs))))

@@ -5,6 +5,7 @@ Verbs here follow `ofa.cli`'s convention: one function each, heavy imports in it
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -34,6 +35,8 @@ EXTRA_OF = {
     "jinja2": "report",
     "plotly": "report",
 }
+# What the system refuses without naming a file: a full disk, a spent quota, a read-only or overcrowded system.
+REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 DEBUG_VARIABLE = "OFA_LOG"
 
 
@@ -234,10 +237,10 @@ def _absent(fault: Exception) -> OfaError | None:
 
 def _no_access(fault: Exception) -> OfaError | None:
     """Return the error for a path the system refuses (full disk, no permission, a file for a folder), else None."""
-    if not isinstance(fault, OSError) or fault.filename is None:
+    if not isinstance(fault, OSError) or (fault.filename is None and fault.errno not in REFUSED):
         return None
     return FileInvalid(
-        f"'{fault.filename}' cannot be used",
+        f"'{fault.filename}' cannot be used" if fault.filename else "a file cannot be written",
         why=fault.strerror or str(fault),
         hint="check the path, its permissions and the space left, then run the same command again",
     )

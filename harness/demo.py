@@ -1,7 +1,7 @@
 """The whole product on this computer: train, label, measure, fit twins, search, export, verify, report.
 
 Every stage leaves files in the run folder and takes up what an earlier session left there, so an interrupted demo goes
-on where it stopped and a finished one only reads itself again.
+on where it stopped, and a finished one trains and measures nothing again.
 """
 
 from __future__ import annotations
@@ -142,11 +142,10 @@ def _stages(place: Place, ledger: Ledger) -> dict[str, Any]:
         labels = label.read(place.folder / LABELS, place.space)[1][: place.settings.labels]
         rows = closing.rows(place.device.name, picks, verified, tested)
         summary = closing.summary(ledger.wall_s, labels, models, rows)
-        _write_json(place.folder / "summary.json", summary)
-        _report(place.folder)
-    # The last stage's own time is known only now.
+    # The page names every file by hash, so it is drawn when no other file changes any more, its own time uncounted.
     summary["wall_s"] = ledger.wall_s
     _write_json(place.folder / "summary.json", summary)
+    _report(place.folder)
     return summary
 
 
@@ -190,6 +189,12 @@ def _accuracy_twin(place: Place, supernet: Supernet) -> AccuracyTwin:
         calibration=place.images("calibration"),
         images=place.images("label"),
         seed=chosen.seed,
+        origin={
+            "checkpoint_sha256": files.sha256_file(place.checkpoint),
+            "calibration_images": chosen.calibration_images,
+            "label_images": chosen.label_images,
+            "seed": chosen.seed,
+        },
     )
     twin = learn(lesson, first=chosen.labels, rounds=chosen.label_rounds, each=chosen.labels_a_round)
     twin = dataclasses.replace(twin, card=twin.card | _parents(place, path, place.checkpoint))

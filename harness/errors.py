@@ -77,12 +77,21 @@ def runtime_not_offered(device: str, runtime: str, offered: Iterable[str]) -> Us
     )
 
 
-def environment_changed(device: str, differing: Iterable[str]) -> MeasurementRefused:
-    """Say that a journal was begun under other conditions than those now found."""
+def way_not_offered(device: str, runtime: str) -> UsageInvalid:
+    """Say that a profile asks for a way of running that this version cannot measure."""
+    return UsageInvalid(
+        f"device '{device}' is not used with runtime '{runtime}' at fp32 and 1 thread",
+        why="its profile lists other threads or precisions, and this version measures no other",
+        hint="add 1 to its threads and fp32 to its precisions",
+    )
+
+
+def environment_changed(device: str, differing: Iterable[str], measured: Path) -> MeasurementRefused:
+    """Say that what was ``measured`` (a journal, or a folder with a table) was so under other conditions than now."""
     return MeasurementRefused(
-        f"device '{device}' is no longer as it was when this journal was begun",
+        f"device '{device}' is no longer as it was when '{measured}' was measured",
         why="these differ: " + ", ".join(differing),
-        hint=("restore the conditions and resume", "or start again with a new journal"),
+        hint=("restore the conditions and resume", f"or move '{measured}' away and measure again"),
     )
 
 

@@ -210,6 +210,9 @@ def create(path: Path, plan: Plan) -> Journal:
         with closing(_connect(draft)) as database, database:
             database.execute("BEGIN")
             _write_schema(database, plan)
+        # A journal removed after a kill leaves its write-ahead log, which SQLite would replay into this one.
+        for leftover in ("-wal", "-shm"):
+            path.with_name(path.name + leftover).unlink(missing_ok=True)
         os.replace(draft, path)
     return Journal(path, plan, _connect(path))
 

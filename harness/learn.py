@@ -6,17 +6,19 @@ learning; iterative data selection in BRP-NAS, arXiv 2007.08668).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import ofa.space as spaces
 from harness.choose import unseen
+from harness.errors import file_invalid
 from ofa import console
+from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
 
@@ -31,24 +33,29 @@ POPULATION, GENERATIONS = 256, 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What labels are made with: a supernet, images for batch norm, images to be right about, the file of labels."""
+    """What labels are made with: a supernet, images for batch norm, images to be right about, the file of labels.
+
+    ``origin`` is JSON that names the checkpoint and the images: labels of another origin are refused.
+    """
 
     supernet: Supernet
     path: Path
     calibration: Images
     images: Images
     seed: int
+    origin: Mapping[str, Any]
 
 
 def learn(lesson: Lesson, *, first: int, rounds: int, each: int) -> AccuracyTwin:
     """Return the twin fitted to ``first`` random labels and, in each of ``rounds``, ``each`` more along its own front.
 
-    Labels that the file holds are not measured again. Raises what labelling and fitting raise.
+    Labels that the file holds are not measured again. Raises FileInvalid where they are of another origin, and what
+    labelling and fitting raise.
     """
-    from ofa.train import label
     from ofa.twins import accuracy
 
     space = lesson.supernet.space
+    _same_origin(lesson)
     rng = np.random.default_rng([lesson.seed, 4])
     genomes = spaces.sample.unique(spaces.sample.random(space, 2 * first, rng))[:first]
     with console.progress("labelling", first + rounds * each) as advance:
@@ -57,7 +64,26 @@ def learn(lesson: Lesson, *, first: int, rounds: int, each: int) -> AccuracyTwin
             twin = accuracy.fit(space, genomes, top1, seed=lesson.seed)
             more = along_front(space, twin, genomes, each, seed=number)
             genomes, top1 = np.concatenate([genomes, more]), np.concatenate([top1, _labelled(lesson, more, advance)])
-    return accuracy.fit(space, *label.read(lesson.path, space), seed=lesson.seed)
+    return accuracy.fit(space, genomes, top1, seed=lesson.seed)
+
+
+def _same_origin(lesson: Lesson) -> None:
+    """Note what labels are made from, before the first one; raise FileInvalid where the file's are from elsewhere."""
+    sidecar = lesson.path.with_name(lesson.path.name + ".json")
+    if not lesson.path.exists():
+        write_atomic(sidecar, readable_json(dict(lesson.origin)))
+        return
+    found = read_json(sidecar, max_bytes=MEBIBYTE, what="origin of labels")
+    if found != dict(lesson.origin):
+        differing = sorted(
+            key for key in lesson.origin if not isinstance(found, dict) or found.get(key) != lesson.origin[key]
+        )
+        raise file_invalid(
+            "file of labels",
+            lesson.path,
+            "it was made from another " + ", another ".join(differing or ["origin"]),
+            f"remove '{lesson.path}' and label again",
+        )
 
 
 def _labelled(lesson: Lesson, genomes: Genomes, advance: Callable[..., None]) -> NDArray[np.float64]:
@@ -89,5 +115,7 @@ def along_front(space: SearchSpace, twin: AccuracyTwin, seen: Genomes, count: in
     known = {bytes(genome) for genome in seen}
     found = find(space, unseen(twin.predict, known), [limit], seed=seed, population=POPULATION, generations=GENERATIONS)
     front = [point.genome for point in found.front if bytes(point.genome) not in known]
+    if not front:
+        return seen[:0]
     places = np.unique(np.linspace(0, len(front) - 1, min(count, len(front))).round().astype(int))
     return np.stack([front[place] for place in places])

@@ -32,6 +32,11 @@ class Ledger:
         if self.path.exists():
             self.facts = _read(self.path, facts)
         self.facts |= facts
+        # Another session may have other versions, or another machine: each is told beside the stages it was there for.
+        told = {name: facts[name] for name in ("machine", "versions") if name in facts}
+        sessions = self.facts.setdefault("sessions", [])
+        if not sessions or any(sessions[-1].get(name) != value for name, value in told.items()):
+            sessions.append({**told, "stages_done_before": sorted(self.facts["stages_s"])})
         self.save()
 
     @property
@@ -59,11 +64,13 @@ def _read(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Read an earlier session's record; raises FileInvalid where it is not one of this run."""
     found = read_json(path, max_bytes=MEBIBYTE, what="run file")
     if not isinstance(found, dict) or not _times(found.get("stages_s")):
-        raise file_invalid("run file", path, "it is no record of a run", f"remove the folder '{path.parent}'")
-    for name in ("name", "seed", "space"):
+        raise file_invalid(
+            "run file", path, "it is no record of a run", f"remove '{path}' alone: the other files are kept"
+        )
+    for name in ("seed", "space"):
         if found.get(name) != facts.get(name):
             why = f"its {name} is {found.get(name)!r}, that of this run is {facts.get(name)!r}"
-            raise file_invalid("run file", path, why, f"remove the folder '{path.parent}', or choose another")
+            raise file_invalid("run file", path, why, "choose another folder")
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from harness.artefacts import Artefacts, File
-from harness.errors import runtime_not_offered
+from harness.errors import runtime_not_offered, way_not_offered
 from harness.inventory import Device
 from harness.plan import EMPTY, SESSION_KEY, Item, Plan, Reference, Rounds, RuntimeName, State
 from harness.session import OnProgress, quiet, ready_runtime
@@ -47,6 +47,9 @@ def bench_plan(
 
     if device.profile.runtimes and runtime not in device.profile.runtimes:
         raise runtime_not_offered(device.name, runtime, device.profile.runtimes)
+    offer = device.profile.runtimes.get(runtime)
+    if offer is not None and (1 not in offer.threads or "fp32" not in offer.precisions):
+        raise way_not_offered(device.name, runtime)
     total = len(ops) + len(networks) + 1
     on_progress(0, total, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)

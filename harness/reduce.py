@@ -256,11 +256,21 @@ def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
                 **quiet,
                 "id": identity,
                 "rounds": [number + 1 for number in own],
-                "reference_ns": {state: round(value) for state, value in found.reference_ns.items()},
+                "reference_ns": reference_of(journal, found, own),
                 "temperature_c": temperatures[0] if temperatures else "unreadable",
             }
         )
     return records
+
+
+def reference_of(journal: Journal, found: Conditions, rounds: Sequence[int]) -> dict[str, int]:
+    """Return the reference's median in some rounds, ns by state."""
+    by_state: dict[str, list[float]] = defaultdict(list)
+    for row in journal.references():
+        value = getattr(row, found.basis)
+        if row.round in rounds and row.state is not None and value is not None:
+            by_state[row.state].append(float(value))
+    return {state: round(median(values)) for state, values in sorted(by_state.items())}
 
 
 def _readings(batches: Sequence[dict[str, Any]], name: str) -> list[float]:

@@ -171,7 +171,7 @@ def begin_session(plan: Plan, device: Device, journal: Journal, hello: Hello, ru
         before = earlier[0][1]["environment"]
         if environment_id(before) != environment_id(conditions):
             names = sorted(name for name in before | conditions if before.get(name) != conditions.get(name))
-            raise environment_changed(device.name, names)
+            raise environment_changed(device.name, names, journal.path)
     identity = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{environment_id(conditions)[:4]}{len(earlier)}"
     journal.begin_session(
         identity,

@@ -12,9 +12,10 @@ from harness import plan as plans
 from harness import verify
 from harness.artefacts import FORMATS, File, target
 from harness.bench import PLAN
+from harness.errors import environment_changed
 from harness.inventory import Device
 from harness.plan import Plan, RuntimeName
-from harness.session import OnProgress, quiet, ready_runtime
+from harness.session import OnProgress, environment, environment_id, quiet, ready_runtime
 from harness.verify import Anchor, Verification
 from ofa.errors import FileInvalid
 from ofa.files import MEBIBYTE, read_json, sha256_file
@@ -104,8 +105,12 @@ def verify_on(
     seed: int,
     on_progress: OnProgress = quiet,
 ) -> Verification:
-    """Measure model files beside networks of the table that ``folder`` holds, by its reference."""
+    """Measure model files beside networks of the table that ``folder`` holds, by its reference.
+
+    Raises MeasurementRefused where the table was measured under other conditions, and what `verify.measure` raises.
+    """
     plan = plans.read(folder / PLAN)
+    same_conditions(device, plan, lut, folder)
     reference = File(name=plan.reference.file, size_bytes=plan.reference.size_bytes)
     return verify.measure(
         models,
@@ -119,6 +124,15 @@ def verify_on(
         seed=seed,
         on_progress=on_progress,
     )
+
+
+def same_conditions(device: Device, plan: Plan, lut: Lut, folder: Path) -> None:
+    """Raise MeasurementRefused where the device, or its runtime, is not what the table was measured on."""
+    now = environment(plan, *ready_runtime(device, plan.runtime))
+    before = lut.header.environment
+    if environment_id(now) != lut.header.environment_id:
+        differing = sorted(name for name in before | now if before.get(name) != now.get(name))
+        raise environment_changed(device.name, differing, folder)
 
 
 def anchors(plan: Plan, lut: Lut) -> dict[str, Anchor]:

@@ -1,4 +1,4 @@
-"""The verbs that touch no device: space | train | eval | label | twins | search | export | estimate.
+"""The verbs that touch no device: space | estimate.
 
 A verb is one function: it reads its options, imports what it needs in its body so that ``ofa --help`` stays light,
 calls the library and prints. A verb that prints facts takes ``--json``.

@@ -20,8 +20,19 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     A reader never sees half a file, and an interrupted write leaves the old one as it was.
     """
     path = Path(path)
+    try:
+        _write(path, content.encode() if isinstance(content, str) else content)
+    except OSError as fault:
+        raise FileInvalid(
+            f"'{path}' cannot be written",
+            why=fault.strerror or str(fault),
+            hint="check the path, its permissions and the space left, then run the same command again",
+        ) from fault
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write, or raise OSError and leave what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 AGENT = ROOT / "devices" / "agent"
-SOURCES = sorted(path for room in ("ofa", "harness", "devices") for path in (ROOT / room).rglob("*.py"))
+SOURCES = sorted(path for room in ("ofa", "harness", "devices", "benchmarks") for path in (ROOT / room).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TEXTS = sorted(
     path
@@ -26,6 +26,7 @@ TEXTS = sorted(
         "harness/**/*",
         "devices/**/*",
         "docs/**/*",
+        "benchmarks/**/*",
         "luts/**/*",
     )
     for path in ROOT.glob(pattern)

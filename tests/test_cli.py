@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Callable
 from importlib import metadata
@@ -73,6 +75,12 @@ def test_a_path_the_system_refuses_is_no_bug_of_ours(run: Run, tmp_path: Path) -
     code, out, err = run("demo", "--out", str(tmp_path / "file"))
     assert (code, out) == (3, "") and str(tmp_path / "file") in err and "try:" in err and "Traceback" not in err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_is_no_bug_of_ours(run: Run, failing: Callable[[BaseException], None]) -> None:
+    failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    code, out, err = run("space", "list")
+    assert (code, out) == (3, "") and "No space left" in err and "bug of ours" not in err
 
 
 def test_debug_prints_the_traceback(run: Run, failing: Callable[[BaseException], None]) -> None:

@@ -40,12 +40,15 @@ def test_the_readme_tells_the_committed_demo() -> None:
     result, machine = found["result"], found["machine"]
     said = (
         f"{result['wall_s']} s",
-        f"{result['peak_mib_of_largest_process'] / 1024:.1f} GiB",
+        f"{result['peak_mib'] / 1024:.1f} GiB",
         f"{result['mean_latency_error_pct']:.1f} %",
         f"{result['mean_accuracy_error_points']:.1f} points",
+        f"{result['mean_signed_accuracy_error_points']:.1f} points too high",
+        f"{result['measured_top1_inside_its_interval']} measured accuracies",
         f"{machine['cores']} cores",
         found["date"],
     )
+    assert result["broken_promises"] == []
     for words in said:
         assert words in text, words
 

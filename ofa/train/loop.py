@@ -63,13 +63,17 @@ def train(
     saved_s = time.monotonic()
     try:
         while run.step < last_step:
+            due = (run.step + 1) % recipe.corner_steps == 0 or run.step + 1 == recipe.steps
+            # Watching corners takes seconds: an interrupt there must cost this step alone.
+            if watch is not None and due and run.step:
+                run.save(folder)
             loss, facts = run.advance()
-            due = run.step % recipe.corner_steps == 0 or run.step == recipe.steps
             corners = _corner_accuracies(run.supernet, *watch) if watch is not None and due else None
             if corners is not None:
                 facts["corners"] = corners
             if corners is not None or run.step % recipe.log_steps == 0:
                 lines.append(folder / METRICS, json.dumps(facts, sort_keys=True))
+            run.whole = True
             if on_step is not None:
                 on_step(Progress(step=run.step, steps=recipe.steps, loss=loss, corners=corners))
             stale = time.monotonic() - saved_s >= recipe.checkpoint_s
@@ -103,7 +107,7 @@ class _Run:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.step = 0
-        # False while an optimiser step is under way: then the weights are of no step at all.
+        # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
         self.whole = True
         supernet = build(recipe.search_space(), seed=recipe.seed)
         self.supernet: Supernet = supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -131,7 +135,6 @@ class _Run:
         self.whole = False
         self.optimiser.step()
         self.step += 1
-        self.whole = True
         return loss.item(), {
             "step": self.step,
             "resolution": subnets[0].resolution,

@@ -65,6 +65,20 @@ def test_twenty_random_subnets_compute_what_torch_computes(
         assert difference <= 1e-4 and found.parity <= 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v3", "proxyless"])
+def test_published_spaces_compute_what_torch_computes(name: str, tmp_path: Path) -> None:
+    space = spaces.load(name, classes=10)
+    net = build(space, seed=1)
+    for number, genome in enumerate(spaces.sample.random(space, 3, np.random.default_rng(6))):
+        genome[space.at("resolution")] = 1
+        subnet = space.subnet(genome)
+        x = torch.randn(8, 3, subnet.resolution, subnet.resolution, generator=torch.Generator().manual_seed(3))
+        network = extract(net, subnet, calibrate(net, subnet, [x]))
+        for form in ("onnx", "tflite"):
+            assert export(network, subnet, tmp_path / f"{number}.{form}", form).parity <= 1e-4
+
+
 def test_the_sidecar_says_where_a_file_is_from(supernet: Supernet, tmp_path: Path) -> None:
     subnet = TINY.corner("min", 16)
     found = export(

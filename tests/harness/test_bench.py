@@ -69,10 +69,11 @@ def test_another_scope_does_not_continue_a_journal(measured: tuple[Device, Path]
     assert plans.read(folder / PLAN).seed == SCOPE.seed
 
 
-def test_networks_are_distinct_and_reach_both_ends() -> None:
+def test_networks_are_distinct_and_reach_further_than_random_ones() -> None:
     index = index_of(TINY)
     macs = index.values(lambda op: float(op.macs))
     drawn = spaces.sample.random(TINY, 2000, np.random.default_rng(0))
+    assert spread(TINY, 0, np.random.default_rng(3)).shape == (0, len(TINY.genes))
     for count in (1, 2, 10, 44):
         genomes = spread(TINY, count, np.random.default_rng(3))
         assert len(np.unique(genomes, axis=0)) == count

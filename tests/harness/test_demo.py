@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,10 +18,13 @@ from harness import plan as plans
 from harness import ship
 from harness.bench import Scope
 from harness.demo import RUNTIMES, SHARES, Settings, demo
+from harness.inventory import this_computer
 from harness.report import read as reads
 from ofa import console
+from ofa.errors import FileInvalid, MeasurementRefused
 from ofa.files import sha256_file
 from ofa.lut.check import check
+from ofa.lut.format import read
 from ofa.train import checkpoint, label, recipes
 
 pytestmark = pytest.mark.slow
@@ -97,6 +102,39 @@ def test_every_file_is_there_and_the_report_misses_nothing(whole: tuple[Path, di
             assert facts["file"]["sha256"] == sha256_file(model) and facts["parity"]["max_difference"] <= 1e-4
 
 
+def test_the_report_names_the_files_that_are_there(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = whole
+    found = re.search(r'<script[^>]*id="run"[^>]*>(.*?)</script>', (folder / "report.html").read_text(), re.S)
+    assert found is not None
+    named = json.loads(found[1])["files"]
+    assert {"run.json", "summary.json", "verify.json"} <= set(named)
+    for name, digest in named.items():
+        assert sha256_file(folder / name) == digest, name
+
+
+def test_labels_of_another_supernet_are_refused(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    shutil.copytree(whole[0], folder)
+    facts = json.loads((folder / "labels.csv.json").read_text())
+    (folder / "labels.csv.json").write_text(json.dumps(facts | {"checkpoint_sha256": "0" * 64}))
+    before = (folder / "labels.csv").read_bytes()
+    with pytest.raises(FileInvalid, match="file of labels") as caught:
+        demo(folder, small())
+    assert "checkpoint_sha256" in caught.value.why and (folder / "labels.csv").read_bytes() == before
+
+
+def test_a_table_of_another_runtime_version_is_not_verified_against(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = whole
+    lut = read(folder / "litert" / "lut")
+    older = lut.header.model_copy(update={"environment": lut.header.environment | {"runtime_version": "1.0"}})
+    device = this_computer(folder / ".files")
+    plan = plans.read(folder / "litert" / "plan.json")
+    ship.same_conditions(device, plan, lut, folder)
+    with pytest.raises(MeasurementRefused, match="no longer as it was") as caught:
+        ship.same_conditions(device, plan, dataclasses.replace(lut, header=older), folder)
+    assert "runtime_version" in caught.value.why and str(folder) in str(caught.value)
+
+
 def test_measured_accuracy_is_that_of_the_file_in_its_runtime(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = whole
     from ofa.train import data
@@ -107,13 +145,14 @@ def test_measured_accuracy_is_that_of_the_file_in_its_runtime(whole: tuple[Path,
     assert ship.tested_top1(path, "onnxruntime", images, row["subnet"]["resolution"]) == row["measured_top1"]
 
 
-def test_a_finished_demo_only_reads_itself_again(whole: tuple[Path, dict[str, Any]]) -> None:
+def test_a_finished_demo_trains_and_measures_nothing_again(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = whole
     kept = [folder / "supernet/checkpoint.pt", folder / "labels.csv", *(folder / "models").iterdir()]
-    before = {path: (path.stat().st_mtime_ns, sha256_file(path)) for path in kept if path.name != "labels.csv"}
+    before = {path: (sha256_file(path), path.name == "labels.csv" or path.stat().st_mtime_ns) for path in kept}
     again = demo(folder, small())
     assert again["rows"] == summary["rows"] and again["models"] == summary["models"]
-    assert before == {path: (path.stat().st_mtime_ns, sha256_file(path)) for path in before}
+    again_there = {path: (sha256_file(path), path.name == "labels.csv" or path.stat().st_mtime_ns) for path in kept}
+    assert before == again_there
 
 
 def test_interrupts_anywhere_lose_nothing(

@@ -162,3 +162,17 @@ def test_two_sessions_at_once_are_noticed(filled: Path) -> None:
         with pytest.raises(FileInvalid, match="cannot be used") as caught:
             second.end_attempt(0, 9, rows, ended_utc="now")
         assert "cannot be written" in caught.value.why and second.failures() == {1: "late"}
+
+
+def test_a_log_left_by_a_removed_journal_is_not_replayed(filled: Path, plan: Callable[..., Plan]) -> None:
+    """As after a kill: the write-ahead log holds rows, and only the journal itself is removed."""
+    before = journals.open_journal(filled)
+    before.begin_session("later", {"environment": {}})
+    log = filled.with_name(filled.name + "-wal")
+    kept = log.read_bytes()
+    before.close()
+    filled.unlink()
+    log.write_bytes(kept)
+    assert kept
+    with journals.create(filled, plan()) as journal:
+        assert journal.sessions() == [] and journal.samples() == []

@@ -12,7 +12,7 @@ from harness import journal as journals
 from harness.inventory import Device
 from harness.journal import Journal
 from harness.plan import Plan
-from harness.reduce import conditions, measured
+from harness.reduce import conditions, measured, reference_of
 from harness.session import run
 from harness.stats import over_rounds
 
@@ -116,3 +116,12 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(rounds: int) -> None:
 def test_the_interval_is_relative() -> None:
     small, large = over_rounds([1.0, 1.1, 0.9]), over_rounds([1000.0, 1100.0, 900.0])
     assert small.half_width == pytest.approx(large.half_width) and math.isfinite(large.hi)
+
+
+def test_each_session_tells_its_own_reference(
+    stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    devices = [stand_in(STAND_IN_SCALE=scale) for scale in ("1", "1.5")]
+    with journal_of(devices, plan(rounds=2), tmp_path / "journal.sqlite") as journal:
+        first, second = (reference_of(journal, conditions(journal), [number]) for number in (0, 1))
+    assert first["cold"] > 0 and second["cold"] == pytest.approx(1.5 * first["cold"], rel=0.01)

@@ -81,6 +81,32 @@ def test_ctrl_c_inside_an_update_keeps_the_checkpoint_before(
     assert (tmp_path / loop.CHECKPOINT).read_bytes() == before
 
 
+@pytest.mark.parametrize("at", [3, 6])
+def test_ctrl_c_while_corners_are_watched_loses_no_line(
+    at: int, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle and at the last step: the line with the corners must not be lost, nor any other step repeated."""
+    watched = dataclasses.replace(recipe, corner_steps=3)
+    watch = (data.scenes("train", 16, 1), data.scenes("twin", 16, 2))
+    measured, steps = loop._corner_accuracies, list[None]()
+
+    def interrupted(*arguments: Any) -> dict[str, float]:
+        steps.append(None)
+        if len(steps) == at // 3:
+            raise KeyboardInterrupt
+        return measured(*arguments)
+
+    monkeypatch.setattr(loop, "_corner_accuracies", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(watched, tmp_path / "broken", watch=watch)
+    assert checkpoint.load(tmp_path / "broken" / loop.CHECKPOINT).step == at - 1
+    loop.train(watched, tmp_path / "broken", watch=watch)
+    monkeypatch.setattr(loop, "_corner_accuracies", measured)
+    loop.train(watched, tmp_path / "whole", watch=watch)
+    assert same(tmp_path / "broken", tmp_path / "whole")
+    assert (tmp_path / "broken" / loop.METRICS).read_text().count("corners") == 2
+
+
 @pytest.mark.slow
 def test_the_loss_falls_and_corners_are_watched(recipe: Recipe, tmp_path: Path) -> None:
     longer = dataclasses.replace(recipe, steps=60, batch=32, warmup_steps=10, corner_steps=60)
