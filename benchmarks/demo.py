@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -79,9 +80,7 @@ def kept(found: dict[str, Any]) -> dict[str, bool]:
         "no network chosen that was calibrated with": found["chosen_among_calibration_networks"] == 0,
         "different networks for some budget": found["budgets_with_different_networks"] >= 1,
         "accuracy rises with budget within its interval": all(
-            after >= before - found["half_width_points"]
-            for own in tops
-            for before, after in zip(own, own[1:], strict=False)
+            after >= before - found["half_width_points"] for own in tops for before, after in itertools.pairwise(own)
         ),
     }
 
