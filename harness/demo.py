@@ -45,12 +45,13 @@ SHARES = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How much the demo does. Images are scenes: for batch-norm statistics, for labels, and for the final test.
+    """How much the demo does. Images are scenes: to train on, for batch norm, for labels, and for the final test.
 
     ``labels`` random subnets are labelled first, then ``labels_a_round`` that the twin itself would choose.
     """
 
     recipe: Recipe
+    training_images: int = 28_800
     labels: int = 150
     label_rounds: int = 2
     labels_a_round: int = 35
@@ -76,19 +77,24 @@ class Place:
 
     def images(self, kind: str) -> Images:
         """Return a fixed set of scenes: ``calibration`` (training digits), ``label`` or ``test``."""
-        from ofa.train import data
+        from ofa.train import digits
+        from ofa.train.data import Images
 
-        seed = self.settings.seed
+        chosen = self.settings
         if kind == "calibration":
-            return data.scenes("train", self.settings.calibration_images, seed + 1)
-        if kind == "label":
-            return data.scenes("twin", self.settings.label_images, seed + 2)
-        return data.scenes("test", self.settings.test_images, seed + 3)
+            source = digits.source("train", chosen.calibration_images, chosen.seed + 1)
+        elif kind == "label":
+            source = digits.source("twin", chosen.label_images, chosen.seed + 2)
+        else:
+            source = digits.source("test", chosen.test_images, chosen.seed + 3)
+        recipe = chosen.recipe
+        assert recipe.mean is not None and recipe.std is not None
+        return Images.all_of(source, recipe.mean, recipe.std)
 
     @property
     def checkpoint(self) -> Path:
         """Return the file of the trained supernet."""
-        from ofa.train.loop import CHECKPOINT
+        from ofa.train.folder import CHECKPOINT
 
         return self.folder / "supernet" / CHECKPOINT
 
@@ -108,7 +114,7 @@ def demo(folder: Path, chosen: Settings | None = None) -> dict[str, Any]:
     """
     chosen = chosen or settings()
     with alone(folder):
-        space = chosen.recipe.search_space()
+        space = chosen.recipe.search_space(channels=1, classes=10)
         place = Place(folder=folder, settings=chosen, space=space, device=this_computer(folder / ".files"))
         ledger = Ledger(folder, _facts(place))
         return _stages(place, ledger)
@@ -163,12 +169,13 @@ def _facts(place: Place) -> dict[str, Any]:
 
 def _train(place: Place) -> Supernet:
     """Train the supernet, or return the one that is there."""
-    from ofa.train import loop
+    from ofa.train import data, digits, loop
 
     folder, recipe = place.folder / "supernet", place.settings.recipe
-    if (known := loop.trained(folder, recipe)) is not None:
+    scenes = data.divided(digits.source("train", place.settings.training_images, recipe.seed), recipe)
+    if (known := loop.trained(folder, recipe, scenes)) is not None:
         return known
-    with console.progress("training", recipe.steps) as advance:
+    with console.progress("training", recipe.schedule(len(scenes.train)).steps) as advance:
         before = 0
 
         def tell(found: loop.Progress) -> None:
@@ -177,7 +184,7 @@ def _train(place: Place) -> Supernet:
             before = found.step
 
         watch = (place.images("calibration"), place.images("label"))
-        return loop.train(recipe, folder, watch=watch, on_step=tell)
+        return loop.train(recipe, scenes, folder, watch=watch, on_step=tell)
 
 
 def _accuracy_twin(place: Place, supernet: Supernet) -> AccuracyTwin:

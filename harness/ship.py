@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 SUFFIX = {"onnx": ".onnx", "tflite": ".tflite", "pytorch": ".pt"}
 ANCHORS = 7
-TEST_BATCH = 256
 
 
 def model_path(folder: Path, subnet: Subnet, runtime: RuntimeName) -> Path:
@@ -54,11 +53,10 @@ def export_all(
     """
     from ofa.graphs.export import export
     from ofa.nn.supernet import extract
-    from ofa.train import data
     from ofa.train.evaluate import statistics
 
     origin = sha256_file(checkpoint)
-    preprocessing = {"divide_by": 255, "mean": data.MEAN, "spread": data.SPREAD, "resize": "bilinear, antialiased"}
+    preprocessing = calibration.preprocessing()
     for runtime in runtimes:
         options = target(ready_runtime(device, runtime)[1])
         form = options.pop("format")
@@ -151,8 +149,5 @@ def tested_top1(path: Path, runtime: RuntimeName, images: Images, resolution: in
     from ofa.graphs import run
 
     network = run.load(path, runtime)
-    x, right = images.at(resolution), 0
-    for start in range(0, len(images), TEST_BATCH):
-        part = np.ascontiguousarray(x[start : start + TEST_BATCH].numpy())
-        right += int((network(part).argmax(1) == images.labels[start : start + TEST_BATCH]).sum())
-    return 100.0 * right / len(images)
+    named = [network(np.ascontiguousarray(x.numpy())).argmax(1) for x in images.batches(resolution)]
+    return float((np.concatenate(named) == images.labels).mean() * 100)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ofa.space.layers import Layer
+
+# oneDNN's fast gradient of a depthwise kernel is for kernels this wide at most; wider ones are 2-4 times slower there.
+NARROW = 3
+# Images are taken together up to this size, so that what is read once per strip of a kernel stays in the cache.
+PART_BYTES = 2 << 20
 
 
 class ElasticConv(nn.Module):
@@ -49,10 +56,7 @@ class ElasticConv(nn.Module):
 
     def forward(self, x: Tensor, layer: Layer) -> Tensor:
         """Run as ``layer``: a float[n, c, h, w], or [n, c] where it is linear."""
-        weight, bias = self.slices(layer)
-        if layer.kind == "linear":
-            return F.linear(x.flatten(1), weight, bias)
-        return F.conv2d(x, weight, bias, layer.stride, layer.kernel // 2, 1, layer.groups)
+        return convolve(x, layer, *self.slices(layer))
 
 
 class ElasticNorm(nn.Module):
@@ -70,3 +74,77 @@ class ElasticNorm(nn.Module):
     def slices(self, channels: int) -> tuple[Tensor, Tensor]:
         """Return scale and shift of the first ``channels``."""
         return self.weight[:channels], self.bias[:channels]
+
+
+def convolve(x: Tensor, layer: Layer, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Run a layer with given weights: a float[n, c, h, w], or [n, c] where it is linear."""
+    if layer.kind == "linear":
+        return F.linear(x.flatten(1), weight, bias)
+    if layer.kernel == 1 and layer.groups == 1 and x.shape[2:] == (1, 1):
+        # On the CPU a convolution of 1x1 maps takes three times as long as the product of matrices that it is.
+        return F.linear(x.flatten(1), weight.squeeze((2, 3)), bias)[:, :, None, None]
+    depthwise = 1 < layer.groups == layer.in_channels == layer.out_channels
+    if depthwise and bias is None and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        out: Tensor = _Depthwise.apply(x, weight, layer.stride)
+        return out
+    return F.conv2d(x, weight, bias, layer.stride, layer.kernel // 2, 1, layer.groups)
+
+
+class _Depthwise(torch.autograd.Function):
+    """A depthwise convolution of an odd kernel, padded by half of it; its gradients avoid slow ways of oneDNN."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        """Run as ``conv2d`` does."""
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, len(weight))
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]  # torch's is
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """Return the gradients of input and weight."""
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, _ = ctx.needs_input_grad
+        return (
+            _input_gradient(gradient, x, weight, ctx.stride) if of_x else None,
+            _weight_gradient(gradient, x, weight, ctx.stride) if of_weight else None,
+            None,
+        )
+
+
+def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Return the gradient of a depthwise convolution's input [n, c, h, w]."""
+    if stride == 1:
+        # The convolution with the kernel turned round, which oneDNN runs twice as fast as its own gradient.
+        return F.conv2d(gradient, weight.flip(2, 3), None, 1, weight.shape[-1] // 2, 1, len(weight))
+    return _gradients(gradient, x, weight, stride, weight.shape[-1] // 2, (True, False))[0]
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Return the gradient of a depthwise convolution's weight [c, 1, k, k], narrow strips of columns at a time."""
+    kernel = weight.shape[-1]
+    pad = kernel // 2
+    if kernel <= NARROW or min(x.shape[2:]) <= pad:  # a strip of a smaller map may be padding alone
+        return _gradients(gradient, x, weight, stride, pad, (False, True))[1]
+    height, width = ((size - 1) * stride for size in gradient.shape[2:])
+    below = height + kernel - x.shape[2] - pad
+    found = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+    images = max(1, PART_BYTES // (x.shape[1:].numel() * x.element_size()))
+    for outputs, inputs in zip(gradient.split(images), x.split(images), strict=True):
+        for first in range(0, kernel, NARROW):
+            strip = weight[..., first : first + NARROW]
+            after = first + width + strip.shape[-1] - x.shape[3] - pad
+            padded = F.pad(inputs, (pad - first, after, pad, below))
+            found[..., first : first + NARROW] += _gradients(outputs, padded, strip, stride, 0, (False, True))[1]
+    return found
+
+
+def _gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, pad: int, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients that torch computes of a depthwise convolution's input and weight, where wanted."""
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], len(weight), [*wanted, False]
+    )
+    return found[:2]

@@ -11,7 +11,7 @@ from ofa.errors import SpaceMismatch, UsageInvalid
 from ofa.space import sample
 from ofa.space.core import SearchSpace
 from ofa.space.facts import facts
-from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
+from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_lite, mobilenet_v3_tiny, mobilenet_v3_tiny_lite
 from ofa.space.proxyless import proxyless
 from ofa.space.resnet50 import resnet50
 
@@ -20,7 +20,9 @@ __all__ = ["SearchSpace", "by_id", "facts", "load", "names", "sample"]
 # Declaration and the width multiplier it has where none is given.
 SPACES: dict[str, tuple[Callable[[float, int, int], SearchSpace], float]] = {
     "mobilenet_v3": (mobilenet_v3, 1.0),
+    "mobilenet_v3_lite": (mobilenet_v3_lite, 1.0),
     "mobilenet_v3_tiny": (mobilenet_v3_tiny, 1.0),
+    "mobilenet_v3_tiny_lite": (mobilenet_v3_tiny_lite, 1.0),
     "proxyless": (proxyless, 1.3),
     "resnet50": (resnet50, 1.0),
 }

@@ -1,6 +1,8 @@
-"""The MobileNetV3 spaces of Once-for-All (arXiv 1908.09791, section 4.1), and a small one for 16-32 px images."""
+"""The MobileNetV3 spaces: of Once-for-All (arXiv 1908.09791, section 4.1), small for 16-32 px images, lite for int8."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from ofa.space.core import Head, SearchSpace, Stage, Stem, make_divisible
 
@@ -41,6 +43,27 @@ def mobilenet_v3_tiny(width: float, channels: int, classes: int) -> SearchSpace:
         depths=(1, 2, 3),
         stages=((24, 1, "relu", False), (40, 2, "relu", True), (64, 2, "hswish", True)),
         head=(256, 256),
+    )
+
+
+def mobilenet_v3_lite(width: float, channels: int, classes: int) -> SearchSpace:
+    """Declare the MobileNetV3 space for accelerators and int8: ReLU6 everywhere, no squeeze-excite."""
+    return _lite(mobilenet_v3(width, channels, classes))
+
+
+def mobilenet_v3_tiny_lite(width: float, channels: int, classes: int) -> SearchSpace:
+    """Declare the small MobileNetV3 space for accelerators and int8: ReLU6 everywhere, no squeeze-excite."""
+    return _lite(mobilenet_v3_tiny(width, channels, classes))
+
+
+def _lite(space: SearchSpace) -> SearchSpace:
+    """Return a space with what int8 and most accelerators do badly left out: h-swish and squeeze-excite."""
+    return replace(
+        space,
+        name=f"{space.name}_lite",
+        stem=replace(space.stem, act="relu6", block_act="relu6"),
+        stages=tuple(replace(stage, act="relu6", se=False) for stage in space.stages),
+        head=replace(space.head, act="relu6"),
     )
 
 

@@ -9,7 +9,12 @@ from ofa.space.core import Genomes, SearchSpace
 
 def random(space: SearchSpace, count: int, rng: np.random.Generator) -> Genomes:
     """Draw ``count`` genomes uint8[count, G]: every gene uniform over its choices, then made canonical."""
-    return space.canonical(_full(space, count, rng))
+    return space.canonical(complete(space, count, rng))
+
+
+def complete(space: SearchSpace, count: int, rng: np.random.Generator, lowest: Genomes | int = 1) -> Genomes:
+    """Draw every gene, in use or not, uniformly from value ``lowest`` (a number, or uint8[G]) up: uint8[count, G]."""
+    return rng.integers(lowest, space.cardinalities + 1, size=(count, len(space.genes))).astype(np.uint8)
 
 
 def mutate(space: SearchSpace, genomes: Genomes, rng: np.random.Generator, rate: float) -> Genomes:
@@ -17,7 +22,7 @@ def mutate(space: SearchSpace, genomes: Genomes, rng: np.random.Generator, rate:
 
     Takes and returns canonical uint8[n, G].
     """
-    fresh = _full(space, len(genomes), rng)
+    fresh = complete(space, len(genomes), rng)
     return _complete(space, np.where(rng.random(genomes.shape) < rate, fresh, genomes), fresh)
 
 
@@ -29,7 +34,7 @@ def cross(space: SearchSpace, mothers: Genomes, fathers: Genomes, rng: np.random
     from_mother = rng.random(mothers.shape) < 0.5
     children = np.where(from_mother, mothers, fathers)
     spare = np.where(from_mother, fathers, mothers)
-    fresh = _full(space, len(mothers), rng)
+    fresh = complete(space, len(mothers), rng)
     return _complete(space, children, np.where(spare > 0, spare, fresh))
 
 
@@ -37,11 +42,6 @@ def unique(genomes: Genomes) -> Genomes:
     """Return the distinct rows in order of first appearance."""
     _, first = np.unique(genomes, axis=0, return_index=True)
     return genomes[np.sort(first)]
-
-
-def _full(space: SearchSpace, count: int, rng: np.random.Generator) -> Genomes:
-    """Draw every gene, in use or not."""
-    return rng.integers(1, space.cardinalities + 1, size=(count, len(space.genes))).astype(np.uint8)
 
 
 def _complete(space: SearchSpace, genomes: Genomes, spare: Genomes) -> Genomes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +17,51 @@ from ofa.errors import OfaError
 from ofa.files import read_capped, write_atomic
 from ofa.train import errors
 
-FORMAT = "ofa-checkpoint/1"
+FORMAT = "ofa-checkpoint/2"
 MOST_BYTES = 4 << 30
-# What a file holds beside its format.
-KINDS: dict[str, type] = {"space": str, "recipe": str, "step": int, "model": dict, "optimiser": dict}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Weights and optimiser state after ``step`` steps of the recipe with id ``recipe``."""
+    """A training after ``step`` steps: weights, what the optimiser and the guard remember, and what made them.
+
+    ``recipe`` and ``data`` are ids; ``git`` is the commit the code came from; ``tail`` holds the last lines of the log.
+    ``phase`` is the number of the phase that has begun, -1 before the first. ``samples`` images were read. ``ema`` and
+    ``snapshot`` (weights and optimiser state to go back to) are empty where unused.
+    """
 
     space: str
-    recipe: str
-    step: int
+    recipe: str = ""
+    data: str = ""
+    git: str = ""
+    seed: int = 0
+    step: int = 0
+    samples: int = 0
+    epoch: int = 0
+    phase: int = -1
     model: Mapping[str, Tensor]
-    optimiser: Mapping[str, Any]
+    ema: Mapping[str, Tensor] = field(default_factory=dict)
+    optimiser: Mapping[str, Any] = field(default_factory=dict)
+    guard: Mapping[str, Any] = field(default_factory=dict)
+    snapshot: Mapping[str, Any] = field(default_factory=dict)
+    tail: Sequence[str] = ()
+
+
+# What a file holds beside its format.
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("space", "recipe", "data", "git"), str),
+    **dict.fromkeys(("seed", "step", "samples", "epoch", "phase"), int),
+    **dict.fromkeys(("model", "ema", "optimiser", "guard", "snapshot"), dict),
+    "tail": list,
+}
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint whole or not at all, and read it back; raise FileInvalid where it did not reach the disk."""
+    facts: dict[str, Any] = {name: getattr(checkpoint, name) for name in KINDS}
+    plain = {name: KINDS[name](value) if KINDS[name] in (dict, list) else value for name, value in facts.items()}
     buffer = io.BytesIO()
-    torch.save(
-        {
-            "format": FORMAT,
-            "space": checkpoint.space,
-            "recipe": checkpoint.recipe,
-            "step": checkpoint.step,
-            "model": dict(checkpoint.model),
-            "optimiser": dict(checkpoint.optimiser),
-        },
-        buffer,
-    )
+    torch.save({"format": FORMAT, **plain}, buffer)
     write_atomic(path, buffer.getvalue())
     load(path)
     # Bytes, not tensors: weights that diverged to not-a-number equal nothing, themselves included.
@@ -63,8 +77,9 @@ def load(path: Path) -> Checkpoint:
     for key, kind in KINDS.items():
         if not isinstance(facts.get(key), kind):
             raise errors.checkpoint_broken(path, f"it has no '{key}' of type {kind.__name__}")
-    if not all(isinstance(value, Tensor) for value in facts["model"].values()):
-        raise errors.checkpoint_broken(path, "its model holds more than tensors")
+    for part in ("model", "ema"):
+        if not all(isinstance(value, Tensor) for value in facts[part].values()):
+            raise errors.checkpoint_broken(path, f"its {part} holds more than tensors")
     return Checkpoint(**{key: facts[key] for key in KINDS})
 
 

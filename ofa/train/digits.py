@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ofa.errors import package_missing
+from ofa.train.sources import arrays
+from ofa.train.sources.arrays import Arrays
 
 Split = Literal["train", "twin", "test"]
 SHARES: dict[Split, float] = {"train": 0.4, "twin": 0.3, "test": 0.3}
@@ -72,6 +74,12 @@ def scenes(split: Split, count: int, seed: Sequence[int]) -> tuple[NDArray[np.ui
         images[start : start + size, :, :, 0] = _compose(rng, digits[picked], digits[others])
         labels[start : start + size] = classes[picked]
     return images, labels
+
+
+def source(split: Split, count: int, seed: int) -> Arrays:
+    """Return a fixed set of scenes as a training source."""
+    images, labels = scenes(split, count, (seed,))
+    return arrays.of(images, labels, [str(value) for value in range(CLASSES)])
 
 
 @lru_cache(maxsize=1)

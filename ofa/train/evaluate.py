@@ -2,32 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ofa.nn.calibrate import Statistics, calibrate
 from ofa.nn.supernet import Supernet, extract
 from ofa.space.core import Subnet
 from ofa.train.data import Images
+from ofa.train.ranks import Ranks
 
 
 def statistics(supernet: Supernet, subnet: Subnet, calibration: Images) -> Statistics:
     """Measure a subnet's batch-norm statistics on training images at its resolution."""
-    return calibrate(supernet, subnet, [calibration.at(subnet.resolution)])
+    return calibrate(supernet, subnet, calibration.batches(subnet.resolution))
 
 
 def top1(supernet: Supernet, subnet: Subnet, calibration: Images, images: Images) -> float:
     """Return the top-1 accuracy (percent) on ``images`` of a subnet calibrated on ``calibration``."""
     plain = extract(supernet, subnet, statistics(supernet, subnet, calibration))
-    return correct(plain, images, subnet.resolution) * 100 / len(images)
+    return percent(right(plain, images, subnet.resolution))
+
+
+def percent(correct: NDArray[np.bool_]) -> float:
+    """Return the share of True, percent."""
+    return float(correct.mean() * 100)
 
 
 @torch.inference_mode()
-def correct(network: nn.Module, images: Images, resolution: int, batch: int = 256) -> int:
-    """Return how many images a plain network names rightly."""
-    labels = torch.from_numpy(images.labels)
+def right(network: nn.Module, images: Images, resolution: int) -> NDArray[np.bool_]:
+    """Return which images a plain network in eval mode names rightly, bool[n]."""
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    return sum(
-        int((network(x).argmax(1) == y).sum())
-        for x, y in zip(images.at(resolution).split(batch), labels.split(batch), strict=True)
-    )
+    named = [network(batch).argmax(1).cpu() for batch in images.batches(resolution)]
+    found: NDArray[np.bool_] = torch.cat(named).numpy() == images.labels
+    return found
+
+
+@torch.inference_mode()
+def many_right(
+    supernet: Supernet, subnets: Sequence[Subnet], calibration: Images, images: Images
+) -> list[NDArray[np.bool_]]:
+    """Return what ``right`` says of several subnets of one resolution; a batch of images is prepared once."""
+    networks = [extract(supernet, subnet, statistics(supernet, subnet, calibration)) for subnet in subnets]
+    networks = [network.to(memory_format=torch.channels_last) for network in networks]  # type: ignore[call-overload]  # torch's stub lacks it
+    named: list[list[Tensor]] = [[] for _ in networks]
+    for batch in images.batches(subnets[0].resolution) if networks else ():
+        for network, found in zip(networks, named, strict=True):
+            found.append(network(batch).argmax(1).cpu())
+    return [torch.cat(found).numpy() == images.labels for found in named]
+
+
+def corner_accuracies(
+    supernet: Supernet, calibration: Images, images: Images, ranks: Ranks | None = None
+) -> dict[str, float]:
+    """Return the top-1 (percent) of the corner subnets at the largest resolution, and of min at the smallest.
+
+    Processes share the work; all get all of it.
+    """
+    space, ranks = supernet.space, ranks or Ranks()
+    subnets = {name: space.corner(name) for name in space.corners()}
+    subnets[f"min@{min(space.resolutions)}"] = space.corner("min", min(space.resolutions))
+    mine = {
+        name: round(top1(supernet, subnets[name], calibration, images), 4)
+        for name in list(subnets)[ranks.rank :: ranks.size]
+    }
+    found = {name: top1 for part in ranks.gathered(mine) for name, top1 in part.items()}
+    return {name: found[name] for name in subnets}

@@ -1,23 +1,33 @@
-"""Measured accuracies of many subnets: what an accuracy twin learns from."""
+"""Measured accuracies of many subnets, what an accuracy twin learns from: one durable row each, by one process or many.
+
+Beside ``labels.csv`` stands ``labels.bits``: for each row, which images the subnet named rightly, one bit an image
+(numpy's packbits), so that the difference of two subnets can be told from chance.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ofa.errors import SpaceMismatch
+from ofa.files import write_atomic
 from ofa.nn.supernet import Supernet
 from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.train import errors, lines
 from ofa.train.data import Images
-from ofa.train.evaluate import top1
+from ofa.train.evaluate import many_right, percent
+from ofa.train.ranks import Ranks
 
-COLUMNS = ("id", "genome", "resolution", "top1", "images", "precision")
+COLUMNS = ("id", "genome", "resolution", "top1", "stderr", "images", "precision")
 PRECISION = "fp32"
+# Subnets that are run on a batch of images before the next batch is loaded.
+TOGETHER = 8
 
 
 def label(
@@ -27,27 +37,35 @@ def label(
     *,
     calibration: Images,
     images: Images,
+    ranks: Ranks | None = None,
     on_label: Callable[[Subnet, float], None] | None = None,
 ) -> NDArray[np.float64]:
     """Measure the top-1 (percent) on ``images`` of each genome uint8[n, G], float64[n]; one row of ``path`` at a time.
 
     Each subnet gets batch-norm statistics of its own from ``calibration``, which should be training images. Rows that
-    the file holds already are not measured again, so an interrupted run goes on where it stopped; a file of another
-    space or other columns raises FileInvalid. ``on_label`` is told of every subnet, found or measured.
+    the file holds already are not measured again, so an interrupted run goes on where it stopped. Subnets of one
+    resolution are measured together, so that images are prepared once for all of them, and are shared by processes;
+    the first one writes. ``on_label`` is told of every subnet, found or measured. Raises FileInvalid where the file is
+    one of another space or of other images.
     """
-    space = supernet.space
+    space, ranks = supernet.space, ranks or Ranks()
     space.check(genomes)
-    known = _begun(path, space)
-    found = np.empty(len(genomes))
-    for row, genome in enumerate(genomes):
-        subnet = space.subnet(genome)
-        if subnet.id not in known:
-            known[subnet.id] = round(top1(supernet, subnet, calibration, images), 4)
-            lines.append(path, _row(subnet, known[subnet.id], len(images)))
-        found[row] = known[subnet.id]
-        if on_label is not None:
-            on_label(subnet, found[row])
-    return found
+    subnets = [space.subnet(genome) for genome in genomes]
+    known = ranks.from_first(_begun(path, space, len(images)) if ranks.first else {})
+    for subnet in subnets:
+        if subnet.id in known and on_label is not None:
+            on_label(subnet, known[subnet.id])
+    missing = {subnet.id: subnet for subnet in subnets if subnet.id not in known}
+    for group in _groups(list(missing.values()), TOGETHER * ranks.size):
+        mine = group[ranks.rank :: ranks.size]
+        found = many_right(supernet, mine, calibration, images)
+        for identity, right in _dealt(ranks.gathered(list(zip((one.id for one in mine), found, strict=True)))):
+            known[identity] = round(percent(right), 4)
+            if ranks.first:
+                _append(path, missing[identity], right)
+            if on_label is not None:
+                on_label(missing[identity], known[identity])
+    return np.array([known[subnet.id] for subnet in subnets])
 
 
 def read(path: Path, space: SearchSpace) -> tuple[Genomes, NDArray[np.float64]]:
@@ -56,21 +74,71 @@ def read(path: Path, space: SearchSpace) -> tuple[Genomes, NDArray[np.float64]]:
     Raises FileInvalid where the file is not one of labels of ``space``.
     """
     rows = _rows(path, space)
-    genomes = np.array([subnet.genome for subnet, _ in rows], dtype=np.uint8).reshape(-1, len(space.genes))
-    return genomes, np.array([accuracy for _, accuracy in rows])
+    genomes = np.array([subnet.genome for subnet, _, _ in rows], dtype=np.uint8).reshape(-1, len(space.genes))
+    return genomes, np.array([accuracy for _, accuracy, _ in rows])
 
 
-def _begun(path: Path, space: SearchSpace) -> dict[str, float]:
-    """Return what a file of labels holds, by subnet id, and leave the file ready for more rows."""
+def read_right(path: Path, space: SearchSpace) -> NDArray[np.bool_]:
+    """Return which images each row's subnet named rightly, bool[rows, images]; FileInvalid where bits are missing."""
+    rows = _rows(path, space)
+    images = rows[0][2] if rows else 0
+    width = -(-images // 8)
+    content = bits_path(path).read_bytes() if bits_path(path).exists() else b""
+    if len(content) < width * len(rows):
+        raise errors.not_labels(bits_path(path), f"it holds {len(content):,} bytes for {len(rows):,} rows")
+    packed = np.frombuffer(content[: width * len(rows)], dtype=np.uint8).reshape(len(rows), width)
+    return np.unpackbits(packed, axis=1, count=images).astype(np.bool_)
+
+
+def bits_path(path: Path) -> Path:
+    """Return the file beside ``path`` that holds one bit an image."""
+    return path.with_suffix(".bits")
+
+
+def _dealt(parts: list[list[tuple[str, NDArray[np.bool_]]]]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield what the processes found in the order in which the subnets were dealt out."""
+    for turn in range(max(len(part) for part in parts)):
+        for part in parts:
+            if turn < len(part):
+                yield part[turn]
+
+
+def _groups(subnets: list[Subnet], size: int) -> Iterator[list[Subnet]]:
+    """Yield subnets of one resolution, up to ``size`` at a time; resolutions in order of first appearance."""
+    for resolution in dict.fromkeys(subnet.resolution for subnet in subnets):
+        same = [subnet for subnet in subnets if subnet.resolution == resolution]
+        for start in range(0, len(same), size):
+            yield same[start : start + size]
+
+
+def _append(path: Path, subnet: Subnet, right: NDArray[np.bool_]) -> None:
+    """Write one row, its bits first: a row is never without them."""
+    with bits_path(path).open("ab") as stream:
+        stream.write(np.packbits(right).tobytes())
+        stream.flush()
+        os.fsync(stream.fileno())
+    lines.append(path, _row(subnet, right))
+
+
+def _begun(path: Path, space: SearchSpace, images: int) -> dict[str, float]:
+    """Return what a file of labels holds, by subnet id, and leave it and its bits ready for more rows."""
     known = _rows(path, space) if path.exists() else []
+    for _, _, count in known:
+        if count != images:
+            raise errors.not_labels(path, f"it was measured on {count:,} images, not {images:,}")
+    width = -(-images // 8)
+    bits = bits_path(path).read_bytes() if bits_path(path).exists() else b""
+    if len(bits) < width * len(known):
+        raise errors.not_labels(bits_path(path), f"it holds {len(bits):,} bytes for {len(known):,} rows")
     text = [",".join(COLUMNS), *lines.whole(path)[1:]]
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(bits_path(path), bits[: width * len(known)])
     lines.rewrite(path, text)
-    return {subnet.id: accuracy for subnet, accuracy in known}
+    return {subnet.id: accuracy for subnet, accuracy, _ in known}
 
 
-def _rows(path: Path, space: SearchSpace) -> list[tuple[Subnet, float]]:
-    """Read the whole rows of a file of labels."""
+def _rows(path: Path, space: SearchSpace) -> list[tuple[Subnet, float, int]]:
+    """Read the whole rows of a file of labels: subnet, top-1 (percent), images."""
     try:
         rows = list(csv.reader(lines.whole(path)))
     except csv.Error as fault:
@@ -85,18 +153,19 @@ def _rows(path: Path, space: SearchSpace) -> list[tuple[Subnet, float]]:
     for number, row in enumerate(rows[1:], 2):
         try:
             subnet = space.subnet(list(bytes.fromhex(row[1])))
-            accuracy = float(row[3])
+            accuracy, images = float(row[3]), int(row[5])
         except (ValueError, IndexError) as fault:
             raise errors.not_labels(path, f"line {number} cannot be read: {fault}") from fault
         except SpaceMismatch as fault:
             raise errors.not_labels(path, f"line {number}: {fault.what}") from fault
-        if subnet.id != row[0] or not 0 <= accuracy <= 100:
+        if subnet.id != row[0] or not 0 <= accuracy <= 100 or images < 1:
             raise errors.not_labels(path, f"line {number} does not describe a subnet of '{space.id}'")
-        found.append((subnet, accuracy))
+        found.append((subnet, accuracy, images))
     return found
 
 
-def _row(subnet: Subnet, accuracy: float, images: int) -> str:
-    """Return the text of one row."""
-    genome = bytes(subnet.genome).hex()
-    return f"{subnet.id},{genome},{subnet.resolution},{accuracy},{images},{PRECISION}"
+def _row(subnet: Subnet, right: NDArray[np.bool_]) -> str:
+    """Return the text of one row; the standard error is that of a share of so many images, points."""
+    share, genome = float(right.mean()), bytes(subnet.genome).hex()
+    stderr = 100 * math.sqrt(share * (1 - share) / len(right))
+    return f"{subnet.id},{genome},{subnet.resolution},{round(percent(right), 4)},{stderr:.4f},{len(right)},{PRECISION}"

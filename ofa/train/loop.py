@@ -1,236 +1,268 @@
-"""Training a supernet: the sandwich rule with in-place distillation, resumable at any step."""
+"""Training a supernet, by one process or many, resumable at any step."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
 
-import ofa.space as S
-from ofa.files import readable_json, write_atomic
 from ofa.nn.supernet import Supernet, build
-from ofa.space.core import SearchSpace, Subnet
-from ofa.train import checkpoint, data, errors, lines
+from ofa.space.core import SearchSpace
+from ofa.train import folder as run_folder
+from ofa.train import lines, teacher
 from ofa.train.checkpoint import Checkpoint
-from ofa.train.data import Images
-from ofa.train.distill import soft_cross_entropy
-from ofa.train.evaluate import top1
+from ofa.train.data import Batch, Data, Feed, Images
+from ofa.train.evaluate import corner_accuracies
+from ofa.train.ranks import Ranks, reduced
 from ofa.train.recipes import Recipe
-
-CHECKPOINT = "checkpoint.pt"
-METRICS = "metrics.jsonl"
-RECIPE = "recipe.json"
+from ofa.train.sources.arrays import Arrays
+from ofa.train.state import State
+from ofa.train.step import Task, backward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What ``on_step`` is told: how far, the largest subnet's loss, corner accuracies where measured."""
+    """What ``on_step`` is told: how far, the mean loss of the step's subnets, corner accuracies where measured."""
 
     step: int
     steps: int
+    phase: str
     loss: float
     corners: dict[str, float] | None
+    event: str | None = None
 
 
 def train(
     recipe: Recipe,
+    data: Data,
     folder: Path,
     *,
+    ranks: Ranks | None = None,
     stop_at: int | None = None,
     watch: tuple[Images, Images] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Supernet:
-    """Train a supernet into ``folder`` (recipe.json, metrics.jsonl, checkpoint.pt), or go on where that folder stopped.
+    """Train a supernet into ``folder``, or go on where that folder stopped; see `ofa.train.folder` for what it holds.
 
-    What a step does is a pure function of the recipe and the step's number, so an interrupted run ends with the very
-    weights of an uninterrupted one (bit-equal on one CPU with one number of threads). KeyboardInterrupt leaves a
-    checkpoint of the last whole step and is raised again. ``stop_at`` ends early, as an interruption would. ``watch``
-    holds calibration and evaluation images for the accuracy of the corner subnets, measured every
-    ``recipe.corner_steps``. Raises FileInvalid where the folder holds another recipe or a damaged checkpoint.
+    What a step does is a pure function of the recipe, the data and the step's number, so an interrupted run ends with
+    the very weights of an uninterrupted one (bit-equal on one CPU with one number of threads), and one process with
+    those of many (to rounding). KeyboardInterrupt leaves a checkpoint of the last whole step and is raised again.
+    ``stop_at`` ends early, as an interruption would. ``watch`` holds calibration and evaluation images for the accuracy
+    of the corner subnets, measured every ``recipe.corner_steps`` and at the end of each phase. Raises FileInvalid where
+    the folder holds another recipe, other data or a damaged checkpoint.
     """
-    folder = Path(folder)
-    run = _begin(recipe, folder)
-    last_step = recipe.steps if stop_at is None else min(stop_at, recipe.steps)
-    saved_s = time.monotonic()
+    training = Training(recipe, data, Path(folder), ranks or Ranks())
+    training.begin()
+    steps = training.state.schedule.steps
+    last = steps if stop_at is None else min(stop_at, steps)
     try:
-        while run.step < last_step:
-            due = (run.step + 1) % recipe.corner_steps == 0 or run.step + 1 == recipe.steps
-            # Watching corners takes seconds: an interrupt there must cost this step alone.
-            if watch is not None and due and run.step:
-                run.save(folder)
-            loss, facts = run.advance()
-            corners = _corner_accuracies(run.supernet, *watch) if watch is not None and due else None
-            if corners is not None:
-                facts["corners"] = corners
-            if corners is not None or run.step % recipe.log_steps == 0:
-                lines.append(folder / METRICS, json.dumps(facts, sort_keys=True))
-            run.whole = True
-            if on_step is not None:
-                on_step(Progress(step=run.step, steps=recipe.steps, loss=loss, corners=corners))
-            stale = time.monotonic() - saved_s >= recipe.checkpoint_s
-            if run.step < last_step and (stale or run.step % recipe.checkpoint_steps == 0):
-                run.save(folder)
-                saved_s = time.monotonic()
+        training.run(last, watch, on_step)
     except KeyboardInterrupt:
-        if run.whole:
-            run.save(folder)
+        if training.whole:
+            training.save()
         raise
-    run.save(folder)
-    return run.supernet
+    training.save()
+    return training.state.supernet
 
 
-def trained(folder: Path, recipe: Recipe) -> Supernet | None:
+def trained(folder: Path, recipe: Recipe, data: Data) -> Supernet | None:
     """Return the supernet of a folder where its training is complete, else None; errors as in ``train``."""
-    path = Path(folder) / CHECKPOINT
-    if not path.exists():
+    space = recipe.search_space(data.source.channels, len(data.source.classes))
+    found = run_folder.latest(Path(folder), recipe, data, space)
+    if found is None or found.step < recipe.schedule(len(data.train)).steps:
         return None
-    found = _checked(path, recipe)
-    if found.step < recipe.steps:
-        return None
-    supernet: Supernet = build(recipe.search_space(), seed=recipe.seed)
-    _restore(path, supernet, found)
+    supernet: Supernet = build(space, seed=recipe.seed)
+    run_folder.restore(Path(folder), supernet, found)
     return supernet
 
 
-class _Run:
-    """A training between two steps."""
+class Training:
+    """One process of a training."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.step = 0
+    def __init__(self, recipe: Recipe, data: Data, folder: Path, ranks: Ranks) -> None:
+        self.recipe, self.data, self.folder, self.ranks = recipe, data, folder, ranks
+        self.space: SearchSpace = recipe.search_space(data.source.channels, len(data.source.classes))
+        self.shards = ranks.shards(recipe.shards)
+        self.feed = Feed(data, recipe, self.space, self.shards)
+        self.state = State(recipe, self.space, recipe.schedule(len(data.train)), ranks.device)
+        self.teacher: teacher.Teacher | None = None
+        self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
         self.whole = True
-        supernet = build(recipe.search_space(), seed=recipe.seed)
-        self.supernet: Supernet = supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        self.optimiser = _optimiser(self.supernet, recipe)
 
-    def advance(self) -> tuple[float, dict[str, Any]]:
-        """Do one step; return the largest subnet's loss and what the log says of the step."""
-        recipe = self.recipe
-        subnets = sandwich(self.supernet.space, recipe, self.step)
-        images, labels = data.training_batch(recipe.seed, self.step, recipe.batch)
-        x = data.resized(images, subnets[0].resolution)
-        self.optimiser.zero_grad(set_to_none=True)
-        teacher = self.supernet(x, subnets[0])
-        loss = F.cross_entropy(teacher, labels, label_smoothing=recipe.label_smoothing)
-        loss.backward()
-        students = []
-        for subnet in subnets[1:]:
-            student = soft_cross_entropy(self.supernet(x, subnet), teacher)
-            (student * (recipe.student_weight / (len(subnets) - 1))).backward()
-            students.append(student.item())
-        rate = learning_rate(recipe, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        norm = nn.utils.clip_grad_norm_(self.supernet.parameters(), recipe.clip_norm)
-        self.whole = False
-        self.optimiser.step()
-        self.step += 1
-        return loss.item(), {
-            "step": self.step,
-            "resolution": subnets[0].resolution,
-            "loss": round(loss.item(), 6),
-            "loss_min": round(students[0], 6),
-            "lr": rate,
-            "gradient_norm": round(float(norm), 6),
-        }
+    def begin(self) -> None:
+        """Start anew or from the folder's checkpoint, alike on all processes."""
+        if self.ranks.first:
+            run_folder.begin(self.folder, self.recipe, self.data)
+            found = run_folder.latest(self.folder, self.recipe, self.data, self.space)
+        else:
+            found = None
+        found = self.ranks.from_first(found)
+        if found is not None:
+            run_folder.restore(self.folder, self.state.supernet, found, self.state)
+            self._begin_teacher()
+        if self.ranks.first:
+            self.best = run_folder.cut_log(self.folder, self.state.step)
 
-    def save(self, folder: Path) -> None:
-        """Write the checkpoint."""
-        state = Checkpoint(
-            space=self.supernet.space.id,
-            recipe=self.recipe.id,
-            step=self.step,
-            model=self.supernet.state_dict(),
-            optimiser=self.optimiser.state_dict(),
+    def run(
+        self,
+        last: int,
+        watch: tuple[Images, Images] | None,
+        on_step: Callable[[Progress], None] | None,
+    ) -> None:
+        """Do the steps up to number ``last``."""
+        recipe, state = self.recipe, self.state
+        saved_s = time.monotonic()
+        for batches in self._batches(state.step, last):
+            if state.phase != state.schedule.at(state.step):
+                self._begin_phase()
+            elif state.guard is not None and state.step % state.schedule.steps_per_epoch == 0:
+                state.take_snapshot()
+            due = watch is not None and self._watched(state.step + 1)
+            # Watching corners takes seconds: an interrupt there must cost this step alone.
+            if due and state.step:
+                self.save()
+            facts = self.advance(batches)
+            if due and watch is not None:
+                facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks)
+            self._log(facts)
+            self.whole = True
+            if due:
+                self._keep_best(facts["corners"])
+            if on_step is not None and self.ranks.first:
+                on_step(self._progress(facts))
+            stale = self.ranks.size == 1 and time.monotonic() - saved_s >= recipe.checkpoint_s
+            if state.step < last and (stale or state.step % recipe.checkpoint_steps == 0):
+                self.save()
+                saved_s = time.monotonic()
+
+    def advance(self, batches: Sequence[Batch]) -> dict[str, Any]:
+        """Do one step; return what the log says of it."""
+        state, recipe = self.state, self.recipe
+        phase = state.schedule.phases[state.phase]
+        task = Task(
+            recipe=recipe,
+            data=self.data,
+            phase=phase,
+            step=state.step,
+            device=self.ranks.device,
+            teacher=self.teacher if phase.teacher == "frozen" else None,
         )
-        checkpoint.save(folder / CHECKPOINT, state)
+        state.optimiser.zero_grad(set_to_none=True)
+        losses = backward(state.supernet, task, self.shards, batches)
+        losses = reduced(state.parameters, self.ranks, losses) / recipe.shards
+        loss, first, final = (float(value) for value in losses)
+        facts: dict[str, Any] = {
+            "step": state.step + 1,
+            "epoch": round((state.step + 1) / state.schedule.steps_per_epoch, 4),
+            "phase": phase.name,
+            "loss": round(loss, 6),
+            "loss_first": round(first, 6),
+            "loss_last": round(final, 6),
+        }
+        self.whole = False
+        verdict = "go" if state.guard is None else state.guard.judge(loss)
+        if verdict == "go":
+            rate, norm = state.update()
+            facts |= {"lr": rate, "gradient_norm": round(norm, 6)}
+        elif verdict == "roll_back":
+            state.go_back()
+        if verdict != "go":
+            facts["event"] = verdict
+        state.step += 1
+        return facts
 
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if self.ranks.first:
+            run_folder.keep(self.folder, self._checkpoint())
 
-def sandwich(space: SearchSpace, recipe: Recipe, step: int) -> list[Subnet]:
-    """Return the subnets of one step, largest first, then smallest, then random ones, all at one random resolution."""
-    rng = np.random.default_rng([recipe.seed, step])
-    resolution = int(rng.choice(space.resolutions))
-    drawn = S.sample.random(space, recipe.random_subnets, rng)
-    corners = [space.corner("max", resolution), space.corner("min", resolution)]
-    drawn[:, space.at("resolution")] = corners[0].genome[space.at("resolution")]
-    return [*corners, *(space.subnet(genome) for genome in drawn)]
+    def _batches(self, first: int, last: int) -> Iterator[list[Batch]]:
+        """Yield what the steps read; images in files are decoded ahead by worker processes."""
+        inline = isinstance(self.data.source, Arrays) or self.recipe.workers == 0
+        loader: torch.utils.data.DataLoader[list[Batch]] = torch.utils.data.DataLoader(
+            self.feed,
+            batch_size=None,
+            sampler=range(first, last),
+            num_workers=0 if inline else self.recipe.workers,
+            pin_memory=self.ranks.device.type == "cuda",
+        )
+        yield from loader
 
+    def _begin_phase(self) -> None:
+        """Begin the phase of the next step; the first one's network becomes the teacher of those that have one."""
+        state = self.state
+        if state.phase == 0 and self.ranks.first:
+            run_folder.keep_teacher(self.folder, self._checkpoint())
+        state.begin_phase()
+        self._begin_teacher()
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Return the rate of a step: linear warm-up, then half a cosine to 0."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    gone = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * (1 + math.cos(math.pi * gone)) / 2
+    def _begin_teacher(self) -> None:
+        """Take up the teacher of the phase that has begun."""
+        if self.state.phase < 1 or self.state.schedule.phases[self.state.phase].teacher != "frozen" or self.teacher:
+            return
+        found = run_folder.teacher(self.folder, self.space) if self.ranks.first else None
+        network = build(self.space).to(self.ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        weights = self.ranks.from_first(found)
+        network.load_state_dict(weights)
+        images = self.data.images("calibration", self.ranks.device)
+        self.teacher = teacher.frozen(network, images, self.recipe.teacher_mode)
 
+    def _watched(self, step: int) -> bool:
+        """Say whether the corners are measured after step number ``step`` (from 1)."""
+        every = self.recipe.corner_steps
+        return step in self.state.schedule.starts or (every > 0 and step % every == 0)
 
-def _optimiser(supernet: Supernet, recipe: Recipe) -> torch.optim.Optimizer:
-    """Decay weights, but no scale, shift, bias or kernel transform: those would be drawn away from where they start."""
-    decayed = {name for name, value in supernet.named_parameters() if value.ndim > 1 and "transform_" not in name}
-    groups = [
-        {"params": [v for n, v in supernet.named_parameters() if n in decayed], "weight_decay": recipe.weight_decay},
-        {"params": [v for n, v in supernet.named_parameters() if n not in decayed], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    def _log(self, facts: dict[str, Any]) -> None:
+        """Write a line where it is due."""
+        due = "corners" in facts or "event" in facts or facts["step"] % self.recipe.log_steps == 0
+        if due and self.ranks.first:
+            lines.append(self.folder / run_folder.METRICS, json.dumps(facts, sort_keys=True))
 
+    def _keep_best(self, corners: dict[str, float]) -> None:
+        """Keep the weights whose corners are best on average."""
+        mean = float(np.mean(list(corners.values())))
+        if mean > self.best and self.ranks.first:
+            self.best = mean
+            run_folder.keep_best(self.folder, self._checkpoint())
 
-def _begin(recipe: Recipe, folder: Path) -> _Run:
-    """Start anew, or from the checkpoint of a folder; cut the log back to it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(recipe)
-    path = folder / CHECKPOINT
-    if path.exists():
-        found = _checked(path, recipe)
-        _restore(path, run.supernet, found, run.optimiser)
-        run.step = found.step
-    write_atomic(folder / RECIPE, readable_json(recipe.to_json()))
-    kept = [line for line in lines.whole(folder / METRICS) if _step_of(line) <= run.step]
-    lines.rewrite(folder / METRICS, kept)
-    return run
+    def _progress(self, facts: dict[str, Any]) -> Progress:
+        """Return what is told after a step."""
+        return Progress(
+            step=facts["step"],
+            steps=self.state.schedule.steps,
+            phase=facts["phase"],
+            loss=facts["loss"],
+            corners=facts.get("corners"),
+            event=facts.get("event"),
+        )
 
-
-def _checked(path: Path, recipe: Recipe) -> Checkpoint:
-    """Read a checkpoint that this recipe made."""
-    found = checkpoint.load(path)
-    space_id = recipe.search_space().id
-    if found.space != space_id:
-        raise errors.other_space(path, found.space, space_id)
-    if found.recipe != recipe.id:
-        raise errors.other_run(path, found.recipe, recipe.id)
-    return found
-
-
-def _restore(path: Path, supernet: Supernet, found: Checkpoint, optimiser: torch.optim.Optimizer | None = None) -> None:
-    """Put a checkpoint's state into a supernet and its optimiser; raise FileInvalid where it is of other weights."""
-    try:
-        supernet.load_state_dict(found.model)
-        if optimiser is not None:
-            optimiser.load_state_dict(dict(found.optimiser))
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise errors.checkpoint_broken(path, "its weights are not those of this supernet") from fault
-
-
-def _step_of(line: str) -> float:
-    """Return the step of a line of the log; infinity where it says none, so that the line is dropped."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
-
-
-def _corner_accuracies(supernet: Supernet, calibration: Images, images: Images) -> dict[str, float]:
-    """Return the top-1 (percent) of the corner subnets at the largest resolution, and of min at the smallest."""
-    space = supernet.space
-    subnets = {name: space.corner(name) for name in space.corners()}
-    subnets[f"min@{min(space.resolutions)}"] = space.corner("min", min(space.resolutions))
-    return {name: round(top1(supernet, subnet, calibration, images), 4) for name, subnet in subnets.items()}
+    def _checkpoint(self) -> Checkpoint:
+        """Return the state as a file holds it."""
+        state = self.state
+        model: dict[str, Tensor] = state.supernet.state_dict()
+        return Checkpoint(
+            space=self.space.id,
+            recipe=self.recipe.id,
+            data=self.data.source.fingerprint,
+            git=run_folder.git_id(),
+            seed=self.recipe.seed,
+            step=state.step,
+            samples=state.step * self.recipe.batch,
+            epoch=state.step // state.schedule.steps_per_epoch,
+            phase=state.phase,
+            model=model,
+            ema=state.ema,
+            optimiser=state.optimiser.state_dict(),
+            guard=state.guard.to_json() if state.guard is not None else {},
+            snapshot=state.snapshot,
+            tail=lines.whole(self.folder / run_folder.METRICS)[-20:],
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,11 +15,31 @@ from ofa.nn.supernet import Supernet, build
 from ofa.space.core import SearchSpace, Subnet
 
 TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+# The published width and sizes are for slow tests.
+NARROW = dataclasses.replace(spaces.load("resnet50", width=0.3, classes=10), resolutions=(64, 68))
+SMALL = {
+    "tiny": TINY,
+    "tiny lite": spaces.load("mobilenet_v3_tiny_lite", channels=1, classes=10),
+    "narrow resnet50": NARROW,
+}
+LARGE = {name: spaces.load(name) for name in ("mobilenet_v3", "mobilenet_v3_lite", "proxyless", "resnet50")}
 
 
 @pytest.fixture(scope="session")
 def tiny() -> SearchSpace:
     return TINY
+
+
+@pytest.fixture(scope="session", params=list(SMALL))
+def small_space(request: pytest.FixtureRequest) -> SearchSpace:
+    """Return each space whose networks run in no time: both families of blocks, with and without squeeze-excite."""
+    return SMALL[request.param]
+
+
+@pytest.fixture(scope="session", params=[*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+def every_space(request: pytest.FixtureRequest) -> SearchSpace:
+    """Return each space: the small ones, and in slow tests all that are published."""
+    return (SMALL | LARGE)[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -43,14 +43,35 @@ def test_equal_to_the_supernet_on_the_tiny_space(
     compare(tiny_net, [*corners, *drawn(tiny, 30, seed=1)], images, 6)
 
 
+def at_the_smallest_size(subnets: Sequence[Subnet]) -> list[Subnet]:
+    """Return the subnets at the smallest resolution of their space."""
+    genomes = [subnet.array for subnet in subnets]
+    for genome, subnet in zip(genomes, subnets, strict=True):
+        genome[subnet.space.at("resolution")] = 1
+    return [subnet.space.subnet(genome) for genome, subnet in zip(genomes, subnets, strict=True)]
+
+
+def test_equal_to_the_supernet_on_small_spaces(
+    small_space: SearchSpace, shaken: Callable[[SearchSpace], Supernet], drawn: Draw, images: Images
+) -> None:
+    subnets = [*map(small_space.corner, small_space.corners()), *drawn(small_space, 6, seed=3)]
+    compare(shaken(small_space), at_the_smallest_size(subnets), images, 3)
+
+
+@pytest.mark.slow
+def test_equal_to_the_supernet_on_fifty_subnets_of_every_space(
+    every_space: SearchSpace, shaken: Callable[[SearchSpace], Supernet], drawn: Draw, images: Images
+) -> None:
+    """Of the published ResNet50 on one, whose narrow form has shown the rest."""
+    count = 1 if every_space.id == "resnet50-w1.0" else 50
+    compare(shaken(every_space), at_the_smallest_size(drawn(every_space, count, seed=5)), images, 3)
+
+
 def test_equal_to_the_supernet_on_mobilenet_v3(
     shaken: Callable[[SearchSpace], Supernet], drawn: Draw, images: Images
 ) -> None:
     space = spaces.load("mobilenet_v3")
-    smallest = [subnet.array for subnet in drawn(space, 2, seed=1)]
-    for genome in smallest:
-        genome[space.at("resolution")] = 1
-    subnets = [*(space.corner(name, 128) for name in space.corners()), *map(space.subnet, smallest)]
+    subnets = [*(space.corner(name, 128) for name in space.corners()), *at_the_smallest_size(drawn(space, 2, seed=1))]
     assert {subnet.resolution for subnet in subnets} == {128}
     compare(shaken(space), subnets, images, 2)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -22,8 +23,12 @@ from ofa.space.ops import ops_of
 SPACES = {
     "mobilenet_v3 w1.0": spaces.load("mobilenet_v3"),
     "mobilenet_v3 w1.2": spaces.load("mobilenet_v3", width=1.2),
+    "mobilenet_v3_lite": spaces.load("mobilenet_v3_lite"),
     "proxyless": spaces.load("proxyless"),
     "tiny": spaces.load("mobilenet_v3_tiny", channels=1, classes=10),
+    "tiny lite": spaces.load("mobilenet_v3_tiny_lite", channels=1, classes=10),
+    "resnet50 w0.2": spaces.load("resnet50", width=0.2),
+    "resnet50": spaces.load("resnet50"),
 }
 ACTS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
@@ -32,15 +37,25 @@ ACTS: dict[type[nn.Module], str] = {
     nn.Hardsigmoid: "hsigmoid",
 }
 # What a network may do without a module: pool, gate of squeeze-excite, shortcut.
-BARE = {torch.Tensor.mean: "mean", torch.Tensor.mul: "mul", torch.Tensor.add: "add"}
+BARE = {
+    torch.Tensor.mean: "mean",
+    torch.Tensor.mul: "mul",
+    torch.Tensor.add: "add",
+    F.max_pool2d: "maxpool",
+    F.avg_pool2d: "avgpool",
+}
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Step:
-    """One thing an op was seen to do; a convolution takes up the norm and the activation that follow it."""
+    """One thing an op was seen to do; a convolution takes up the norm and activation that follow it, a sum its ReLU.
+
+    ``settings`` are those of a pool: kernel, stride, padding, ceiling mode.
+    """
 
     what: str
     module: Any = None
+    settings: tuple[Any, ...] = ()
     given: tuple[int, ...] = ()
     made: tuple[int, ...] = ()
     norm: bool = False
@@ -64,9 +79,23 @@ class Bare(TorchFunctionMode):
         self.steps = steps
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
         if func in BARE:
-            self.steps.append(Step(what=BARE[func]))
-        return func(*args, **(kwargs or {}))
+            self.steps.append(Step(what=BARE[func], settings=pooling(func, args, options)))
+        # A convolution's own activation is a module, noted by its hook; only a sum is activated without one.
+        elif func is F.relu and self.steps and self.steps[-1].what == "add":
+            assert self.steps[-1].act is None
+            self.steps[-1].act = "relu"
+        return func(*args, **options)
+
+
+def pooling(func: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+    """Return kernel, stride, padding and ceiling mode of a pool that never counts what lies beyond its map."""
+    if func not in (F.max_pool2d, F.avg_pool2d):
+        return ()
+    given = dict(zip(("input", "kernel_size", "stride", "padding"), args, strict=False)) | options
+    assert func is F.max_pool2d or given["count_include_pad"] is False
+    return given["kernel_size"], given["stride"], given.get("padding", 0), given["ceil_mode"]
 
 
 @contextmanager
@@ -116,11 +145,18 @@ def key_of(steps: list[Step], given: tuple[int, ...], made: tuple[int, ...]) -> 
     convs = [step for step in steps if step.what == "Conv2d"]
     ends = f"i{inputs}x{size}.o{made[1]}" + (f"x{made[2]}" if len(made) == 4 else "")
     if forms[-1] == "Linear":
+        if forms == ["mean", "Linear"]:
+            return f"head.{ends}.n{batch}"
         assert forms in (["pointwise", "mean", "gate", "Linear"], ["pointwise", "mean", "Linear"])
         acts = {step.act for step in convs}
         assert len(acts) == 1 and steps[-1].module.bias is not None
         return f"head.{ends}.m{'-'.join(str(step.made[1]) for step in convs)}.{acts.pop()}.n{batch}"
+    if forms[-1] == "maxpool":
+        return f"deepstem.{deepstem(steps, forms, ends)}.n{batch}"
+    if forms[:3] == ["pointwise", "full", "pointwise"]:
+        return f"bottleneck.{bottleneck(steps, forms, given, made, ends)}.n{batch}"
     shortcut = forms[-1] == "add"
+    assert not shortcut or steps[-1].act is None
     inside, kernel, stride = forms[: len(forms) - shortcut], convs[1].module.kernel_size[0], convs[1].module.stride[0]
     assert convs[-1].act is None and convs[0].made[1] == convs[1].made[1]
     if inside == ["full", "depthwise", "pointwise"]:
@@ -134,6 +170,34 @@ def key_of(steps: list[Step], given: tuple[int, ...], made: tuple[int, ...]) -> 
     assert not gated or [step.act for step in convs[2:4]] == ["relu", "hsigmoid"]
     gate = ".se" if gated else ""
     return f"mbconv.k{kernel}.s{stride}.{ends}.m{convs[0].made[1]}.{convs[0].act}{gate}.n{batch}"
+
+
+def deepstem(steps: list[Step], forms: list[str], ends: str) -> str:
+    """Return what the key of a deep stem says of its inside."""
+    residual = forms == ["full", "full", "add", "full", "maxpool"]
+    assert residual or forms == ["full", "full", "maxpool"], forms
+    convs = [step for step in steps if step.what == "Conv2d"]
+    assert {step.act for step in convs} == {"relu"} and not (residual and steps[2].act)
+    assert {step.module.kernel_size[0] for step in convs} == {3}
+    assert {step.module.stride[0] for step in convs[1:]} == {1}
+    assert {step.made[1] for step in convs[:-1]} == {convs[0].made[1]}
+    assert steps[-1].settings == (3, 2, 1, False)
+    whole = convs[0].module.stride[0] * 2
+    return f"k3.s{whole}.{ends}.m{convs[0].made[1]}.relu" + (".res" if residual else "")
+
+
+def bottleneck(steps: list[Step], forms: list[str], given: tuple[int, ...], made: tuple[int, ...], ends: str) -> str:
+    """Return what the key of a bottleneck says of its inside."""
+    reduce, conv, expand = steps[:3]
+    stride = conv.module.stride[0]
+    right = ["pointwise", "full", "pointwise"] + ["avgpool"] * (stride > 1)
+    right += ["pointwise"] * (stride > 1 or given[1] != made[1]) + ["add"]
+    assert forms == right
+    assert reduce.made[1] == conv.made[1] and reduce.module.stride == expand.module.stride == (1, 1)
+    assert (reduce.act, conv.act, expand.act, steps[-1].act) == ("relu", "relu", None, "relu")
+    for step in steps[3:-1]:
+        assert step.act is None and (step.what != "avgpool" or step.settings == (stride, stride, 0, True))
+    return f"k{conv.module.kernel_size[0]}.s{stride}.{ends}.m{reduce.made[1]}.relu"
 
 
 def macs_of(steps: list[Step]) -> int:
@@ -263,6 +327,27 @@ def test_a_module_of_another_op_walks_to_that_ops_key(parts: dict[str, Any], tin
     network.ops[place] = PlainOp(layers_of(dataclasses.replace(op, **parts)))
     found = walk(network.eval(), blank(subnet))[place].key
     assert found == dataclasses.replace(op, **parts).key != op.key
+
+
+DIFFERENT: dict[str, dict[str, dict[str, Any]]] = {
+    "no activation after the sum": {"add": {"act": None}},
+    "another pool": {"pool": {"kernel": 3}},
+    "stride on the first convolution": {"reduce": {"stride": 2}, "conv": {"stride": 1}},
+    "activation before the sum": {"expand": {"act": "relu"}},
+    "activation of the shortcut": {"shortcut": {"act": "relu"}},
+    "no norm in the shortcut": {"shortcut": {"norm": False}},
+}
+
+
+@pytest.mark.parametrize("fault", DIFFERENT)
+def test_a_bottleneck_that_differs_is_no_network(fault: str) -> None:
+    subnet = SPACES["resnet50 w0.2"].corner("min")
+    network, place = extract(build(subnet.space), subnet), 1 + subnet.depths[0]
+    layers = layers_of(ops_of(subnet)[place])
+    assert [layer.name for layer in layers] == ["reduce", "conv", "expand", "pool", "shortcut", "add"]
+    network.ops[place] = PlainOp([dataclasses.replace(each, **DIFFERENT[fault].get(each.name, {})) for each in layers])
+    with pytest.raises(AssertionError):
+        walk(network.eval(), blank(subnet))
 
 
 def test_a_network_that_lacks_a_part_is_no_network(tiny: SearchSpace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -21,10 +22,12 @@ from ofa.space.ops import Op, block_op, ops_of
 COUNTS = {
     "mobilenet_v3-w1.0": 1226,
     "mobilenet_v3-w1.2": 1226,
+    "mobilenet_v3_lite-w1.0": 1226,
     "proxyless-w1.3": 1262,
     "resnet50-w1.0": 2643,
     "mobilenet_v3_tiny-w1.0-c1-n10": 260,
     "mobilenet_v3_tiny-w1.0-n100": 260,
+    "mobilenet_v3_tiny_lite-w1.0-c1-n10": 260,
 }
 
 
@@ -54,6 +57,19 @@ def test_the_tiny_space_is_mobilenet_v3_in_small() -> None:
         }
         assert ops_of(tiny.corner("min"))[0].in_channels == channels
         assert ops_of(tiny.corner("min"))[-1].out_channels == 10
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3", "mobilenet_v3_tiny"])
+def test_lite_spaces_are_the_same_with_relu6_alone_and_no_squeeze_excite(name: str) -> None:
+    whole, lite = spaces.load(name, width=1.2), spaces.load(f"{name}_lite", width=1.2)
+    assert lite.id == f"{name}_lite-w1.2" and lite.genes == whole.genes
+    for subnet in drawn(whole, 50):
+        expected = [
+            dataclasses.replace(op, se=False, act="relu6", block_act=op.block_act and "relu6") for op in ops_of(subnet)
+        ]
+        assert list(ops_of(lite.subnet(subnet.array))) == expected
+    acts = {layer.act for op in ops_in(lite) for layer in layers_of(op)}
+    assert acts == {None, "relu6"} and len(ops_in(lite)) == len(ops_in(whole))
 
 
 def test_ops_are_sorted_by_key_and_each_there_once(space: SearchSpace) -> None:

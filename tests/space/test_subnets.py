@@ -24,7 +24,9 @@ IDS = {
     ("mobilenet_v3", "max"): "4fe685296d91",
     ("mobilenet_v3", "min"): "eae7d5e5af6d",
     ("mobilenet_v3", "k7e3d4"): "25c6029150c4",
+    ("mobilenet_v3_lite", "max"): "4b1818972baf",
     ("mobilenet_v3_tiny", "max"): "89a1b791ca10",
+    ("mobilenet_v3_tiny_lite", "max"): "598e4d24b28a",
     ("proxyless", "k7e6d2"): "3152c2147f84",
     ("resnet50", "max"): "2b1f4930f046",
     ("resnet50", "min"): "e4d681cb82e3",
@@ -237,7 +239,14 @@ def test_ids_of_spaces_come_back_as_they_went(name: str, tenths: int, channels: 
 
 
 def test_a_space_is_loaded_once_at_its_published_width() -> None:
-    assert [spaces.load(name).width for name in spaces.names()] == [1.0, 1.0, 1.3, 1.0]
+    assert {name: spaces.load(name).width for name in spaces.names()} == {
+        "mobilenet_v3": 1.0,
+        "mobilenet_v3_lite": 1.0,
+        "mobilenet_v3_tiny": 1.0,
+        "mobilenet_v3_tiny_lite": 1.0,
+        "proxyless": 1.3,
+        "resnet50": 1.0,
+    }
     assert spaces.load("proxyless") is spaces.load("proxyless", width=1.3)
     assert spaces.load("mobilenet_v3", width=0.1 + 0.2) is spaces.load("mobilenet_v3", width=0.3)
 

@@ -1,4 +1,4 @@
-"""A recipe that trains in seconds, and an untrained supernet."""
+"""Recipes that train in seconds, a few scenes, and an untrained supernet."""
 
 from __future__ import annotations
 
@@ -10,17 +10,52 @@ pytest.importorskip("torch", reason="the package 'torch' is not installed")
 pytest.importorskip("sklearn", reason="the package 'scikit-learn' is not installed")
 
 from ofa.nn.supernet import Supernet, build
-from ofa.train import recipes
+from ofa.space.core import SearchSpace
+from ofa.train import data, digits, recipes, schedule
+from ofa.train.data import Data
 from ofa.train.recipes import Recipe
+from ofa.train.sources.arrays import Arrays
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Arrays:
+    return digits.source("train", 128, 0)
 
 
 @pytest.fixture
 def recipe() -> Recipe:
+    """Return the sandwich rule for six steps."""
     return dataclasses.replace(
-        recipes.demo(), steps=6, batch=16, warmup_steps=2, random_subnets=1, log_steps=1, corner_steps=100
+        recipes.demo(),
+        phases=schedule.sandwich(epochs=1, learning_rate=1e-2, warmup_epochs=0.3, random=1),
+        batch=16,
+        holdout=32,
+        calibration=32,
+        log_steps=1,
+        corner_steps=0,
     )
 
 
+@pytest.fixture
+def shrinking(recipe: Recipe) -> Recipe:
+    """Return progressive shrinking, two steps for most phases."""
+    phases = [
+        dataclasses.replace(phase, epochs=2 / 6, warmup_epochs=0, learning_rate=1e-3, random=min(phase.random, 2))
+        for phase in schedule.progressive_shrinking()
+    ]
+    return dataclasses.replace(recipe, phases=tuple(phases), hard_weight=1.0)
+
+
+@pytest.fixture
+def divided(scenes: Arrays, recipe: Recipe) -> Data:
+    return data.divided(scenes, recipe)
+
+
 @pytest.fixture(scope="session")
-def supernet() -> Supernet:
-    return build(recipes.demo().search_space(), seed=3)
+def space() -> SearchSpace:
+    return recipes.demo().search_space(channels=1, classes=10)
+
+
+@pytest.fixture(scope="session")
+def supernet(space: SearchSpace) -> Supernet:
+    return build(space, seed=3)

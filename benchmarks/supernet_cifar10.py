@@ -1,0 +1,171 @@
+"""The paper's claim on real images: do progressive shrinking and the sandwich rule beat a supernet trained without?
+
+Arms of equal compute, each one run and one result file: ``shrinking``, ``sandwich`` and ``plain`` (random subnets on
+true labels, neither shrinking nor distillation) train a supernet. The same 100 subnets are tested in every arm, on test
+images that no arm trained on or chose by; batch norm is calibrated on training images.
+
+    python benchmarks/supernet_cifar10.py --data FOLDER --arm shrinking --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+import torch
+from cifar10 import WANTED, read
+from record import RESULTS, machine
+
+import ofa.space as S
+from harness.ledger import versions
+from ofa.files import readable_json, write_atomic
+from ofa.nn.supernet import Supernet
+from ofa.space.core import SearchSpace, Subnet
+from ofa.space.index import index_of
+from ofa.train import data, evaluate, folder, loop, recipes, schedule
+from ofa.train.recipes import Recipe
+from ofa.train.sampling import SUBNETS, resolution_of, subnets_of
+from ofa.train.schedule import Phase
+
+TESTED = 100
+# Epochs that make the arms equally long on one CPU thread, by the measured cost of an image in each phase; for
+# shrinking, what all the paper's 605 epochs are scaled by.
+EPOCHS = {"shrinking": 0.0221, "sandwich": 9.4, "plain": 10.75}
+
+
+def main() -> None:
+    """Train and test one arm with one seed, and write its result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help=WANTED)
+    parser.add_argument("--arm", required=True, choices=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path, default=Path("runs/supernet_cifar10"), help="where checkpoints are kept")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    arm(given.data, given.arm, given.seed, given.runs / f"{given.arm}-{given.seed}")
+
+
+def arm(images: Path, name: str, seed: int, run: Path) -> None:
+    """Train one arm, or go on with it, then test its subnets."""
+    recipe, source = recipe_of(name, seed), read(images / "cifar10_train.npz")
+    divided = data.divided(source, recipe)
+    spent = Spent(run)
+    with spent:
+        supernet = loop.train(recipe, divided, run, on_step=tell)
+    tested = subnets(supernet.space)
+    steps = recipe.schedule(len(divided.train)).steps
+    found: dict[str, Any] = {
+        "arm": name,
+        "seed": seed,
+        "recipe": recipe.to_json(),
+        "epochs": round(steps * recipe.batch / len(divided.train), 3),
+        **work(recipe, supernet.space, len(divided.train)),
+        "cpu_s": round(spent.cpu_s),
+        "wall_s": round(spent.wall_s),
+        "trained_on": len(divided.train),
+        "held_back": len(divided.holdout),
+        "top1": accuracies(supernet, divided, images / "cifar10_test_dev.npz", tested),
+    }
+    write(name, seed, found)
+
+
+def recipe_of(name: str, seed: int) -> Recipe:
+    """Return an arm's recipe: the same but for its phases and losses."""
+    base = dataclasses.replace(recipes.small_images(), name=name, seed=seed, batch=64, log_steps=50)
+    if name == "shrinking":
+        whole = recipes.small_images_shrinking()
+        phases = schedule.scaled(whole.phases, EPOCHS[name])
+        return dataclasses.replace(base, phases=phases, hard_weight=whole.hard_weight)
+    if name == "sandwich":
+        rate = base.phases[0].learning_rate
+        return dataclasses.replace(
+            base, phases=schedule.sandwich(epochs=EPOCHS[name], learning_rate=rate, warmup_epochs=0.5)
+        )
+    rate = base.phases[0].learning_rate
+    phase = Phase(name=name, epochs=EPOCHS["plain"], learning_rate=rate, warmup_epochs=0.5, random=4)
+    return dataclasses.replace(base, phases=(phase,))
+
+
+def subnets(space: SearchSpace) -> list[Subnet]:
+    """Return the subnets every arm is tested on: the smallest, the largest, random ones."""
+    genomes = S.sample.unique(S.sample.random(space, 2 * TESTED, np.random.default_rng(10)))[: TESTED - 2]
+    drawn = [space.subnet(genome) for genome in genomes]
+    return [space.corner("min"), space.corner("max"), *drawn]
+
+
+def accuracies(supernet: Supernet, divided: data.Data, test: Path, tested: list[Subnet]) -> dict[str, float]:
+    """Return the test top-1 (percent) of subnets by id, each calibrated on training images."""
+    source = read(test)
+    images = data.Images(source=source, indices=np.arange(len(source)), mean=divided.mean, std=divided.std)
+    calibration = divided.images("calibration")
+    return {subnet.id: round(evaluate.top1(supernet, subnet, calibration, images), 3) for subnet in tested}
+
+
+def work(recipe: Recipe, space: SearchSpace, images: int) -> dict[str, float]:
+    """Return how many images times subnets a training sees, and the multiply-accumulates it takes.
+
+    A forward and backward pass count three times a forward one; a frozen teacher's forward pass counts once.
+    """
+    index, plan = index_of(space), recipe.schedule(images)
+    macs, seen, total = index.values(lambda op: op.macs), 0, 0.0
+    for step in range(plan.steps):
+        phase, resolution = plan.phases[plan.at(step)], resolution_of(space, recipe.seed, step)
+        rng = np.random.default_rng([recipe.seed, SUBNETS, step, 0])
+        genomes = np.stack([subnet.array for subnet in subnets_of(space, phase, resolution, rng)])
+        total += 3 * float(index.sum(genomes, macs).sum())
+        if phase.teacher == "frozen":
+            total += float(index.sum(space.corner("max", resolution).array[None], macs)[0])
+        seen += len(genomes)
+    return {"subnet_images": seen * recipe.batch, "training_tmacs": round(total * recipe.batch / 1e12, 1)}
+
+
+class Spent:
+    """CPU and wall time over all sessions of a run, s."""
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / "spent.txt"
+        self.cpu_s, self.wall_s = 0.0, 0.0
+
+    def __enter__(self) -> None:
+        """Begin, with what earlier sessions spent."""
+        if self.path.exists():
+            self.cpu_s, self.wall_s = (float(word) for word in self.path.read_text().split())
+        self.began = time.process_time(), time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        """Add this session."""
+        self.cpu_s += time.process_time() - self.began[0]
+        self.wall_s += time.monotonic() - self.began[1]
+        write_atomic(self.path, f"{self.cpu_s} {self.wall_s}\n")
+
+
+def tell(found: loop.Progress) -> None:
+    """Say how far it is, now and then."""
+    if found.step % 100 == 0:
+        sys.stderr.write(f"{found.step} of {found.steps}  {found.phase}  loss {found.loss:.3f}\n")
+
+
+def write(name: str, seed: int, found: dict[str, Any]) -> None:
+    """Write one arm's result."""
+    values = list(found["top1"].values())
+    content = {
+        "result": found | {"min": min(values), "median": median(values), "mean": mean(values), "max": max(values)},
+        "command": f"python benchmarks/supernet_cifar10.py --data FOLDER --arm {name} --seed {seed}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "git": folder.git_id(),
+        "machine": machine(),
+        "versions": versions("torch", "numpy"),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())),
+    }
+    write_atomic(RESULTS / "supernet_cifar10" / f"{name}-{seed}.json", readable_json(content))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Processes that train together: who this one is, and how gradients of all become one; one process works alike.
+
+There is no DDP wrapper: subnets use different parameters on different ranks, and gradients are ready only after the
+last subnet's backward. So each step reduces one flat vector, whatever was used (see pytorch/pytorch#69031 for what a
+wrapper does to parameters that the last backward did not use).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ofa.train import errors
+
+T = TypeVar("T")
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """This process among ``size`` ones, and the device it computes on."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = CPU
+
+    @property
+    def first(self) -> bool:
+        """Say whether this is the process that writes files and talks."""
+        return self.rank == 0
+
+    def shards(self, count: int) -> range:
+        """Return the shards of a step that this process computes; raises UsageInvalid where they cannot be shared."""
+        if count % self.size:
+            raise errors.shards_apart(count, self.size)
+        each = count // self.size
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def sum(self, vector: Tensor) -> None:
+        """Add up a vector over all processes, in place and equally on all."""
+        if self.size > 1:
+            dist.all_reduce(vector)
+
+    def spread(self, tensors: Sequence[Tensor]) -> None:
+        """Give every process the first one's tensors, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def from_first(self, mine: T) -> T:
+        """Return what the first process brings."""
+        if self.size == 1:
+            return mine
+        found = [mine]
+        dist.broadcast_object_list(found, 0)
+        return found[0]
+
+    def gathered(self, mine: T) -> list[T]:
+        """Return what every process brings, by rank."""
+        if self.size == 1:
+            return [mine]
+        found: list[T | None] = [None] * self.size
+        dist.all_gather_object(found, mine)
+        return found  # type: ignore[return-value]  # every place was filled
+
+
+@contextmanager
+def joined(device: str | None = None) -> Iterator[Ranks]:
+    """Join the processes that torchrun started (or none), each on its own GPU where there are any; leave at the end."""
+    size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind.startswith("cuda"):
+        if not torch.cuda.is_available() or local >= torch.cuda.device_count():
+            raise errors.no_gpu(local, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+        chosen = torch.device(kind if ":" in kind else f"cuda:{local}")
+        torch.cuda.set_device(chosen)
+    else:
+        chosen = torch.device(kind)
+    if size == 1:
+        yield Ranks(device=chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Ranks(rank=dist.get_rank(), size=size, device=chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def reduced(parameters: Sequence[nn.Parameter], ranks: Ranks, numbers: Tensor) -> Tensor:
+    """Add up the gradients of all processes in place, and ``numbers`` float[n] beside them, which is returned.
+
+    A parameter that no process used keeps gradient None, so that the optimiser leaves it alone; one that some process
+    used gets a gradient on all. One all-reduce, of gradients, marks of use and numbers together.
+    """
+    if ranks.size == 1:
+        return numbers
+    marks = torch.tensor([float(p.grad is not None) for p in parameters], device=ranks.device)
+    parts = [(torch.zeros_like(p) if p.grad is None else p.grad).float().flatten() for p in parameters]
+    flat = torch.cat([*parts, marks, numbers.to(ranks.device, torch.float32)])
+    ranks.sum(flat)
+    sizes = [part.numel() for part in parts]
+    *sums, used, found = torch.split(flat, [*sizes, len(parts), len(numbers)])
+    for parameter, total, mark in zip(parameters, sums, used.tolist(), strict=True):
+        parameter.grad = total.view_as(parameter).to(parameter.dtype) if mark else None
+    return found.to(numbers.device)
