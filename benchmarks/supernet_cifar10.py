@@ -116,7 +116,7 @@ def work(recipe: Recipe, space: SearchSpace, images: int) -> dict[str, float]:
     index, plan = index_of(space), recipe.schedule(images)
     macs, seen, total = index.values(lambda op: op.macs), 0, 0.0
     for step in range(plan.steps):
-        phase, resolution = plan.phases[plan.at(step)], resolution_of(space, recipe.seed, step)
+        phase, resolution = plan.phases[plan.at(step)], resolution_of(space, recipe, step)
         rng = np.random.default_rng([recipe.seed, SUBNETS, step, 0])
         genomes = np.stack([subnet.array for subnet in subnets_of(space, phase, resolution, rng)])
         total += 3 * float(index.sum(genomes, macs).sum())

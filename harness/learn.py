@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 import ofa.space as spaces
 from harness.choose import unseen
-from harness.errors import file_invalid
 from ofa import console
-from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
 
@@ -55,7 +53,6 @@ def learn(lesson: Lesson, *, first: int, rounds: int, each: int) -> AccuracyTwin
     from ofa.twins import accuracy
 
     space = lesson.supernet.space
-    _same_origin(lesson)
     rng = np.random.default_rng([lesson.seed, 4])
     genomes = spaces.sample.unique(spaces.sample.random(space, 2 * first, rng))[:first]
     with console.progress("labelling", first + rounds * each) as advance:
@@ -65,25 +62,6 @@ def learn(lesson: Lesson, *, first: int, rounds: int, each: int) -> AccuracyTwin
             more = along_front(space, twin, genomes, each, seed=number)
             genomes, top1 = np.concatenate([genomes, more]), np.concatenate([top1, _labelled(lesson, more, advance)])
     return accuracy.fit(space, genomes, top1, seed=lesson.seed)
-
-
-def _same_origin(lesson: Lesson) -> None:
-    """Note what labels are made from, before the first one; raise FileInvalid where the file's are from elsewhere."""
-    sidecar = lesson.path.with_name(lesson.path.name + ".json")
-    if not lesson.path.exists():
-        write_atomic(sidecar, readable_json(dict(lesson.origin)))
-        return
-    found = read_json(sidecar, max_bytes=MEBIBYTE, what="origin of labels")
-    if found != dict(lesson.origin):
-        differing = sorted(
-            key for key in lesson.origin if not isinstance(found, dict) or found.get(key) != lesson.origin[key]
-        )
-        raise file_invalid(
-            "file of labels",
-            lesson.path,
-            "it was made from another " + ", another ".join(differing or ["origin"]),
-            f"remove '{lesson.path}' and label again",
-        )
 
 
 def _labelled(lesson: Lesson, genomes: Genomes, advance: Callable[..., None]) -> NDArray[np.float64]:
@@ -96,6 +74,7 @@ def _labelled(lesson: Lesson, genomes: Genomes, advance: Callable[..., None]) ->
         lesson.path,
         calibration=lesson.calibration,
         images=lesson.images,
+        origin=lesson.origin,
         on_label=lambda subnet, top1: advance(note=f"{subnet.id}: {top1:.1f} %"),
     )
 

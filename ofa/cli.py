@@ -1,4 +1,4 @@
-"""The verbs that touch no device: space | estimate.
+"""The verbs that touch no device: space | estimate, and those of `ofa.train.cli`.
 
 A verb is one function: it reads its options, imports what it needs in its body so that ``ofa --help`` stays light,
 calls the library and prints. A verb that prints facts takes ``--json``.
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ofa.train.cli import app as training
 
 if TYPE_CHECKING:
     from ofa.space.core import SearchSpace, Subnet
@@ -26,6 +28,7 @@ Classes = Annotated[int | None, typer.Option("--classes", metavar="N", help="Num
 app = typer.Typer()
 space = typer.Typer(no_args_is_help=True, help="Look at the search spaces: what may vary, how large, samples.")
 app.add_typer(space, name="space", rich_help_panel="Models")
+app.add_typer(training)
 
 
 @space.command("list")

@@ -191,3 +191,7 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def silent(*_: object, **__: object) -> None:
+    """Take the progress of a process that does not talk."""

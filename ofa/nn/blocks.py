@@ -76,6 +76,12 @@ def batch_statistics(name: str, x: Tensor, scale: Tensor, shift: Tensor) -> Tens
     return F.batch_norm(x, None, None, scale, shift, training=True, eps=EPSILON)
 
 
+def dropped(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Set a random share of values to 0 and raise the others, so that their expected sum stays."""
+    kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
+    return x * kept / (1 - share)
+
+
 class ElasticOp(nn.Module):
     """The weights of one place in the network, for every op that can stand there."""
 
@@ -104,10 +110,18 @@ class ElasticOp(nn.Module):
         assert isinstance(module, ElasticNorm)
         return module
 
-    def forward(self, x: Tensor, layers: Sequence[Layer], normalise: Normalise) -> Tensor:
-        """Run as the op made of ``layers``."""
+    def forward(
+        self,
+        x: Tensor,
+        layers: Sequence[Layer],
+        normalise: Normalise,
+        dropout: tuple[float, torch.Generator] | None = None,
+    ) -> Tensor:
+        """Run as the op made of ``layers``; ``dropout`` is for what its linear layer is given."""
 
         def weighted(layer: Layer, value: Tensor) -> Tensor:
+            if dropout is not None and layer.kind == "linear":
+                value = dropped(value, *dropout)
             out = self.conv(layer)(value, layer)
             if layer.norm:
                 out = normalise(layer.name, out, *self.norm(layer).slices(layer.out_channels))

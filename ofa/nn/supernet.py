@@ -49,11 +49,18 @@ class Supernet(nn.Module):
         if tuple(x.shape[1:]) != (self.space.channels, subnet.resolution, subnet.resolution):
             raise errors.wrong_images(tuple(x.shape), self.space.channels, subnet.resolution)
 
-    def forward(self, x: Tensor, subnet: Subnet, statistics: Statistics | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        subnet: Subnet,
+        statistics: Statistics | None = None,
+        dropout: tuple[float, torch.Generator] | None = None,
+    ) -> Tensor:
         """Return the logits [n, classes] of a subnet for images float[n, channels, r, r] at its resolution r.
 
         Without ``statistics`` each normalisation uses the batch's own (training); with them, those that
-        ``ofa.nn.calibrate`` measured for this subnet. Raises SpaceMismatch for a subnet of another space and
+        ``ofa.nn.calibrate`` measured for this subnet. ``dropout`` is the share of the classifier's inputs that are
+        dropped, and what draws them. Raises SpaceMismatch for a subnet of another space and
         UsageInvalid for images of another size or statistics of another subnet.
         """
         parts = self.parts(subnet)
@@ -61,7 +68,8 @@ class Supernet(nn.Module):
         if statistics is not None:
             statistics.check(subnet)
         for at, (op, layers) in enumerate(parts):
-            x = op(x, layers, batch_statistics if statistics is None else statistics.of_op(at))
+            normalise = batch_statistics if statistics is None else statistics.of_op(at)
+            x = op(x, layers, normalise, dropout if op is self.head else None)
         return x
 
 

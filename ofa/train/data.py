@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,10 +138,11 @@ def _moments(source: Source, indices: NDArray[np.int64]) -> tuple[tuple[float, .
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One shard of a step: images uint8[n, h, w, c] as loaded, labels int64[n]."""
+    """One shard of a step: images uint8[n, h, w, c] as loaded, labels int64[n], unreadable files replaced (by path)."""
 
     images: Tensor
     labels: Tensor
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 class Feed(torch.utils.data.Dataset[list[Batch]]):
@@ -153,27 +153,37 @@ class Feed(torch.utils.data.Dataset[list[Batch]]):
         self.steps_per_epoch = max(1, len(data.train) // recipe.batch)
         self._trained = np.zeros(len(data.source), dtype=np.bool_)
         self._trained[data.train] = True
-        self._order = lru_cache(maxsize=2)(self._ordered)
+        self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def __getitem__(self, step: int) -> list[Batch]:
         """Return the shards of a step."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        batch = self._order(epoch)[place * self.recipe.batch : (place + 1) * self.recipe.batch]
+        batch = self._ordered(epoch)[place * self.recipe.batch : (place + 1) * self.recipe.batch]
         parts = np.array_split(batch, self.recipe.shards)
         return [self._shard(step, shard, parts[shard]) for shard in self.shards]
 
     def _shard(self, step: int, shard: int, indices: NDArray[np.int64]) -> Batch:
         """Load one shard, cut at random where images are decoded from files."""
-        crops, side_px = None, resolution_of(self.space, self.recipe.seed, step)
+        crops, side_px = None, resolution_of(self.space, self.recipe, step)
         if self.recipe.augmentation == "imagenet":
             crops = random_cuts(len(indices), np.random.default_rng([self.recipe.seed, AUGMENT, step, shard]))
-        images = self.data.source.load(indices, side_px=side_px, crops=crops)
-        return Batch(images=torch.from_numpy(images), labels=torch.from_numpy(self.data.source.labels[indices]))
+        source = self.data.source
+        before = dict(source.skipped)
+        images = source.load(indices, side_px=side_px, crops=crops)
+        # Told with the batch: where worker processes load, each counts for itself.
+        skipped = {path: times - before.get(path, 0) for path, times in source.skipped.items()}
+        return Batch(
+            images=torch.from_numpy(images),
+            labels=torch.from_numpy(source.labels[indices]),
+            skipped={path: times for path, times in skipped.items() if times},
+        )
 
     def _ordered(self, epoch: int) -> NDArray[np.int64]:
         """Return the images of an epoch in its order."""
-        order = self.data.source.order((self.recipe.seed, ORDER, epoch))
-        return order[self._trained[order]]
+        if self._order is None or self._order[0] != epoch:
+            order = self.data.source.order((self.recipe.seed, ORDER, epoch))
+            self._order = (epoch, order[self._trained[order]])
+        return self._order[1]
 
 
 def random_cuts(count: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -209,4 +210,100 @@ def wrong_crops(count: int) -> UsageInvalid:
         f"crops do not fit {count:,} images",
         why="a crop is (top, left, height, width) in fractions of its image, one for each image, and lies inside it",
         hint="keep 0 <= top, 0 < height and top + height <= 1, and likewise from left to right",
+    )
+
+
+def no_recipe(name: str, known: Sequence[str]) -> UsageInvalid:
+    """Say that there is no recipe of this name."""
+    return UsageInvalid(
+        f"there is no recipe '{name}'",
+        why=f"there are {', '.join(known)}",
+        hint="give one of them, or a function of your own as module:function",
+    )
+
+
+def recipe_broken(name: str, why: str) -> UsageInvalid:
+    """Say that a recipe cannot be used."""
+    return UsageInvalid(
+        f"recipe '{name}' cannot be used",
+        why=why,
+        hint="a recipe is a function without arguments that returns an ofa.train.recipes.Recipe",
+    )
+
+
+def no_setting(key: str, known: Sequence[str]) -> UsageInvalid:
+    """Say that a recipe has no such setting."""
+    near = difflib.get_close_matches(key, known, n=1)
+    return UsageInvalid(
+        f"a recipe has no setting '{key}'",
+        why=f"there are {', '.join(known)}",
+        hint=f"did you mean '{near[0]}'?" if near else "--set key=value",
+    )
+
+
+def setting_unfit(key: str, text: str, kind: str) -> UsageInvalid:
+    """Say that a setting cannot have this value."""
+    return UsageInvalid(f"setting '{key}' cannot be '{text}'", why=f"it is {kind}", hint=f"--set {key}=VALUE")
+
+
+def no_run(run: Path, file: str) -> FileInvalid:
+    """Say that a folder holds no training."""
+    return FileInvalid(
+        f"'{run}' holds no training",
+        why=f"it has no file '{file}'",
+        hint="give the folder that 'ofa train --out' or 'ofa import-checkpoint --out' wrote",
+    )
+
+
+def run_begun(run: Path) -> UsageInvalid:
+    """Say that a folder holds a training already."""
+    return UsageInvalid(
+        f"'{run}' holds a training already",
+        why="a new one there would mix with it",
+        hint=("add --resume to go on with it", "or give another folder with --out"),
+    )
+
+
+def no_average(path: Path) -> FileInvalid:
+    """Say that a checkpoint has no averaged weights."""
+    return FileInvalid(
+        f"checkpoint '{path}' has no averaged weights",
+        why="its recipe has no ema_decay",
+        hint="evaluate --weights last, or train with --set ema_decay=0.9999",
+    )
+
+
+def nothing_held_back(run: Path) -> UsageInvalid:
+    """Say that a training kept no images back."""
+    return UsageInvalid(
+        f"the training in '{run}' held no images back",
+        why="labels and choices need images that it was not trained on",
+        hint="train with --set holdout=N, or evaluate on test images: --split test",
+    )
+
+
+def sidecar_lacking(path: Path, why: str) -> FileInvalid:
+    """Say that a model's sidecar does not say how to test it."""
+    return FileInvalid(
+        f"'{path}' does not say how to prepare images for the model",
+        why=f"it lacks {why}",
+        hint="export the model again with ofa",
+    )
+
+
+def subnets_expected(path: Path, found: int, exactly: int | None) -> UsageInvalid:
+    """Say that a file holds another number of subnets."""
+    return UsageInvalid(
+        f"'{path}' holds {found} subnets",
+        why=f"{exactly} is asked for" if exactly is not None else "at least one is needed",
+        hint="see 'ofa space sample SPACE --json'",
+    )
+
+
+def other_origin(path: Path, differing: Sequence[str]) -> FileInvalid:
+    """Say that labels come from elsewhere."""
+    return FileInvalid(
+        f"file of labels '{path}' cannot be continued",
+        why="it was made from another " + ", another ".join(differing),
+        hint="write to another file, or remove this one and label again",
     )

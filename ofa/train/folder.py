@@ -42,6 +42,18 @@ def begin(folder: Path, recipe: Recipe, data: Data) -> None:
     lines.append(folder / SESSIONS, json.dumps(environment(), sort_keys=True))
 
 
+def check_begin(folder: Path, *, resume: bool) -> None:
+    """Raise UsageInvalid where a folder holds a training that was not asked to go on."""
+    if not resume and any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)):
+        raise errors.run_begun(folder)
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Return what a training has come to: its last line of the log, and where its weights are."""
+    last: dict[str, Any] = json.loads((lines.whole(folder / METRICS) or ["{}"])[-1])
+    return last | {"checkpoint": str(folder / CHECKPOINT), "log": str(folder / METRICS)}
+
+
 def described(data: Data) -> dict[str, Any]:
     """Return what a folder says of its images."""
     return {

@@ -9,14 +9,16 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ofa.errors import SpaceMismatch
-from ofa.files import write_atomic
+from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 from ofa.nn.supernet import Supernet
 from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.train import errors, lines
@@ -38,6 +40,7 @@ def label(
     calibration: Images,
     images: Images,
     ranks: Ranks | None = None,
+    origin: Mapping[str, Any] | None = None,
     on_label: Callable[[Subnet, float], None] | None = None,
 ) -> NDArray[np.float64]:
     """Measure the top-1 (percent) on ``images`` of each genome uint8[n, G], float64[n]; one row of ``path`` at a time.
@@ -45,17 +48,20 @@ def label(
     Each subnet gets batch-norm statistics of its own from ``calibration``, which should be training images. Rows that
     the file holds already are not measured again, so an interrupted run goes on where it stopped. Subnets of one
     resolution are measured together, so that images are prepared once for all of them, and are shared by processes;
-    the first one writes. ``on_label`` is told of every subnet, found or measured. Raises FileInvalid where the file is
-    one of another space or of other images.
+    the first one writes. ``origin`` is JSON that names the checkpoint and the images; it is kept beside the file, and
+    rows of another origin are refused. ``on_label`` is told of every subnet, found or measured. Raises FileInvalid
+    where the file is one of another space, of other images or of another origin.
     """
     space, ranks = supernet.space, ranks or Ranks()
     space.check(genomes)
     subnets = [space.subnet(genome) for genome in genomes]
+    if origin is not None and ranks.first:
+        _same_origin(path, origin)
     known = ranks.from_first(_begun(path, space, len(images)) if ranks.first else {})
     for subnet in subnets:
         if subnet.id in known and on_label is not None:
             on_label(subnet, known[subnet.id])
-    missing = {subnet.id: subnet for subnet in subnets if subnet.id not in known}
+    missing = {subnet.id: subnet for subnet in _by_resolution(subnets) if subnet.id not in known}
     for group in _groups(list(missing.values()), TOGETHER * ranks.size):
         mine = group[ranks.rank :: ranks.size]
         found = many_right(supernet, mine, calibration, images)
@@ -95,6 +101,20 @@ def bits_path(path: Path) -> Path:
     return path.with_suffix(".bits")
 
 
+def _same_origin(path: Path, origin: Mapping[str, Any]) -> None:
+    """Note what labels are made from, before the first one; raise FileInvalid where the file's are from elsewhere."""
+    sidecar = path.with_name(path.name + ".json")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(sidecar, readable_json(dict(origin)))
+        return
+    found = read_json(sidecar, max_bytes=MEBIBYTE, what="origin of labels")
+    if found != dict(origin):
+        known = found if isinstance(found, dict) else {}
+        differing = sorted(key for key in origin if known.get(key) != origin[key])
+        raise errors.other_origin(path, differing or ["origin"])
+
+
 def _dealt(parts: list[list[tuple[str, NDArray[np.bool_]]]]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield what the processes found in the order in which the subnets were dealt out."""
     for turn in range(max(len(part) for part in parts)):
@@ -103,12 +123,18 @@ def _dealt(parts: list[list[tuple[str, NDArray[np.bool_]]]]) -> Iterator[tuple[s
                 yield part[turn]
 
 
+def _by_resolution(subnets: list[Subnet]) -> list[Subnet]:
+    """Return subnets by resolution, in order of first appearance: rows come in this order, resumed or not."""
+    order = {subnet.resolution: place for place, subnet in reversed(list(enumerate(subnets)))}
+    return sorted(subnets, key=lambda subnet: order[subnet.resolution])
+
+
 def _groups(subnets: list[Subnet], size: int) -> Iterator[list[Subnet]]:
-    """Yield subnets of one resolution, up to ``size`` at a time; resolutions in order of first appearance."""
-    for resolution in dict.fromkeys(subnet.resolution for subnet in subnets):
-        same = [subnet for subnet in subnets if subnet.resolution == resolution]
-        for start in range(0, len(same), size):
-            yield same[start : start + size]
+    """Yield up to ``size`` subnets of one resolution at a time, in order."""
+    for _, same in groupby(subnets, key=lambda subnet: subnet.resolution):
+        members = list(same)
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
 
 
 def _append(path: Path, subnet: Subnet, right: NDArray[np.bool_]) -> None:

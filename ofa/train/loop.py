@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,21 +46,26 @@ def train(
     folder: Path,
     *,
     ranks: Ranks | None = None,
+    start: Mapping[str, Tensor] | None = None,
     stop_at: int | None = None,
     watch: tuple[Images, Images] | None = None,
     on_step: Callable[[Progress], None] | None = None,
+    on_log: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Supernet:
     """Train a supernet into ``folder``, or go on where that folder stopped; see `ofa.train.folder` for what it holds.
 
     What a step does is a pure function of the recipe, the data and the step's number, so an interrupted run ends with
     the very weights of an uninterrupted one (bit-equal on one CPU with one number of threads), and one process with
     those of many (to rounding). KeyboardInterrupt leaves a checkpoint of the last whole step and is raised again.
+    ``start`` holds the weights a new training begins with (random ones otherwise; ``recipe.origin`` should name them).
     ``stop_at`` ends early, as an interruption would. ``watch`` holds calibration and evaluation images for the accuracy
-    of the corner subnets, measured every ``recipe.corner_steps`` and at the end of each phase. Raises FileInvalid where
+    of the corner subnets, measured every ``recipe.corner_steps`` and at the end of each phase. ``on_log`` is given each
+    line of the log. Raises FileInvalid where
     the folder holds another recipe, other data or a damaged checkpoint.
     """
-    training = Training(recipe, data, Path(folder), ranks or Ranks())
+    training = Training(recipe, data, Path(folder), ranks or Ranks(), start)
     training.begin()
+    training.on_log = on_log
     steps = training.state.schedule.steps
     last = steps if stop_at is None else min(stop_at, steps)
     try:
@@ -87,13 +92,18 @@ def trained(folder: Path, recipe: Recipe, data: Data) -> Supernet | None:
 class Training:
     """One process of a training."""
 
-    def __init__(self, recipe: Recipe, data: Data, folder: Path, ranks: Ranks) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Data, folder: Path, ranks: Ranks, start: Mapping[str, Tensor] | None = None
+    ) -> None:
         self.recipe, self.data, self.folder, self.ranks = recipe, data, folder, ranks
         self.space: SearchSpace = recipe.search_space(data.source.channels, len(data.source.classes))
         self.shards = ranks.shards(recipe.shards)
         self.feed = Feed(data, recipe, self.space, self.shards)
         self.state = State(recipe, self.space, recipe.schedule(len(data.train)), ranks.device)
+        if start is not None:
+            self.state.supernet.load_state_dict(start)
         self.teacher: teacher.Teacher | None = None
+        self.on_log: Callable[[Mapping[str, Any]], None] | None = None
         self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
         self.whole = True
@@ -158,7 +168,9 @@ class Training:
         )
         state.optimiser.zero_grad(set_to_none=True)
         losses = backward(state.supernet, task, self.shards, batches)
-        losses = reduced(state.parameters, self.ranks, losses) / recipe.shards
+        unread = sum(times for batch in batches for times in batch.skipped.values())
+        *numbers, skipped = reduced(state.parameters, self.ranks, torch.cat([losses, losses.new_tensor([unread])]))
+        losses = torch.stack(numbers) / recipe.shards
         loss, first, final = (float(value) for value in losses)
         facts: dict[str, Any] = {
             "step": state.step + 1,
@@ -168,6 +180,8 @@ class Training:
             "loss_first": round(first, 6),
             "loss_last": round(final, 6),
         }
+        if skipped:
+            facts["skipped"] = int(skipped)
         self.whole = False
         verdict = "go" if state.guard is None else state.guard.judge(loss)
         if verdict == "go":
@@ -223,9 +237,11 @@ class Training:
 
     def _log(self, facts: dict[str, Any]) -> None:
         """Write a line where it is due."""
-        due = "corners" in facts or "event" in facts or facts["step"] % self.recipe.log_steps == 0
+        due = facts.keys() & {"corners", "event", "skipped"} or facts["step"] % self.recipe.log_steps == 0
         if due and self.ranks.first:
             lines.append(self.folder / run_folder.METRICS, json.dumps(facts, sort_keys=True))
+            if self.on_log is not None:
+                self.on_log(facts)
 
     def _keep_best(self, corners: dict[str, float]) -> None:
         """Keep the weights whose corners are best on average."""

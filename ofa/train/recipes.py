@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import ofa.space as S
 from ofa.files import canonical_json, sha256_bytes
-from ofa.space.core import SearchSpace
+from ofa.space.core import SearchSpace, Subnet
 from ofa.train.schedule import Phase, Schedule, progressive_shrinking, sandwich, scheduled
 
 # What changes neither weights nor order: how often files are written, and what is watched.
@@ -27,8 +27,10 @@ class Recipe:
     The largest subnet's loss (weight 1) is the cross-entropy; a subnet with a teacher has ``hard_weight`` times its
     cross-entropy plus its ``distillation`` loss. The subnets without the largest count ``student_weight`` times the
     mean of their losses, or with ``gradients`` sum, times their sum. ``importance`` orders channels where a phase
-    sorts. ``transform_decay`` draws kernel transforms towards identity. ``mean`` and ``std`` (of pixels in 0-1, by
-    channel) normalise images; None measures them on the training images.
+    sorts. ``dropout`` is for the classifier's inputs, in the sandwich for the largest subnet alone (BigNAS, section 3).
+    ``transform_decay`` draws kernel transforms towards identity. ``mean`` and ``std`` (of pixels in 0-1, by
+    channel) normalise images; None measures them on the training images. ``subnet`` (a genome) is trained alone, at its
+    own resolution, where it is given; ``origin`` is the SHA-256 of the checkpoint whose weights a training begins with.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Recipe:
     compile: Literal["off", "regional"] = "off"
     guard_factor: float | None = 2.0
     guard_steps: int = 5
+    subnet: tuple[int, ...] | None = None
+    origin: str = ""
     log_steps: int = 10
     corner_steps: int = 0
     checkpoint_steps: int = 500
@@ -94,7 +98,7 @@ def from_json(facts: Mapping[str, Any]) -> Recipe:
     """Return the recipe that ``to_json`` wrote; TypeError where keys are missing or unknown."""
     given = dict(facts)
     given["phases"] = tuple(Phase(**phase) for phase in given["phases"])
-    for name in ("mean", "std"):
+    for name in ("mean", "std", "subnet"):
         given[name] = None if given[name] is None else tuple(given[name])
     return Recipe(**given)
 
@@ -137,6 +141,32 @@ def small_images_shrinking() -> Recipe:
         name="small_images_shrinking",
         phases=tuple(replace(p, learning_rate=rates.get(p.name, 1e-3)) for p in phases),
         hard_weight=1.0,
+    )
+
+
+def finetune(trained: Recipe, subnet: Subnet, *, origin: str, epochs: float, learning_rate: float) -> Recipe:
+    """Train one subnet of a supernet on alone, with true labels and half a cosine from a lower rate.
+
+    25 and 75 epochs are what the published networks of Once-for-All were given; how is not published (issue 4 of the
+    reference), so rate and loss are ours. ``origin`` is the SHA-256 of the supernet's checkpoint; "" begins from random
+    weights, as a network that is trained alone from the start does.
+    """
+    phase = Phase(
+        name="finetune" if origin else "alone",
+        epochs=epochs,
+        learning_rate=learning_rate,
+        warmup_epochs=min(0.5, epochs / 10),
+        random=1,
+    )
+    return replace(
+        trained,
+        name=phase.name,
+        phases=(phase,),
+        rate_batch=None,
+        hard_weight=0.0,
+        student_weight=1.0,
+        subnet=subnet.genome,
+        origin=origin,
     )
 
 

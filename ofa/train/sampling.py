@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,13 +11,18 @@ import ofa.space as S
 from ofa.space.core import Gene, Genomes, SearchSpace, Subnet
 from ofa.train.schedule import Phase
 
+if TYPE_CHECKING:
+    from ofa.train.recipes import Recipe
+
 # Streams of random numbers that must not meet.
 RESOLUTION, SUBNETS, ORDER, AUGMENT = range(4)
 
 
-def resolution_of(space: SearchSpace, seed: int, step: int) -> int:
+def resolution_of(space: SearchSpace, recipe: Recipe, step: int) -> int:
     """Return the resolution of a step, px: the same on every rank, so that all take equally long."""
-    return int(np.random.default_rng([seed, RESOLUTION, step]).choice(space.resolutions))
+    if recipe.subnet is not None:
+        return space.subnet(recipe.subnet).resolution
+    return int(np.random.default_rng([recipe.seed, RESOLUTION, step]).choice(space.resolutions))
 
 
 def subnets_of(space: SearchSpace, phase: Phase, resolution: int, rng: np.random.Generator) -> list[Subnet]:

@@ -35,9 +35,11 @@ class Task:
 
     def subnets(self, supernet: Supernet, shard: int) -> list[Subnet]:
         """Return the subnets of a shard, all at the step's resolution."""
+        if self.recipe.subnet is not None:
+            return [supernet.space.subnet(self.recipe.subnet)]
         stream = shard if self.recipe.sampling == "independent" else 0
         rng = np.random.default_rng([self.recipe.seed, SUBNETS, self.step, stream])
-        resolution = resolution_of(supernet.space, self.recipe.seed, self.step)
+        resolution = resolution_of(supernet.space, self.recipe, self.step)
         return subnets_of(supernet.space, self.phase, resolution, rng)
 
     def generator(self, shard: int) -> torch.Generator:
@@ -75,8 +77,9 @@ def _shard(supernet: Supernet, task: Task, shard: int, batch: Batch) -> Losses:
     losses = []
     for number, subnet in enumerate(subnets):
         largest = task.phase.largest and number == 0
+        drops = recipe.dropout > 0 and (largest or not task.phase.largest)
         with _precision(task):
-            logits = supernet(x, subnet)
+            logits = supernet(x, subnet, dropout=(recipe.dropout, generator) if drops else None)
         loss = _loss(recipe, logits.float(), labels, None if largest else goal)
         (loss * _weight(task, largest)).backward()
         losses.append(loss.detach())

@@ -25,7 +25,7 @@ from ofa.errors import FileInvalid, MeasurementRefused
 from ofa.files import sha256_file
 from ofa.lut.check import check
 from ofa.lut.format import read
-from ofa.train import checkpoint, label, recipes
+from ofa.train import checkpoint, label, recipes, schedule
 
 pytestmark = pytest.mark.slow
 PACKAGES = ("torch", "sklearn", "xgboost", "onnx", "onnxruntime", "ai_edge_litert", "plotly", "jinja2")
@@ -33,11 +33,11 @@ PACKAGES = ("torch", "sklearn", "xgboost", "onnx", "onnxruntime", "ai_edge_liter
 
 def small() -> Settings:
     """Return settings under which a demo takes seconds."""
-    recipe = dataclasses.replace(
-        recipes.demo(), steps=8, batch=16, warmup_steps=2, corner_steps=8, log_steps=2, random_subnets=1
-    )
+    phases = schedule.sandwich(epochs=1, learning_rate=1e-2, warmup_epochs=0.25, random=1)
+    recipe = dataclasses.replace(recipes.demo(), phases=phases, batch=16, corner_steps=8, log_steps=2)
     return Settings(
         recipe=recipe,
+        training_images=128,
         labels=22,
         label_rounds=1,
         labels_a_round=4,
@@ -79,7 +79,7 @@ def test_the_summary_has_what_its_readers_expect(whole: tuple[Path, dict[str, An
 
 def test_what_is_chosen_was_neither_labelled_nor_calibrated_with(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = whole
-    space = small().recipe.search_space()
+    space = small().recipe.search_space(channels=1, classes=10)
     seen = {space.subnet(genome).id for genome in label.read(folder / "labels.csv", space)[0]}
     for name in RUNTIMES:
         seen |= {item.key.rpartition(":")[2] for item in plans.read(folder / name / "plan.json").items if item.genome}
@@ -137,11 +137,11 @@ def test_a_table_of_another_runtime_version_is_not_verified_against(whole: tuple
 
 def test_measured_accuracy_is_that_of_the_file_in_its_runtime(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = whole
-    from ofa.train import data
+    from ofa.train import data, digits
 
     row = summary["rows"][0]
     path = folder / "models" / f"{row['subnet_id']}.onnx"
-    images = data.scenes("test", 128, 3)
+    images = data.Images.all_of(digits.source("test", 128, 3), (0.25,), (0.25,))
     assert ship.tested_top1(path, "onnxruntime", images, row["subnet"]["resolution"]) == row["measured_top1"]
 
 

@@ -57,20 +57,16 @@ def test_a_scene_shows_the_digit_its_label_says(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_images_are_normalised_resized_and_kept() -> None:
-    images = data.scenes("twin", 6, 0)
-    assert len(images) == 6
+    source = digits.source("twin", 60, 0)
+    images = data.Images.all_of(source, (0.25,), (0.5,))
+    assert len(images) == 60
+
+    def at(resolution: int) -> torch.Tensor:
+        return torch.cat(list(images.batches(resolution, 4)))
+
     for resolution in (16, 28, 32):
-        x = images.at(resolution)
-        assert x.shape == (6, 1, resolution, resolution) and x.dtype == torch.float32
-        assert images.at(resolution) is x
-    expected = (images.images[..., 0] / 255 - data.MEAN) / data.SPREAD
-    np.testing.assert_allclose(images.at(32)[:, 0].numpy(), expected, rtol=1e-5, atol=1e-6)
-    assert abs(float(images.at(16).mean() - images.at(32).mean())) < 0.02
-
-
-def test_a_training_batch_is_that_of_its_step() -> None:
-    images, labels = data.training_batch(0, 7, 12)
-    again, _ = data.training_batch(0, 7, 12)
-    other, _ = data.training_batch(0, 8, 12)
-    np.testing.assert_array_equal(images, again)
-    assert labels.shape == (12,) and not np.array_equal(images, other)
+        assert at(resolution).shape == (60, 1, resolution, resolution) and at(resolution).dtype == torch.float32
+        assert images.batches(resolution, 4) is images.batches(resolution, 4)
+    expected = (source.images[..., 0] / 255 - 0.25) / 0.5
+    np.testing.assert_allclose(at(32)[:, 0].numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert abs(float(at(16).mean() - at(32).mean())) < 0.02

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ofa.errors import FileInvalid
 from ofa.nn.supernet import Supernet
 from ofa.space import load, sample
 from ofa.space.core import Genomes, Subnet
-from ofa.train import data, label
-from ofa.train.evaluate import correct, top1
+from ofa.train import data, digits, label
+from ofa.train.evaluate import many_right, right, top1
 
 
 @pytest.fixture(scope="module")
 def images() -> tuple[data.Images, data.Images]:
     """Return images for batch norm, and images to be right about."""
-    return data.scenes("train", 32, 1), data.scenes("twin", 48, 2)
+    sources = digits.source("train", 32, 1), digits.source("twin", 48, 2)
+    calibration, shown = (data.Images.all_of(source, (0.25,), (0.25,)) for source in sources)
+    return calibration, shown
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ class Always(nn.Module):
 
 def test_right_answers_are_counted(images: tuple[data.Images, data.Images]) -> None:
     _, shown = images
-    counts = [correct(Always(value), shown, 16, batch=7) for value in range(10)]
+    counts = [int(right(Always(value), shown, 16).sum()) for value in range(10)]
     assert counts == np.bincount(shown.labels, minlength=10).tolist()
 
 
@@ -55,12 +59,18 @@ def test_a_label_is_the_top1_of_its_subnet(
         supernet, genomes, path, calibration=calibration, images=shown, on_label=lambda *one: told.append(one)
     )
     subnets = [supernet.space.subnet(genome) for genome in genomes]
-    assert [subnet for subnet, _ in told] == subnets
+    assert {subnet for subnet, _ in told} == set(subnets) and len(told) == len(subnets)
+    assert dict(told) == dict(zip(subnets, found, strict=True))
     for subnet, value in zip(subnets, found, strict=True):
         assert value == pytest.approx(top1(supernet, subnet, calibration, shown), abs=1e-4)
     stored, accuracies = label.read(path, supernet.space)
-    np.testing.assert_array_equal(stored, genomes)
-    np.testing.assert_array_equal(accuracies, found)
+    assert {bytes(genome): value for genome, value in zip(stored, accuracies, strict=True)} == {
+        bytes(genome): value for genome, value in zip(genomes, found, strict=True)
+    }
+    per_image = label.read_right(path, supernet.space)
+    np.testing.assert_allclose(per_image.mean(1) * 100, accuracies, atol=1e-4)
+    first = supernet.space.subnet(stored[0])
+    np.testing.assert_array_equal(per_image[0], many_right(supernet, [first], calibration, shown)[0])
 
 
 def test_a_torn_file_goes_on_and_nothing_is_measured_twice(
@@ -74,18 +84,19 @@ def test_a_torn_file_goes_on_and_nothing_is_measured_twice(
     calibration, shown = images
     label.label(supernet, genomes, path, calibration=calibration, images=shown)
     whole = path.read_bytes()
+    bits = label.bits_path(path).read_bytes()
     measured: list[Subnet] = []
 
-    def counted(net: Supernet, subnet: Subnet, *others: data.Images) -> float:
-        measured.append(subnet)
-        return top1(net, subnet, *others)
+    def counted(net: Supernet, subnets: Sequence[Subnet], *others: data.Images) -> list[NDArray[np.bool_]]:
+        measured.extend(subnets)
+        return many_right(net, subnets, *others)
 
-    monkeypatch.setattr(label, "top1", counted)
+    monkeypatch.setattr(label, "many_right", counted)
     for kept in (len(whole), len(whole) - 5, len(whole) // 2, 3, 0):
         measured.clear()
         path.write_bytes(whole[:kept])
         label.label(supernet, genomes, path, calibration=calibration, images=shown)
-        assert path.read_bytes() == whole, kept
+        assert path.read_bytes() == whole and label.bits_path(path).read_bytes() == bits, kept
         missing = len(genomes) - max(0, whole[:kept].count(b"\n") - 1)
         assert len(measured) == missing
 
@@ -97,16 +108,18 @@ def test_a_file_of_something_else_is_refused_and_left(
     calibration, shown = images
     header = ",".join(label.COLUMNS)
     wide = load("mobilenet_v3_tiny", channels=3, classes=10).corner("max")
-    foreign = f"{wide.id},{bytes(wide.genome).hex()},32,50.0,48,fp32"
+    foreign = f"{wide.id},{bytes(wide.genome).hex()},32,50.0,7.2,48,fp32"
     own = supernet.space.corner("max")
     hex_genome = bytes(own.genome).hex()
     cases = (
         "my notes",
         "a,b\n1,2\n",
         f"{header}\n{foreign}\n",
-        f"{header}\n{own.id},{hex_genome},32,150.0,48,fp32\n",
-        f"{header}\n{own.id},{hex_genome},32,nan,48,fp32\n",
-        f"{header}\n{own.id},zz,32,50.0,48,fp32\n",
+        f"{header}\n{own.id},{hex_genome},32,150.0,1.0,48,fp32\n",
+        f"{header}\n{own.id},{hex_genome},32,nan,1.0,48,fp32\n",
+        f"{header}\n{own.id},{hex_genome},32,50.0,7.2,47,fp32\n",  # measured on other images
+        f"{header}\n{own.id},{hex_genome},32,50.0,7.2,48,fp32\n",  # a row without its bits
+        f"{header}\n{own.id},zz,32,50.0,7.2,48,fp32\n",
     )
     for content in cases:
         path.write_text(content)

@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from ofa.errors import FileInvalid, SpaceMismatch
-from ofa.train import checkpoint, data, digits, folder, loop, schedule
+from ofa.nn.supernet import Supernet
+from ofa.space.core import SearchSpace
+from ofa.train import checkpoint, data, digits, evaluate, folder, loop, recipes, schedule, step
 from ofa.train.data import Data
 from ofa.train.recipes import Recipe
 from ofa.train.sources.arrays import Arrays
@@ -90,7 +92,9 @@ def test_kill_9_in_mid_epoch_loses_nothing(shrinking: Recipe, divided: Data, tmp
     root = str(Path(loop.__file__).parents[2])
     command = [sys.executable, "-c", KILLED, root, str(tmp_path / "recipe.json"), str(tmp_path / "killed")]
     for kill_at in (5, 7, None):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"))
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS="1")
+        )
         assert process.stdout is not None
         for line in process.stdout:
             if kill_at is not None and int(line) >= kill_at:
@@ -138,7 +142,7 @@ def test_ctrl_c_while_corners_are_watched_loses_no_line(
     """In the middle and at the last step: the line with the corners must not be lost, nor any other step repeated."""
     watched = dataclasses.replace(recipe, corner_steps=3)
     watch = (divided.images("calibration"), divided.images("holdout"))
-    measured, steps = loop.corner_accuracies, list[None]()
+    measured, steps = evaluate.corner_accuracies, list[None]()
 
     def interrupted(*arguments: Any) -> dict[str, float]:
         steps.append(None)
@@ -176,9 +180,7 @@ def test_the_loss_falls_and_corners_are_watched(recipe: Recipe, tmp_path: Path) 
     assert checkpoint.load(tmp_path / folder.BEST).step == 60
 
 
-def test_another_recipe_or_other_images_do_not_go_on_here(
-    recipe: Recipe, divided: Data, tmp_path: Path
-) -> None:
+def test_another_recipe_or_other_images_do_not_go_on_here(recipe: Recipe, divided: Data, tmp_path: Path) -> None:
     loop.train(recipe, divided, tmp_path, stop_at=1)
     before = (tmp_path / folder.CHECKPOINT).read_bytes()
     with pytest.raises(FileInvalid, match="another recipe"):
@@ -248,7 +250,7 @@ def test_a_loss_that_is_no_number_costs_the_step_and_then_goes_back(
     recipe: Recipe, divided: Data, scenes: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guard skips steps of a broken loss, and after several of them takes up the weights it kept."""
-    computed = loop.backward
+    computed = step.backward
     calls = list[None]()
 
     def broken(*arguments: Any) -> torch.Tensor:
@@ -263,3 +265,18 @@ def test_a_loss_that_is_no_number_costs_the_step_and_then_goes_back(
     assert all(torch.isfinite(value).all() for value in supernet.parameters())
     slowed, full = lines[4]["lr"], recipe.schedule(len(divided.train)).rate(4)
     assert slowed == pytest.approx(full / 2)
+
+
+def test_finetuning_trains_one_subnet_from_given_weights(
+    recipe: Recipe, divided: Data, space: SearchSpace, supernet: Supernet, tmp_path: Path
+) -> None:
+    subnet = space.corner("min", 20)
+    alone = recipes.finetune(recipe, subnet, origin="0" * 64, epochs=1, learning_rate=1e-3)
+    before = {name: value.clone() for name, value in supernet.state_dict().items()}
+    found = loop.train(dataclasses.replace(alone, weight_decay=0.0), divided, tmp_path, start=before)
+    changed = {name for name, value in found.state_dict().items() if not torch.equal(value, before[name])}
+    assert any(name.startswith("stages.0.0.") for name in changed)
+    assert not any(name.startswith("stages.0.1.") for name in changed), "a block that the subnet leaves out"
+    wide = dict(found.named_parameters())["stages.0.0.convs.expand.weight"]
+    kept = before["stages.0.0.convs.expand.weight"]
+    assert torch.equal(wide[48:], kept[48:]) and not torch.equal(wide[:48], kept[:48]), "only the slice in use moves"

@@ -71,7 +71,10 @@ def test_a_sandwich_has_both_ends_at_one_resolution(space: SearchSpace) -> None:
         assert subnets[0] == space.corner("max", resolution) and subnets[1] == space.corner("min", resolution)
         assert {subnet.resolution for subnet in subnets} == {resolution}
         assert subnets == sampling.subnets_of(space, phase, resolution, np.random.default_rng(resolution))
-    assert {sampling.resolution_of(space, 0, step) for step in range(40)} == set(space.resolutions)
+    recipe = recipes.demo()
+    assert {sampling.resolution_of(space, recipe, step) for step in range(40)} == set(space.resolutions)
+    alone = recipes.finetune(recipe, space.corner("min", 20), origin="", epochs=1, learning_rate=1)
+    assert {sampling.resolution_of(space, alone, step) for step in range(10)} == {20}
 
 
 @pytest.mark.parametrize("space", EVERY_SPACE, ids=lambda space: space.id)

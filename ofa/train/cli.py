@@ -1,0 +1,268 @@
+"""The verbs that train and measure accuracy: train | eval | label | finetune | import-checkpoint.
+
+They follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ofa.errors import Interrupted
+
+if TYPE_CHECKING:
+    from ofa.train.loop import Progress
+
+PANEL = "Training"
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice.")]
+DataPath = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Images: an .npz file, or a folder with train.npz, train/<class>/<image> or train*.tar; or 'digits'.",
+    ),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
+Out = Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder of the training.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; a GPU where there is one if not given.")]
+Skip = Annotated[bool, typer.Option("--skip-corrupt", help="Replace unreadable images and count them.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe setting.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training that the folder holds.")]
+
+
+class WeightsName(StrEnum):
+    """Which weights of a run are meant."""
+
+    last = "last"
+    best = "best"
+    ema = "ema"
+
+
+class Part(StrEnum):
+    """Which images are tested on."""
+
+    holdout = "holdout"
+    test = "test"
+
+
+class Tracker(StrEnum):
+    """Where numbers go beside metrics.jsonl."""
+
+    tensorboard = "tensorboard"
+
+
+WhichWeights = Annotated[WeightsName, typer.Option("--weights", help="The last, the best, or their moving average.")]
+
+app = typer.Typer()
+
+
+@app.command("train", rich_help_panel=PANEL)
+def train(
+    recipe: Annotated[str, typer.Option("--recipe", metavar="NAME|module:function", help="How to train.")],
+    data: DataPath,
+    out: Out,
+    resume: Resume = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, for how long, in what memory.")
+    ] = False,
+    epochs_scale: Annotated[float, typer.Option("--epochs-scale", min=1e-6, help="Make all phases longer.")] = 1.0,
+    settings: Settings = None,
+    seed: Seed = None,
+    device: Device = None,
+    skip_corrupt: Skip = False,
+    track: Annotated[Tracker | None, typer.Option("--track", help="Also log to this.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a supernet from nothing; start it with torchrun for many processes.
+
+    Ctrl-C is safe: the same command with --resume goes on where it stopped.
+    """
+    from ofa import console
+    from ofa.train import data as datas
+    from ofa.train import folder, ranks, runs
+    from ofa.train import loop as loops
+    from ofa.train import preview as previews
+
+    wanted = [*(settings or ()), *([] if seed is None else [f"seed={seed}"])]
+    chosen = runs.recipe_named(recipe, wanted, epochs_scale)
+    with ranks.joined(device) as group:
+        source = runs.opened(data, "train", problems="skip" if skip_corrupt else "raise", threads=1)
+        divided = datas.divided(source, chosen)
+        if dry_run:
+            facts = previews.preview(chosen, divided, group)
+            console.emit_json(facts) if json else console.show(facts, title=chosen.name)
+            return
+        folder.check_begin(out, resume=resume)
+        parts = (divided.images("calibration", group.device), divided.images("holdout", group.device))
+        watch = parts if len(divided.holdout) else None
+        steps = chosen.schedule(len(divided.train)).steps
+        with _watching(chosen.name, steps, group.first) as tell, _tracked(track, out) as log:
+            loops.train(chosen, divided, out, ranks=group, watch=watch, on_step=tell, on_log=log)
+        if group.first:
+            _ended(out, json)
+
+
+@app.command("finetune", rich_help_panel=PANEL)
+def finetune(
+    run: Run,
+    subnet: Annotated[Path, typer.Option("--subnet", metavar="FILE.json", help="The subnet to train on alone.")],
+    data: DataPath,
+    out: Out,
+    epochs: Annotated[float, typer.Option("--epochs", min=1e-6, help="25 and 75 are what was published.")] = 25,
+    learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Rate at the recipe's batch.")] = 5e-4,
+    resume: Resume = False,
+    weights: WhichWeights = WeightsName.last,
+    settings: Settings = None,
+    device: Device = None,
+    skip_corrupt: Skip = False,
+    json: Json = False,
+) -> None:
+    """Train one subnet of a supernet on by itself; the result is a run folder like that of 'ofa train'."""
+    from ofa.train import folder, ranks, recipes, runs
+    from ofa.train import loop as loops
+
+    with ranks.joined(device) as group:
+        begun = runs.trained(
+            run, data, weights=weights.value, problems="skip" if skip_corrupt else "raise", device=group.device
+        )
+        (chosen,) = runs.subnets_in(subnet, begun, exactly=1)
+        recipe = recipes.finetune(begun.recipe, chosen, origin=begun.sha256, epochs=epochs, learning_rate=learning_rate)
+        recipe = runs.changed(recipe, settings or ())
+        folder.check_begin(out, resume=resume)
+        steps = recipe.schedule(len(begun.data.train)).steps
+        with _watching("fine-tuning", steps, group.first) as tell:
+            loops.train(recipe, begun.data, out, ranks=group, start=begun.supernet.state_dict(), on_step=tell)
+        if group.first:
+            _ended(out, json)
+
+
+@app.command("eval", rich_help_panel=PANEL)
+def evaluate(
+    target: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="Folder of a training, or an exported file.")],
+    data: DataPath,
+    subnet: Annotated[Path | None, typer.Option("--subnet", metavar="FILE.json", help="One subnet, or a list.")] = None,
+    random: Annotated[int, typer.Option("--random", min=0, max=100_000, help="So many random subnets.")] = 0,
+    part: Annotated[Part, typer.Option("--split", help="Images held back from training, or test images.")] = Part.test,
+    runtime: Annotated[str | None, typer.Option("--runtime", help="What runs an exported file.")] = None,
+    weights: WhichWeights = WeightsName.last,
+    seed: Seed = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Measure top-1: of a run's corner subnets, given or random ones, or of an exported file through its runtime."""
+    from ofa import console
+    from ofa.train import accuracy, ranks
+
+    if target.is_file():
+        rows = [accuracy.of_file(target, data, runtime)]
+    else:
+        with ranks.joined(device) as group:
+            chosen = accuracy.Choice(subnets=subnet, random=random, seed=seed or 0)
+            rows = accuracy.of_run(target, data, chosen, part=part.value, weights=weights.value, ranks=group)
+    if json:
+        console.emit_json(rows)
+    else:
+        console.table(list(rows[0]), [list(row.values()) for row in rows], title=str(target))
+
+
+@app.command("label", rich_help_panel=PANEL)
+def label(
+    run: Run,
+    data: DataPath,
+    out: Annotated[Path, typer.Option("--out", metavar="LABELS.csv", help="File of labels; rows in it are kept.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000, help="Random subnets to label.")] = 1000,
+    subnets: Annotated[Path | None, typer.Option("--subnets", metavar="FILE.json", help="Label these instead.")] = None,
+    weights: WhichWeights = WeightsName.last,
+    seed: Seed = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Measure the accuracy of many subnets on images held back from training: what an accuracy twin learns from.
+
+    Ctrl-C is safe: the same command goes on with the rows that are missing.
+    """
+    from ofa import console
+    from ofa.train import accuracy, ranks
+
+    with ranks.joined(device) as group:
+        chosen = accuracy.Choice(subnets=subnets, random=count, seed=seed or 0)
+        facts = accuracy.label_run(run, data, chosen, out, weights=weights.value, ranks=group)
+        if group.first:
+            console.emit_json(facts) if json else console.show(facts, title=str(out))
+
+
+@app.command("import-checkpoint", rich_help_panel=PANEL)
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint (a state dict).")],
+    space: Annotated[str, typer.Option("--space", help="mobilenet_v3, proxyless or resnet50.")],
+    out: Out,
+    width: Annotated[float | None, typer.Option("--width", metavar="W", help="Width multiplier.")] = None,
+    json: Json = False,
+) -> None:
+    """Turn a published Once-for-All checkpoint into a run folder that eval, label and finetune read."""
+    import ofa.space as spaces
+    from ofa import console
+    from ofa.train import imported
+
+    facts = imported.import_checkpoint(file, spaces.load(space, width=width), out)
+    console.emit_json(facts) if json else console.show(facts, title=str(out))
+
+
+@contextmanager
+def _watching(what: str, steps: int, first: bool) -> Iterator[Any]:
+    """Show progress; on Ctrl-C say with which line to go on."""
+    from ofa import console
+
+    with console.progress(what, steps) if first else nullcontext(console.silent) as advance:
+        before = 0
+
+        def tell(found: Progress) -> None:
+            nonlocal before
+            parts = [found.phase, f"loss {found.loss:.2f}"]
+            if found.corners is not None:
+                parts.append(f"corners {min(found.corners.values()):.1f} to {max(found.corners.values()):.1f} %")
+            if found.event is not None:
+                parts.append(found.event)
+            advance(found.step - before, note=" · ".join(parts))
+            before = found.step
+
+        try:
+            yield tell
+        except KeyboardInterrupt:
+            raise Interrupted("training interrupted; every finished step is safe", hint=resume_line(sys.argv)) from None
+
+
+def resume_line(arguments: Sequence[str]) -> str:
+    """Return the command that goes on with a training: the same one with --resume."""
+    line = ["ofa", *arguments[1:]]
+    return shlex.join(line if "--resume" in line else [*line, "--resume"])
+
+
+@contextmanager
+def _tracked(track: Tracker | None, out: Path) -> Iterator[Any]:
+    """Yield what takes lines of the log, or None."""
+    if track is None:
+        yield None
+        return
+    from ofa.train.track import tensorboard
+
+    with tensorboard(out) as log:
+        yield log
+
+
+def _ended(out: Path, json: bool) -> None:
+    """Print what a finished training left."""
+    from ofa import console
+    from ofa.train import folder
+
+    facts = folder.summary(out)
+    console.emit_json(facts) if json else console.show(facts, title=str(out))

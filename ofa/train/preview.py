@@ -1,0 +1,88 @@
+"""What a training would do, before it does it: phases, steps, hours and memory, from a few real steps of each phase."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ofa.nn.supernet import build
+from ofa.train import teacher
+from ofa.train.data import Data
+from ofa.train.loop import Training
+from ofa.train.ranks import Ranks
+from ofa.train.recipes import Recipe
+
+# The first step of a phase warms up; the others are timed, at random resolutions and subnets as in training.
+_STEPS = 4
+
+
+def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
+    """Return what a training would do, for this process; nothing is written.
+
+    Times are the mean of a few steps of each phase on this device, without loading ahead, so they are rough. Memory is
+    the most this process has held so far (on a GPU, the most that torch has allocated there), MiB.
+    """
+    training = Training(recipe, data, Path(), ranks)
+    state, plan = training.state, training.state.schedule
+    training.teacher = _stand_in(training)
+    state.guard = None
+    phases = []
+    for number, phase in enumerate(plan.phases):
+        state.phase = number
+        steps = plan.starts[number + 1] - plan.starts[number]
+        step_s = _step_s(training, plan.starts[number], min(_STEPS, steps))
+        phases.append(
+            {
+                "phase": phase.name,
+                "epochs": round(steps / plan.steps_per_epoch, 2),
+                "steps": steps,
+                "subnets_a_step": phase.subnets,
+                "teacher": phase.teacher,
+                "learning_rate": phase.learning_rate,
+                "s_a_step": round(step_s, 4),
+                "hours": round(steps * step_s / 3600, 3),
+            }
+        )
+    return {
+        "recipe": recipe.name,
+        "space": training.space.id,
+        "images": {"trained_on": len(data.train), "held_back": len(data.holdout)},
+        "batch": recipe.batch,
+        "processes": ranks.size,
+        "device": str(ranks.device),
+        "steps": plan.steps,
+        "hours": round(sum(float(str(entry["hours"])) for entry in phases), 3),
+        "memory_mib": round(_memory_mib(ranks.device)),
+        "phases": phases,
+    }
+
+
+def _stand_in(training: Training) -> teacher.Teacher:
+    """Return a teacher that costs what the real one will."""
+    network = build(training.space).to(training.ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    return teacher.frozen(network, training.data.images("calibration", training.ranks.device), "train")
+
+
+def _step_s(training: Training, first: int, count: int) -> float:
+    """Return the mean time of some steps from number ``first`` on, s."""
+    taken = []
+    for step in range(first, first + count):
+        training.state.step = step
+        began = time.perf_counter()
+        training.advance(training.feed[step])
+        if training.ranks.device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - began)
+    timed = taken[1:] or taken
+    return sum(timed) / len(timed)
+
+
+def _memory_mib(device: torch.device) -> float:
+    """Return the most memory held so far, MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

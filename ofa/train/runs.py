@@ -1,0 +1,188 @@
+"""What a command line names, opened: images, recipes, finished or unfinished trainings, lists of subnets."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ofa.errors import OfaError
+from ofa.files import MEBIBYTE, read_json, sha256_file
+from ofa.nn.supernet import Supernet, build
+from ofa.space.core import Subnet, from_json
+from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, sources
+from ofa.train.data import Data, Images
+from ofa.train.ranks import CPU
+from ofa.train.recipes import Recipe
+from ofa.train.sources import Source, Split
+from ofa.train.sources.decode import Problems
+
+Weights = Literal["last", "best", "ema"]
+DIGITS = "digits"
+# Scenes in place of a data set: none is on the disk, and they cost a second or two for each 10,000.
+_SCENES: dict[Split, tuple[digits.Split, int]] = {"train": ("train", 28_800), "test": ("test", 4_000)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A supernet of a run folder with what it was trained on; ``sha256`` is that of the file its weights came from."""
+
+    recipe: Recipe
+    data: Data
+    supernet: Supernet
+    sha256: str
+    weights: Weights
+    device: torch.device
+
+    def images(self, part: str, path: str) -> Images:
+        """Return ``calibration``, ``holdout`` (of the training images), or ``test`` from ``path``."""
+        if part != "test":
+            return self.data.images(part, self.device)
+        source = opened(path, "test", channels=self.data.source.channels)
+        sources.same_classes(self.data.source, source)
+        everything = Images.all_of(source, self.data.mean, self.data.std)
+        return dataclasses.replace(everything, device=self.device)
+
+
+def opened(
+    path: str,
+    split: Split,
+    *,
+    problems: Problems = "raise",
+    channels: int | None = None,
+    threads: int | None = None,
+) -> Source:
+    """Open images by path (see ``ofa.train.sources.open_source``), or by the word "digits" the scenes of the demo."""
+    if path == DIGITS:
+        kind, count = _SCENES[split]
+        return digits.source(kind, count, 0 if split == "train" else 3)
+    return sources.open_source(Path(path), split=split, problems=problems, channels=channels, threads=threads)
+
+
+def recipe_named(name: str, settings: Sequence[str], epochs_scale: float) -> Recipe:
+    """Return a recipe by name or as ``module:function``, with ``key=value`` settings and longer or shorter phases.
+
+    Raises UsageInvalid for a name, key or value that does not exist or does not fit.
+    """
+    recipe = recipes.RECIPES[name]() if name in recipes.RECIPES else _from_module(name)
+    recipe = changed(recipe, settings)
+    if epochs_scale != 1:
+        recipe = dataclasses.replace(recipe, phases=schedule.scaled(recipe.phases, epochs_scale))
+    return recipe
+
+
+def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Return a recipe with ``key=value`` settings; raises UsageInvalid for a key or value that does not fit."""
+    for setting in settings:
+        recipe = _with(recipe, setting)
+    return recipe
+
+
+def _from_module(name: str) -> Recipe:
+    """Call a recipe function of the user's own."""
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise errors.no_recipe(name, tuple(recipes.RECIPES))
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except OfaError:
+        raise
+    # The user's own module can fail in any way.
+    except Exception as fault:
+        raise errors.recipe_broken(name, f"{type(fault).__name__}: {fault}") from fault
+    if not isinstance(made, Recipe):
+        raise errors.recipe_broken(name, f"it returned {type(made).__name__}, not a Recipe")
+    return made
+
+
+def _with(recipe: Recipe, setting: str) -> Recipe:
+    """Return a recipe with one ``key=value`` changed, the value read as JSON or else as text."""
+    key, _, text = setting.partition("=")
+    hints = typing.get_type_hints(Recipe)
+    if key not in hints or key in ("phases", "name", "subnet", "origin"):
+        raise errors.no_setting(key, tuple(sorted(set(hints) - {"phases", "name", "subnet", "origin"})))
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if isinstance(value, list):
+        value = tuple(float(part) for part in value)
+    if not _fits(value, hints[key]):
+        raise errors.setting_unfit(key, text, str(hints[key]).replace("typing.", ""))
+    if isinstance(value, int) and not isinstance(value, bool) and float in (hints[key], *typing.get_args(hints[key])):
+        value = float(value)
+    return dataclasses.replace(recipe, **{key: value})
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Say whether a value is of an annotated type: a plain type, a literal, a tuple of floats, or one of several."""
+    options = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        return value in options
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple)
+    if options:
+        return any(_fits(value, option) for option in options)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def trained(
+    run: Path, path: str, *, weights: Weights = "last", problems: Problems = "raise", device: torch.device = CPU
+) -> Trained:
+    """Open the supernet of a run folder with the images it was trained on; ``weights``: last, best or their average.
+
+    Raises FileInvalid where the folder holds no training, SpaceMismatch or FileInvalid where images are others.
+    """
+    recipe = recipe_of(run)
+    source = opened(path, "train", problems=problems)
+    divided = data.divided(source, recipe)
+    space = recipe.search_space(source.channels, len(source.classes))
+    file = run / (folder.BEST if weights == "best" else folder.CHECKPOINT)
+    if not file.exists():
+        raise errors.no_run(run, file.name)
+    found = checkpoint.load(file)
+    if found.space != space.id:
+        raise errors.other_space(file, found.space, space.id)
+    if found.data and found.data != source.fingerprint:
+        raise errors.other_data(file, found.data, source.fingerprint)
+    if weights == "ema" and not found.ema:
+        raise errors.no_average(file)
+    supernet: Supernet = build(space).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    chosen = dataclasses.replace(found, model=found.ema) if weights == "ema" else found
+    folder.restore(run, supernet, chosen)
+    return Trained(
+        recipe=recipe, data=divided, supernet=supernet, sha256=sha256_file(file), weights=weights, device=device
+    )
+
+
+def recipe_of(run: Path) -> Recipe:
+    """Return the recipe that a run folder holds; raise FileInvalid where it holds none."""
+    path = run / folder.RECIPE
+    if not path.exists():
+        raise errors.no_run(run, folder.RECIPE)
+    facts = read_json(path, max_bytes=MEBIBYTE, what="recipe")
+    try:
+        return recipes.from_json(facts)
+    except (TypeError, KeyError, AttributeError) as fault:
+        raise errors.recipe_broken(str(path), str(fault)) from fault
+
+
+def subnets_in(path: Path, trained: Trained, *, exactly: int | None = None) -> list[Subnet]:
+    """Return the subnets of a JSON file, one or a list, as ``ofa space sample --json`` prints them.
+
+    Raises SpaceMismatch for one of another space, UsageInvalid where there are none or not ``exactly`` so many.
+    """
+    content = read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets")
+    entries = content if isinstance(content, list) else [content]
+    if not entries or (exactly is not None and len(entries) != exactly):
+        raise errors.subnets_expected(path, len(entries), exactly)
+    return [from_json(trained.supernet.space, entry) for entry in entries]

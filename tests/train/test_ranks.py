@@ -1,0 +1,127 @@
+"""Processes that train together are equal bit for bit, and equal to one process that does the work of all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ofa.errors import UsageInvalid
+from ofa.nn.supernet import build
+from ofa.train import data, digits, label, loop, recipes, schedule
+from ofa.train.data import Data
+from ofa.train.ranks import Ranks, reduced
+from ofa.train.recipes import Recipe
+
+STEPS = 50
+WORKER = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from ofa.space.sample import random
+import numpy as np
+from ofa.train import data, digits, label, loop
+from ofa.train.ranks import joined
+from ofa.train.recipes import from_json
+
+folder = Path(sys.argv[2])
+recipe = from_json(json.loads((folder / "recipe.json").read_text()))
+divided = data.divided(digits.source("train", 832, 0), recipe)
+with joined("cpu") as ranks:
+    supernet = loop.train(recipe, divided, folder / "run", ranks=ranks)
+    torch.save(supernet.state_dict(), folder / f"rank-{ranks.rank}.pt")
+    genomes = random(supernet.space, 11, np.random.default_rng(0))
+    images = {"calibration": divided.images("calibration"), "images": divided.images("holdout")}
+    found = label.label(supernet, genomes, folder / "labels.csv", ranks=ranks, **images)
+    np.save(folder / f"labels-{ranks.rank}.npy", found)
+"""
+
+
+@pytest.fixture
+def together(recipe: Recipe) -> Recipe:
+    """Return a recipe of two shards.
+
+    Small steps of plain gradient descent: the order of a sum differs in the last bit between one process and two, and
+    the first large steps of an untrained network blow that up, as would any other change of the last bit.
+    """
+    return dataclasses.replace(
+        recipe,
+        phases=schedule.sandwich(epochs=1, learning_rate=5e-5, warmup_epochs=0.1, random=2),
+        shards=2,
+        optimiser="sgd",
+        clip_norm=None,
+    )
+
+
+@pytest.fixture
+def images(together: Recipe) -> Data:
+    return data.divided(digits.source("train", STEPS * together.batch + together.holdout, 0), together)
+
+
+def torchrun(recipe: Recipe, folder: Path) -> None:
+    """Run the worker in two processes."""
+    folder.mkdir()
+    (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
+    (folder / "worker.py").write_text(WORKER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [str(folder / "worker.py"), str(Path(loop.__file__).parents[2]), str(folder)]
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_are_equal_and_equal_to_one(together: Recipe, images: Data, tmp_path: Path) -> None:
+    assert together.schedule(len(images.train)).steps == STEPS
+    torchrun(together, tmp_path / "two")
+    first, second = (torch.load(tmp_path / "two" / f"rank-{rank}.pt", weights_only=True) for rank in range(2))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = loop.train(together, images, tmp_path / "one")
+    torch.set_num_threads(threads)
+    for name, value in alone.state_dict().items():
+        assert torch.allclose(first[name], value, rtol=0, atol=1e-5), name
+    start = build(alone.space, seed=together.seed).state_dict()
+    assert max(float((start[name] - value).abs().max()) for name, value in first.items()) > 1e-4, "it has trained"
+    mine, theirs = ((tmp_path / "two" / f"labels-{rank}.npy").read_bytes() for rank in range(2))
+    assert mine == theirs
+    genomes, _ = label.read(tmp_path / "two" / "labels.csv", alone.space)
+    assert len(genomes) == 11 and label.read_right(tmp_path / "two" / "labels.csv", alone.space).shape == (11, 32)
+
+
+@pytest.mark.slow
+def test_shards_have_subnets_of_their_own(together: Recipe, images: Data, tmp_path: Path) -> None:
+    """Were both shards given the same subnets, the sampling options would train the same weights."""
+    own = loop.train(together, images, tmp_path / "own", stop_at=2)
+    synced = loop.train(dataclasses.replace(together, sampling="synced"), images, tmp_path / "synced", stop_at=2)
+    pairs = zip(own.state_dict().values(), synced.state_dict().values(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_shards_are_dealt_out_evenly() -> None:
+    assert [list(Ranks(rank=rank, size=2).shards(4)) for rank in range(2)] == [[0, 1], [2, 3]]
+    with pytest.raises(UsageInvalid, match="cannot be shared by 3 processes"):
+        Ranks(rank=0, size=3).shards(4)
+
+
+def test_what_no_process_used_keeps_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if another process brought the same vector: sums double, marks too, and None stays None."""
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda vector: vector.mul_(2))
+    used, unused = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
+    used.grad = torch.tensor([1.0, 2.0, 3.0])
+    found = reduced([used, unused], Ranks(rank=0, size=2), torch.tensor([5.0], dtype=torch.float64))
+    assert used.grad.tolist() == [2.0, 4.0, 6.0] and unused.grad is None and found.tolist() == [10.0]
+
+
+def test_recipes_for_many_gpus_have_shards_for_them() -> None:
+    assert recipes.imagenet().shards % 8 == 0 and recipes.imagenet_shrinking().shards % 32 == 0
