@@ -1,8 +1,9 @@
-"""The paper's claim on real images: do progressive shrinking and the sandwich rule beat a supernet trained without?
+"""The paper's claim on real images: progressive shrinking and the sandwich rule beside a supernet trained without.
 
 Arms of equal compute, each one run and one result file: ``shrinking``, ``sandwich`` and ``plain`` (random subnets on
 true labels, neither shrinking nor distillation) train a supernet. The same 100 subnets are tested in every arm, on test
-images that no arm trained on or chose by; batch norm is calibrated on training images.
+images that no arm trained on or chose by; batch norm is calibrated on training images. ``alone-0`` to ``alone-4`` train
+the architecture of one of the first five subnets by itself, for as many epochs as the sandwich arm.
 
     python benchmarks/supernet_cifar10.py --data FOLDER --arm shrinking --seed 0
 """
@@ -35,6 +36,7 @@ from ofa.train.sampling import SUBNETS, resolution_of, subnets_of
 from ofa.train.schedule import Phase
 
 TESTED = 100
+ALONE = 5
 # Epochs that make the arms equally long on one CPU thread, by the measured cost of an image in each phase; for
 # shrinking, what all the paper's 605 epochs are scaled by.
 EPOCHS = {"shrinking": 0.0221, "sandwich": 9.4, "plain": 10.75}
@@ -44,7 +46,7 @@ def main() -> None:
     """Train and test one arm with one seed, and write its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help=WANTED)
-    parser.add_argument("--arm", required=True, choices=EPOCHS)
+    parser.add_argument("--arm", required=True, choices=[*EPOCHS, *(f"alone-{number}" for number in range(ALONE))])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/supernet_cifar10"), help="where checkpoints are kept")
     given = parser.parse_args()
@@ -60,6 +62,8 @@ def arm(images: Path, name: str, seed: int, run: Path) -> None:
     with spent:
         supernet = loop.train(recipe, divided, run, on_step=tell)
     tested = subnets(supernet.space)
+    if recipe.subnet is not None:
+        tested = [supernet.space.subnet(recipe.subnet)]
     steps = recipe.schedule(len(divided.train)).steps
     found: dict[str, Any] = {
         "arm": name,
@@ -73,7 +77,8 @@ def arm(images: Path, name: str, seed: int, run: Path) -> None:
         "held_back": len(divided.holdout),
         "top1": accuracies(supernet, divided, images / "cifar10_test_dev.npz", tested),
     }
-    write(name, seed, found)
+    command = f"python benchmarks/supernet_cifar10.py --data FOLDER --arm {name} --seed {seed}"
+    write("supernet_cifar10", f"{name}-{seed}", command, found)
 
 
 def recipe_of(name: str, seed: int) -> Recipe:
@@ -88,6 +93,10 @@ def recipe_of(name: str, seed: int) -> Recipe:
         return dataclasses.replace(
             base, phases=schedule.sandwich(epochs=EPOCHS[name], learning_rate=rate, warmup_epochs=0.5)
         )
+    if name.startswith("alone-"):
+        subnet = subnets(base.search_space(channels=3, classes=10))[int(name.removeprefix("alone-"))]
+        alone = recipes.finetune(base, subnet, origin="", epochs=EPOCHS["sandwich"], learning_rate=4e-3)
+        return dataclasses.replace(alone, name=name)
     rate = base.phases[0].learning_rate
     phase = Phase(name=name, epochs=EPOCHS["plain"], learning_rate=rate, warmup_epochs=0.5, random=4)
     return dataclasses.replace(base, phases=(phase,))
@@ -118,7 +127,8 @@ def work(recipe: Recipe, space: SearchSpace, images: int) -> dict[str, float]:
     for step in range(plan.steps):
         phase, resolution = plan.phases[plan.at(step)], resolution_of(space, recipe, step)
         rng = np.random.default_rng([recipe.seed, SUBNETS, step, 0])
-        genomes = np.stack([subnet.array for subnet in subnets_of(space, phase, resolution, rng)])
+        chosen = [subnet.array for subnet in subnets_of(space, phase, resolution, rng)]
+        genomes = np.stack(chosen if recipe.subnet is None else [np.array(recipe.subnet, dtype=np.uint8)])
         total += 3 * float(index.sum(genomes, macs).sum())
         if phase.teacher == "frozen":
             total += float(index.sum(space.corner("max", resolution).array[None], macs)[0])
@@ -152,19 +162,19 @@ def tell(found: loop.Progress) -> None:
         sys.stderr.write(f"{found.step} of {found.steps}  {found.phase}  loss {found.loss:.3f}\n")
 
 
-def write(name: str, seed: int, found: dict[str, Any]) -> None:
-    """Write one arm's result."""
+def write(folder_name: str, name: str, command: str, found: dict[str, Any]) -> None:
+    """Write the result of one training."""
     values = list(found["top1"].values())
     content = {
         "result": found | {"min": min(values), "median": median(values), "mean": mean(values), "max": max(values)},
-        "command": f"python benchmarks/supernet_cifar10.py --data FOLDER --arm {name} --seed {seed}",
+        "command": command,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "git": folder.git_id(),
         "machine": machine(),
         "versions": versions("torch", "numpy"),
         "threads": int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())),
     }
-    write_atomic(RESULTS / "supernet_cifar10" / f"{name}-{seed}.json", readable_json(content))
+    write_atomic(RESULTS / folder_name / f"{name}.json", readable_json(content))
 
 
 if __name__ == "__main__":

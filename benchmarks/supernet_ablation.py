@@ -1,0 +1,118 @@
+"""Two questions that the method's readers leave open, at a fifth of the size of ``supernet_cifar10.py``.
+
+Does the order in which kernel, depth and width open matter, and how channels are sorted before widths open? Beside
+them: single-path sampling (one random subnet a step on true labels) and a slimmable network (one expand ratio for all
+blocks, sandwich rule). Every variant has the same compute, the same images, and is tested on the same 50 subnets.
+
+    python benchmarks/supernet_ablation.py --data FOLDER --variant kernel-depth-expand --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from cifar10 import WANTED, read
+from supernet_cifar10 import EPOCHS, Spent, subnets, tell, work, write
+
+from ofa.train import data, evaluate, loop, recipes, schedule
+from ofa.train.recipes import Recipe
+from ofa.train.schedule import Kind, Phase
+
+TESTED = 50
+SIZE = 0.2
+# Every second test image: they are sorted by class in part, so a prefix would not do.
+STRIDE = 2
+
+
+def main() -> None:
+    """Train and test one variant with one seed, and write its result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help=WANTED)
+    parser.add_argument("--variant", required=True, choices=VARIANTS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path, default=Path("runs/supernet_ablation"), help="where checkpoints are kept")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    variant(given.data, given.variant, given.seed, given.runs / f"{given.variant}-{given.seed}")
+
+
+def variant(images: Path, name: str, seed: int, run: Path) -> None:
+    """Train one variant, or go on with it, then test its subnets."""
+    base = dataclasses.replace(recipes.small_images(), name=name, seed=seed, batch=64, log_steps=50)
+    recipe = VARIANTS[name](base)
+    divided = data.divided(read(images / "cifar10_train.npz"), recipe)
+    spent = Spent(run)
+    with spent:
+        supernet = loop.train(recipe, divided, run, on_step=tell)
+    source = read(images / "cifar10_test_dev.npz")
+    shown = data.Images(source=source, indices=np.arange(0, len(source), STRIDE), mean=divided.mean, std=divided.std)
+    calibration = divided.images("calibration")
+    tested = subnets(supernet.space)[:TESTED]
+    found = {
+        "variant": name,
+        "seed": seed,
+        "recipe": recipe.to_json(),
+        **work(recipe, supernet.space, len(divided.train)),
+        "cpu_s": round(spent.cpu_s),
+        "wall_s": round(spent.wall_s),
+        "trained_on": len(divided.train),
+        "test_images": len(shown),
+        "top1": {one.id: round(evaluate.top1(supernet, one, calibration, shown), 3) for one in tested},
+    }
+    command = f"python benchmarks/supernet_ablation.py --data FOLDER --variant {name} --seed {seed}"
+    write("supernet_ablation", f"{name}-{seed}", command, found)
+
+
+def shrinking(order: tuple[Kind, ...] = schedule.ORDER, importance: str = "input") -> Callable[[Recipe], Recipe]:
+    """Return what makes the recipe of progressive shrinking in an order, with channels sorted in one way."""
+
+    def made(base: Recipe) -> Recipe:
+        whole = recipes.small_images_shrinking()
+        rates = {phase.name: phase.learning_rate for phase in whole.phases}
+        phases = [
+            dataclasses.replace(phase, learning_rate=rates[phase.name])
+            for phase in schedule.progressive_shrinking(order)
+        ]
+        return dataclasses.replace(
+            base,
+            phases=schedule.scaled(phases, SIZE * EPOCHS["shrinking"]),
+            hard_weight=whole.hard_weight,
+            importance=importance,  # type: ignore[arg-type]  # one of the three below
+        )
+
+    return made
+
+
+def single_path(base: Recipe) -> Recipe:
+    """Return one random subnet a step on true labels; four times the steps of the plain arm cost the same."""
+    rate = base.phases[0].learning_rate
+    phase = Phase(
+        name="single-path", epochs=4 * SIZE * EPOCHS["plain"], learning_rate=rate, warmup_epochs=0.2, random=1
+    )
+    return dataclasses.replace(base, phases=(phase,))
+
+
+def slimmable(base: Recipe) -> Recipe:
+    """Return the sandwich rule with one expand ratio for the whole network."""
+    rate = base.phases[0].learning_rate
+    (phase,) = schedule.sandwich(epochs=SIZE * EPOCHS["sandwich"], learning_rate=rate, warmup_epochs=0.2)
+    return dataclasses.replace(base, phases=(dataclasses.replace(phase, coupling="slimmable"),))
+
+
+VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
+    "kernel-depth-expand": shrinking(),
+    "depth-expand-kernel": shrinking(("depth", "expand", "kernel")),
+    "expand-kernel-depth": shrinking(("expand", "kernel", "depth")),
+    "sorted-by-output": shrinking(importance="output"),
+    "not-sorted": shrinking(importance="none"),
+    "single-path": single_path,
+    "slimmable": slimmable,
+}
+
+if __name__ == "__main__":
+    main()
