@@ -3,7 +3,8 @@
 Arms of equal compute, each one run and one result file: ``shrinking``, ``sandwich`` and ``plain`` (random subnets on
 true labels, neither shrinking nor distillation) train a supernet. The same 100 subnets are tested in every arm, on test
 images that no arm trained on or chose by; batch norm is calibrated on training images. ``alone-0`` to ``alone-4`` train
-the architecture of one of the first five subnets by itself, for as many epochs as the sandwich arm.
+the architecture of one of the first five subnets by itself, for as many epochs as the sandwich arm. ``lite`` is the
+sandwich arm on the lite space, for ``int8.py``.
 
     python benchmarks/supernet_cifar10.py --data FOLDER --arm shrinking --seed 0
 """
@@ -46,7 +47,9 @@ def main() -> None:
     """Train and test one arm with one seed, and write its result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help=WANTED)
-    parser.add_argument("--arm", required=True, choices=[*EPOCHS, *(f"alone-{number}" for number in range(ALONE))])
+    parser.add_argument(
+        "--arm", required=True, choices=[*EPOCHS, "lite", *(f"alone-{number}" for number in range(ALONE))]
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/supernet_cifar10"), help="where checkpoints are kept")
     given = parser.parse_args()
@@ -88,10 +91,12 @@ def recipe_of(name: str, seed: int) -> Recipe:
         whole = recipes.small_images_shrinking()
         phases = schedule.scaled(whole.phases, EPOCHS[name])
         return dataclasses.replace(base, phases=phases, hard_weight=whole.hard_weight)
-    if name == "sandwich":
+    if name == "lite":
+        base = dataclasses.replace(base, space="mobilenet_v3_tiny_lite")
+    if name in ("sandwich", "lite"):
         rate = base.phases[0].learning_rate
         return dataclasses.replace(
-            base, phases=schedule.sandwich(epochs=EPOCHS[name], learning_rate=rate, warmup_epochs=0.5)
+            base, phases=schedule.sandwich(epochs=EPOCHS["sandwich"], learning_rate=rate, warmup_epochs=0.5)
         )
     if name.startswith("alone-"):
         subnet = subnets(base.search_space(channels=3, classes=10))[int(name.removeprefix("alone-"))]
