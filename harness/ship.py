@@ -87,8 +87,9 @@ def _exported(path: Path, subnet: Subnet, origin: str, options: Mapping[str, Any
         return False
     if not isinstance(facts, dict) or not isinstance(facts.get("file"), dict):
         return False
-    known = (facts.get("subnet_id"), facts.get("checkpoint_sha256"), facts.get("writer"), facts["file"].get("sha256"))
-    return known == (subnet.id, origin, dict(options), sha256_file(path))
+    keys = ("subnet_id", "checkpoint_sha256", "writer", "precision")
+    known = [*(facts.get(key) for key in keys), facts["file"].get("sha256")]
+    return known == [subnet.id, origin, dict(options), "fp32", sha256_file(path)]
 
 
 def verify_on(

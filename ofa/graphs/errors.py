@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ofa.errors import FileInvalid, PackageMissing, SpaceMismatch, UsageInvalid, VerificationFailed
 
 
@@ -41,6 +43,25 @@ def weight_not_finite(op: str, layer: str, part: str) -> FileInvalid:
     )
 
 
+def format_unknown(name: str, known: Iterable[str]) -> UsageInvalid:
+    """Say that no file format has this name."""
+    return UsageInvalid(f"there is no format '{name}'", hint=f"one of: {', '.join(known)}")
+
+
+def precision_unknown(name: str, known: Iterable[str]) -> UsageInvalid:
+    """Say that no precision has this name."""
+    return UsageInvalid(f"there is no precision '{name}'", hint=f"one of: {', '.join(known)}")
+
+
+def precision_unsupported(precision: str, format: str, known: Iterable[str]) -> UsageInvalid:
+    """Say that a file format is not written in this precision."""
+    return UsageInvalid(
+        f"'{format}' files are not written in {precision}",
+        why="there is no writer for it",
+        hint=f"take one of: {', '.join(known)}; or export in fp32",
+    )
+
+
 def layer_unsupported(layer: str, form: str, why: str) -> UsageInvalid:
     """Say that a file format cannot hold a layer."""
     return UsageInvalid(
@@ -75,6 +96,33 @@ def input_misshapen(name: str, *, expected: object, found: object) -> UsageInval
     )
 
 
+def calibration_missing() -> UsageInvalid:
+    """Say that an int8 file needs images."""
+    return UsageInvalid(
+        "an int8 file cannot be made without calibration images",
+        why="the range of every map is taken from what the network computes on them",
+        hint="give some hundred images of the training set, prepared as for the network",
+    )
+
+
+def calibration_misshapen(*, expected: object, found: object) -> UsageInvalid:
+    """Say that calibration images are not what the network takes."""
+    return UsageInvalid(
+        f"the calibration images are an array of shape {found}",
+        why=f"this network takes float32 arrays of shape {expected}: images, channels, height, width",
+        hint="resize the images to the subnet's resolution",
+    )
+
+
+def calibration_not_finite() -> UsageInvalid:
+    """Say that a calibration image holds infinity or what is no number."""
+    return UsageInvalid(
+        "the calibration images are not finite",
+        why="a range that ends at infinity has no integers",
+        hint="check how the images were prepared",
+    )
+
+
 def parity_broken(path: object, runtime: str, *, parity: float, tolerance: float) -> VerificationFailed:
     """Say that an exported file computes something else than the network it was made from."""
     return VerificationFailed(
@@ -83,5 +131,29 @@ def parity_broken(path: object, runtime: str, *, parity: float, tolerance: float
         hint=(
             "calibrate the subnet's batch norm again: a tiny running variance magnifies rounding",
             "report it with the subnet and the runtime's version if it persists",
+        ),
+    )
+
+
+def agreement_broken(path: object, runtime: str, *, cosine: float, least: float, images: int) -> VerificationFailed:
+    """Say that an int8 file computes something else altogether than the network it was made from."""
+    return VerificationFailed(
+        f"'{path}' was not written: in '{runtime}' its int8 logits are not those of the network",
+        why=f"over {images} calibration images the cosine between both is {cosine:.3f}; {least} is the least allowed",
+        hint=(
+            "calibrate with images of the training set, prepared as for the network, some hundred of them",
+            "export in fp32",
+        ),
+    )
+
+
+def quantizer_broken(version: str, fault: BaseException) -> PackageMissing:
+    """Say that onnxruntime's quantizer does not work with what is installed beside it."""
+    return PackageMissing(
+        f"the quantizer of onnxruntime {version} does not work here",
+        why=f"{type(fault).__name__}: {' '.join(str(fault).split())[:300]}",
+        hint=(
+            "install a newer onnxruntime where files are written; where they run an old one will do",
+            "write TFLite: its int8 files need no quantizer",
         ),
     )

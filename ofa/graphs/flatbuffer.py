@@ -10,11 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa.errors import PackageMissing, package_missing
+from ofa.graphs.ir import Grid
 
 FILE_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
 ALIGNMENT_BYTES = 16  # the schema's force_align of a buffer's data, which the generated Python code leaves out
 OVERHEAD_BYTES = 1 << 16
+# The version of an operator that first took int8 maps, where that is not the first (TensorFlow, op_version.cc).
+INT8_VERSIONS = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "DEQUANTIZE": 2,
+    "FULLY_CONNECTED": 4,
+    "MAX_POOL_2D": 2,
+    "MEAN": 2,
+    "MUL": 2,
+    "PAD": 2,
+    "PADV2": 2,
+}
 
 
 def schema_module() -> Any:
@@ -49,43 +64,55 @@ def check(data: bytes) -> None:
 
 
 class Draft:
-    """One subgraph whose tensors and operators are added in execution order; all operators are of version 1."""
+    """One subgraph whose tensors and operators are added in execution order.
+
+    An operator is of version 1, or of its first version for int8 where the first tensor it reads is int8.
+    """
 
     def __init__(self) -> None:
         self.schema = schema_module()
         self._tensors: list[Any] = []
         self._buffers: list[_Buffer] = [_Buffer(self.schema, b"")]  # the first one is empty by convention
         self._operators: list[Any] = []
-        self._codes: dict[str, int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
         self._shared: dict[tuple[str, bytes], int] = {}
 
-    def tensor(self, name: str, shape: Sequence[int], dtype: str = "FLOAT32", buffer: int = 0) -> int:
-        """Add a tensor and return its index; ``buffer`` 0 has no data."""
+    def tensor(
+        self, name: str, shape: Sequence[int], dtype: str = "FLOAT32", buffer: int = 0, grid: Grid | None = None
+    ) -> int:
+        """Add a tensor and return its index; ``buffer`` 0 has no data, ``grid`` says what its integers stand for."""
         tensor = self.schema.TensorT()
         tensor.name = name.encode()
         tensor.shape = np.array(shape, np.int32)
         tensor.type = getattr(self.schema.TensorType, dtype)
         tensor.buffer = buffer
+        if grid is not None:
+            tensor.quantization = self.schema.QuantizationParametersT()
+            tensor.quantization.scale = np.array(grid.steps, np.float32)
+            tensor.quantization.zeroPoint = np.full(len(grid.steps), grid.zero, np.int64)
+            tensor.quantization.quantizedDimension = grid.axis
         self._tensors.append(tensor)
         return len(self._tensors) - 1
 
-    def constant(self, name: str, value: NDArray[Any]) -> int:
-        """Add a constant tensor of type float32 or int32 and return its index."""
+    def constant(self, name: str, value: NDArray[Any], grid: Grid | None = None) -> int:
+        """Add a constant tensor of type float32, int32 or int8 and return its index."""
         data = np.ascontiguousarray(value)
         self._buffers.append(_Buffer(self.schema, data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()))
-        return self.tensor(name, value.shape, str(value.dtype).upper(), len(self._buffers) - 1)
+        return self.tensor(name, value.shape, str(value.dtype).upper(), len(self._buffers) - 1, grid)
 
-    def shared(self, name: str, value: NDArray[Any]) -> int:
+    def shared(self, name: str, value: NDArray[Any], grid: Grid | None = None) -> int:
         """Add a small constant once, whoever needs it."""
-        key = (f"{value.dtype}{value.shape}", value.tobytes())
+        key = (f"{value.dtype}{value.shape}{grid}", value.tobytes())
         if key not in self._shared:
-            self._shared[key] = self.constant(name, value)
+            self._shared[key] = self.constant(name, value, grid)
         return self._shared[key]
 
     def operator(self, code: str, inputs: Sequence[int], output: int, options: str | None = None, **values: Any) -> int:
         """Add a builtin operator ("CONV_2D") with its options ("Conv2DOptions"); return ``output``."""
         operator = self.schema.OperatorT()
-        operator.opcodeIndex = self._codes.setdefault(code, len(self._codes))
+        int8 = self._tensors[inputs[0]].type == self.schema.TensorType.INT8
+        version = INT8_VERSIONS.get(code, 1) if int8 else 1
+        operator.opcodeIndex = self._codes.setdefault((code, version), len(self._codes))
         operator.inputs = np.array(inputs, np.int32)
         operator.outputs = np.array([output], np.int32)
         if options is not None:
@@ -107,7 +134,7 @@ class Draft:
         model = self.schema.ModelT()
         model.version = FILE_VERSION
         model.description = b"ofa-lab"
-        model.operatorCodes = [self._operator_code(code) for code in self._codes]
+        model.operatorCodes = [self._operator_code(*code) for code in self._codes]
         model.subgraphs = [graph]
         model.buffers = self._buffers
         size_bytes = sum(len(buffer.data) + 2 * ALIGNMENT_BYTES for buffer in self._buffers) + OVERHEAD_BYTES
@@ -115,12 +142,12 @@ class Draft:
         builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
         return bytes(builder.Output())
 
-    def _operator_code(self, name: str) -> Any:
+    def _operator_code(self, name: str, version: int) -> Any:
         """Return an operator code; old interpreters read only the deprecated field, a byte."""
         code = self.schema.OperatorCodeT()
         code.builtinCode = getattr(self.schema.BuiltinOperator, name)
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-        code.version = 1
+        code.version = version
         return code
 
 

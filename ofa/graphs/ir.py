@@ -18,6 +18,7 @@ Array = NDArray[np.float32]
 Weights = tuple[Array, Array | None]
 
 INPUT = "x"
+PLAIN = ".plain"  # what a node's name gets for its values before an activation that is an operator of its own
 WEIGHTED = ("conv", "linear")
 
 
@@ -64,6 +65,15 @@ class Graph:
     def weight_bytes(self) -> int:
         """Return the bytes of all weights and biases, fp32."""
         return sum(array.nbytes for node in self.nodes for array in (node.weight, node.bias) if array is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """What integers stand for: ``step * (integer - zero)``, with one step, or one for each place along ``axis``."""
+
+    steps: tuple[float, ...]
+    zero: int = 0
+    axis: int = 0
 
 
 def graph_of(ops: Sequence[Op], weights: Sequence[Mapping[str, Weights]] | None = None, seed: int = 0) -> Graph:

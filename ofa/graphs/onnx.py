@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa.errors import MeasurementRefused, package_missing
-from ofa.graphs.ir import INPUT, Graph, Node, Shape, partial_window
+from ofa.graphs.ir import INPUT, PLAIN, Graph, Node, Shape, partial_window
 
 if TYPE_CHECKING:
     import onnx
@@ -42,11 +42,11 @@ class _Draft:
         return name
 
 
-def write(graph: Graph, *, opset: int = 17, ir_version: int = 8) -> bytes:
+def write(graph: Graph, *, opset: int = 17, ir_version: int = 8, watched: bool = False) -> bytes:
     """Return the graph as an ONNX file: input "x" float32[1, C, H, W], output "y".
 
-    ``opset`` and ``ir_version`` are the newest the device's runtime reads. Raises MeasurementRefused for an opset
-    before 11, PackageMissing without onnx.
+    ``opset`` and ``ir_version`` are the newest the device's runtime reads. A ``watched`` file has more outputs: all
+    that ``watched_values`` lists. Raises MeasurementRefused for an opset before 11, PackageMissing without onnx.
     """
     try:
         from onnx import TensorProto, helper, numpy_helper
@@ -60,22 +60,36 @@ def write(graph: Graph, *, opset: int = 17, ir_version: int = 8) -> bytes:
         )
     draft = _Draft(helper, numpy_helper.from_array, opset)
     for node in graph.nodes:
-        _layer(draft, node, OUTPUT if node.name == graph.output else node.name)
+        _layer(draft, node, _value(graph, node))
 
     def value(name: str, shape: Shape) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, dimensions(shape))
 
+    seen = watched_values(graph) if watched else {}
+    outputs = {OUTPUT: graph.output} | {name: owner.removesuffix(PLAIN) for owner, name in seen.items()}
     body = helper.make_graph(
         draft.nodes,
         "network",
         [value(INPUT, graph.input)],
-        [value(OUTPUT, graph.shapes[graph.output])],
+        [value(name, graph.shapes[owner]) for name, owner in outputs.items()],
         list(draft.constants.values()),
     )
     model = helper.make_model(
         body, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version, producer_name="ofa-lab"
     )
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def watched_values(graph: Graph) -> dict[str, str]:
+    """Return the outputs of a watched file: a node's name, or that and ".plain" before its h-swish, to their names."""
+    found = {node.name: _value(graph, node) for node in graph.nodes}
+    apart = [node for node in graph.nodes if node.layer.act == "hswish"]
+    return found | {f"{node.name}{PLAIN}": f"{_value(graph, node)}{PLAIN}" for node in apart}
+
+
+def _value(graph: Graph, node: Node) -> str:
+    """Return the name a node's result has in the file."""
+    return OUTPUT if node.name == graph.output else node.name
 
 
 def dimensions(shape: Shape) -> list[int]:
@@ -85,7 +99,7 @@ def dimensions(shape: Shape) -> list[int]:
 
 def _layer(draft: _Draft, node: Node, output: str) -> None:
     """Add one layer and its activation."""
-    plain = output if node.layer.act is None else f"{output}.plain"
+    plain = output if node.layer.act is None else f"{output}{PLAIN}"
     _KINDS[node.layer.kind](draft, node, plain)
     if node.layer.act is not None:
         _activation(draft, node.layer.act, plain, output)

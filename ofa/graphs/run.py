@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -100,15 +100,34 @@ def _run_all(name: str, shape: tuple[int, ...], single: Run, images: Array) -> A
     return np.concatenate(outputs)
 
 
-def _onnx(data: bytes, _runtime: str, threads: int) -> tuple[tuple[int, ...], Run]:
-    """Return the input's NCHW shape and a call on one image."""
+def watch(data: bytes, images: Array) -> Iterator[dict[str, Array]]:
+    """Run a batch-1 ONNX file in onnxruntime and yield all its outputs by name, image by image (float32[n, C, H, W]).
+
+    Raises PackageMissing without onnxruntime.
+    """
+    version("onnxruntime")
+    session = _session(data, 1)
+    source, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
+    for image in images:
+        yield dict(zip(names, session.run(names, {source: np.ascontiguousarray(image[None])}), strict=True))
+
+
+def _session(data: bytes, threads: int) -> Any:
+    """Return an onnxruntime session on the CPU."""
     onnxruntime = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    tensor = session.get_inputs()[0]
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def _onnx(data: bytes, _runtime: str, threads: int) -> tuple[tuple[int, ...], Run]:
+    """Return the input's NCHW shape and a call on one image."""
+    session = _session(data, threads)
+    tensor, result = session.get_inputs()[0], session.get_outputs()[0]
+    if (tensor.type, result.type) != ("tensor(float)", "tensor(float)"):
+        raise ValueError(f"it takes {tensor.type} and gives {result.type}; only float32 on both sides can be run")
 
     def run(image: Array) -> Array:
         return cast(Array, session.run(None, {tensor.name: image})[0])
@@ -123,6 +142,9 @@ def _tflite(data: bytes, runtime: str, threads: int) -> tuple[tuple[int, ...], R
     interpreter = module.Interpreter(model_content=data, num_threads=threads)
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    if (source["dtype"], target["dtype"]) != (np.float32, np.float32):
+        taken, given = source["dtype"].__name__, target["dtype"].__name__
+        raise ValueError(f"it takes {taken} and gives {given}; only float32 on both sides can be run")
     shape = tuple(int(size) for size in source["shape"])
 
     def run(image: Array) -> Array:

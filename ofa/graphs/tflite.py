@@ -1,8 +1,12 @@
-"""Writes a graph as a TFLite file: NHWC, explicit padding where TFLite's own differs from ours, fused activations."""
+"""Writes a graph as a TFLite file, float32 or int8: NHWC, explicit padding where TFLite's differs, fused activations.
+
+An int8 file takes and gives float32 all the same: its first operator quantizes the input, its last one the reverse.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,25 +14,37 @@ import numpy as np
 
 from ofa.graphs.errors import layer_unsupported
 from ofa.graphs.flatbuffer import Draft
-from ofa.graphs.ir import INPUT, Array, Graph, Node, Shape, non_negative, pads_of, partial_window
+from ofa.graphs.ir import INPUT, PLAIN, Array, Graph, Grid, Node, Shape, non_negative, pads_of, partial_window
+from ofa.graphs.quantize import HIGHEST as HIGHEST_INT8
+from ofa.graphs.quantize import LOWEST as LOWEST_INT8
+from ofa.graphs.quantize import Quantized, grid_of, quantized
 from ofa.space.layers import Layer
 
 FUSED = {None: "NONE", "relu": "RELU", "relu6": "RELU6", "hswish": "NONE", "hsigmoid": "NONE"}
 LOWEST = np.finfo(np.float32).min
+# XNNPACK adds wrongly where a step is 256 or more of its sum's: here x / 6 in steps of x to 1 in 255 steps.
+COARSEST_IN_PARTS = 4.0
 
 
 class _File:
-    """The draft of a file, and which tensor holds what a graph's name stands for."""
+    """The draft of a file, which tensor holds what a graph's name stands for, and its integers where it has any."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, numbers: Quantized | None = None, hard_swish: bool = True) -> None:
         self.draft = Draft()
         self.graph = graph
+        self.numbers = numbers
+        self.hard_swish = hard_swish
         self.non_negative = frozenset(non_negative(graph))
         self.at = {INPUT: self.draft.tensor(INPUT, dimensions(graph.input))}
 
-    def new(self, name: str, shape: Shape) -> int:
-        """Add a tensor for values that are computed."""
-        return self.draft.tensor(name, dimensions(shape))
+    def new(self, name: str, shape: Shape, like: str | None = None) -> int:
+        """Add a tensor for values that are computed: on the grid of ``like``, or of its own name, in an int8 file."""
+        grid = self.grid(like or name)
+        return self.draft.tensor(name, dimensions(shape), "FLOAT32" if grid is None else "INT8", grid=grid)
+
+    def grid(self, name: str) -> Grid | None:
+        """Return what the integers of a map stand for; None in a float32 file."""
+        return None if self.numbers is None else self.numbers.grids[name]
 
     def enum(self, kind: str, name: str) -> int:
         """Return a value of the schema's enumerations."""
@@ -46,9 +62,26 @@ def write(graph: Graph) -> bytes:
     Raises PackageMissing without ai-edge-litert or flatbuffers, UsageInvalid for a layer TFLite has no operator for.
     """
     file = _File(graph)
-    for node in graph.nodes:
-        file.at[node.name] = _layer(file, node)
-    return file.draft.finish([file.at[INPUT]], [file.at[graph.output]])
+    source = file.at[INPUT]
+    return file.draft.finish([source], [_layers(file)])
+
+
+def write_int8(graph: Graph, images: Array, *, hard_swish: bool = False) -> bytes:
+    """Return the graph as a TFLite file that computes in int8; input and output are those of ``write``, float32.
+
+    Ranges are the least and largest value on ``images``, float32[n, C, H, W] as a user of the file would give.
+    ``hard_swish`` writes an h-swish as the one operator HARD_SWISH, for a device whose delegate takes it in int8:
+    XNNPACK, which runs int8 on a CPU, does not, and is left and entered again around each. Raises what ``write``
+    raises, UsageInvalid for images that do not fit, PackageMissing without onnx or onnxruntime.
+    """
+    numbers = quantized(graph, images)
+    file = _File(numbers.graph, numbers, hard_swish)
+    source = file.at[INPUT]
+    inner = file.new(f"{INPUT}.int8", graph.input, like=INPUT)
+    file.at[INPUT] = file.draft.operator("QUANTIZE", [source], inner, "QuantizeOptions")
+    last = _layers(file)
+    result = file.draft.tensor(f"{graph.output}.float32", dimensions(graph.shapes[graph.output]))
+    return file.draft.finish([source], [file.draft.operator("DEQUANTIZE", [last], result, "DequantizeOptions")])
 
 
 def dimensions(shape: Shape) -> list[int]:
@@ -56,13 +89,23 @@ def dimensions(shape: Shape) -> list[int]:
     return [1, *([shape.size] * 2 if shape.size else []), shape.channels]
 
 
+def _layers(file: _File) -> int:
+    """Add every layer; return the tensor of the last result."""
+    for node in file.graph.nodes:
+        file.at[node.name] = _layer(file, node)
+    return file.at[file.graph.output]
+
+
 def _layer(file: _File, node: Node) -> int:
     """Add one layer and its activation; return the tensor of the result."""
     layer, shape = node.layer, file.graph.shapes[node.name]
     apart = layer.act in ("hswish", "hsigmoid")
-    output = file.new(f"{node.name}.plain" if apart else node.name, shape)
+    output = file.new(f"{node.name}{PLAIN}" if apart else node.name, shape)
     _KINDS[layer.kind](file, node, [file.at[name] for name in node.inputs], output)
     if layer.act == "hswish":
+        plain = file.grid(f"{node.name}{PLAIN}")
+        if plain is not None and not file.hard_swish and plain.steps[0] < COARSEST_IN_PARTS:
+            return _hard_swish_in_parts(file, node, output, plain)
         return file.draft.operator("HARD_SWISH", [output], file.new(node.name, shape), "HardSwishOptions")
     if layer.act == "hsigmoid":
         return _hard_sigmoid(file, node, output)
@@ -77,6 +120,24 @@ def _hard_sigmoid(file: _File, node: Node, plain: int) -> int:
     clipped = file.new(f"{node.name}.clipped", shape)
     _binary(file, "ADD", [plain, three], clipped, "relu6")
     return _binary(file, "MUL", [clipped, sixth], file.new(node.name, shape), None)
+
+
+def _hard_swish_in_parts(file: _File, node: Node, plain: int, grid: Grid) -> int:
+    """Add x * (x / 6 + 0.5) in int8: the sum is cut at 0 and 1 by its grid, which ends there."""
+    shape = dimensions(file.graph.shapes[node.name])
+    factors = [_int8_number(file, name, value) for name, value in (("sixth", 1 / 6), ("half", 0.5))]
+    # x / 6 has the integers of x: only what they stand for changes.
+    finer = replace(grid, steps=(grid.steps[0] / 6,))
+    sixth = file.draft.tensor(f"{node.name}.sixth", shape, "INT8", grid=finer)
+    _binary(file, "MUL", [plain, factors[0]], sixth, None)
+    gate = file.draft.tensor(f"{node.name}.gate", shape, "INT8", grid=grid_of(0, 1))
+    _binary(file, "ADD", [sixth, factors[1]], gate, None)
+    return _binary(file, "MUL", [plain, gate], file.new(node.name, file.graph.shapes[node.name]), None)
+
+
+def _int8_number(file: _File, name: str, value: float) -> int:
+    """Return the tensor of a positive number, as the last integer of a grid that ends at it."""
+    return file.draft.shared(name, np.array(HIGHEST_INT8, np.int8), grid_of(0, value))
 
 
 def _binary(file: _File, code: str, inputs: Sequence[int], output: int, act: str | None) -> int:
@@ -102,10 +163,12 @@ def _padded(file: _File, node: Node, source: int) -> tuple[int, int]:
         f"{node.name}.pads", np.array([[0, 0], [before, after], [before, after], [0, 0]], np.int32)
     )
     shape = Shape(channels=layer.in_channels, size=layer.in_size + before + after)
-    padded = file.new(f"{node.name}.padded", shape)
+    padded = file.new(f"{node.name}.padded", shape, like=node.inputs[0])
     if layer.kind == "maxpool" and node.inputs[0] not in file.non_negative:
         # The maximum of a window must never be its padding; only where nothing is negative zeros do as well.
-        lowest = file.draft.shared("lowest", np.array(LOWEST, np.float32))
+        grid = file.grid(node.inputs[0])
+        value = np.array(LOWEST, np.float32) if grid is None else np.array(LOWEST_INT8, np.int8)
+        lowest = file.draft.shared("lowest", value, grid)
         file.draft.operator("PADV2", [source, pads, lowest], padded, "PadV2Options")
     else:
         file.draft.operator("PAD", [source, pads], padded, "PadOptions")
@@ -113,7 +176,7 @@ def _padded(file: _File, node: Node, source: int) -> tuple[int, int]:
 
 
 def _conv(file: _File, node: Node, inputs: Sequence[int], output: int) -> None:
-    layer, weight = node.layer, _weight(node)
+    layer = node.layer
     source, padding = _padded(file, node, inputs[0])
     options = {
         "padding": padding,
@@ -124,12 +187,11 @@ def _conv(file: _File, node: Node, inputs: Sequence[int], output: int) -> None:
         "fusedActivationFunction": file.fused(layer.act),
     }
     if layer.groups == 1:
-        kernel = file.draft.constant(f"{node.name}.weight", weight.transpose(0, 2, 3, 1))
-        file.draft.operator("CONV_2D", [source, kernel, _bias(file, node)], output, "Conv2DOptions", **options)
+        read = [source, *_weights(file, node, (0, 2, 3, 1))]
+        file.draft.operator("CONV_2D", read, output, "Conv2DOptions", **options)
     elif layer.groups == layer.in_channels == layer.out_channels:
-        kernel = file.draft.constant(f"{node.name}.weight", weight.transpose(1, 2, 3, 0))
+        read = [source, *_weights(file, node, (1, 2, 3, 0))]
         options["depthMultiplier"] = 1
-        read = [source, kernel, _bias(file, node)]
         file.draft.operator("DEPTHWISE_CONV_2D", read, output, "DepthwiseConv2DOptions", **options)
     else:
         why = f"it has {layer.groups} groups of {layer.in_channels} channels; only depthwise groups are known"
@@ -139,25 +201,29 @@ def _conv(file: _File, node: Node, inputs: Sequence[int], output: int) -> None:
 def _linear(file: _File, node: Node, inputs: Sequence[int], output: int) -> None:
     layer = node.layer
     shape = np.array([1, layer.in_channels], np.int32)
-    flat = file.draft.tensor(f"{node.name}.flat", shape.tolist())
+    flat = file.new(f"{node.name}.flat", Shape(channels=layer.in_channels, size=0), like=node.inputs[0])
     file.draft.operator(
         "RESHAPE", [inputs[0], file.draft.shared(f"{node.name}.shape", shape)], flat, "ReshapeOptions", newShape=shape
     )
-    kernel = file.draft.constant(f"{node.name}.weight", _weight(node))
-    read = [flat, kernel, _bias(file, node)]
+    read = [flat, *_weights(file, node, (0, 1))]
     act = file.fused(layer.act)
     file.draft.operator("FULLY_CONNECTED", read, output, "FullyConnectedOptions", fusedActivationFunction=act)
 
 
-def _weight(node: Node) -> Array:
+def _weights(file: _File, node: Node, order: tuple[int, ...]) -> tuple[int, int]:
+    """Return the tensors of a layer's weight, its axes put in TFLite's order, and of its bias.
+
+    The bias is zeros where a layer has none: not every delegate takes a conv without one.
+    """
+    names = f"{node.name}.weight", f"{node.name}.bias"
+    if file.numbers is not None:
+        own = file.numbers.integers[node.name]
+        grid = replace(own.weight_grid, axis=order.index(0))
+        weight = file.draft.constant(names[0], own.weight.transpose(order), grid)
+        return weight, file.draft.constant(names[1], own.bias, own.bias_grid)
     assert node.weight is not None
-    return node.weight
-
-
-def _bias(file: _File, node: Node) -> int:
-    """Return the bias tensor, of zeros where a layer has none: not every delegate takes a conv without one."""
     bias = np.zeros(node.layer.out_channels, np.float32) if node.bias is None else node.bias
-    return file.draft.constant(f"{node.name}.bias", bias)
+    return file.draft.constant(names[0], node.weight.transpose(order)), file.draft.constant(names[1], bias)
 
 
 def _global_pool(file: _File, node: Node, inputs: Sequence[int], output: int) -> None:

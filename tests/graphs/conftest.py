@@ -50,6 +50,11 @@ def convolve(layer: Layer, x: Array, weight: Array) -> Array:
 
 
 def compute(layer: Layer, read: list[Array], weights: Mapping[str, Weights]) -> Array:
+    """Compute one layer and its activation in float64."""
+    return ACTS[layer.act](before_activation(layer, read, weights))
+
+
+def before_activation(layer: Layer, read: list[Array], weights: Mapping[str, Weights]) -> Array:
     """Compute one layer in float64."""
     x = read[0]
     match layer.kind:
@@ -72,7 +77,7 @@ def compute(layer: Layer, read: list[Array], weights: Mapping[str, Weights]) -> 
             value = x + read[1]
         case other:
             raise AssertionError(other)
-    return ACTS[layer.act](value)
+    return value
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +94,34 @@ def reference() -> Reference:
         return x
 
     return network
+
+
+@pytest.fixture(scope="session")
+def values() -> Callable[[Op, Mapping[str, Weights], Array], dict[str, Array]]:
+    """Return all values inside an op, by numpy alone: each layer's result, and that before its h-swish as ".plain"."""
+
+    def inside(op: Op, weights: Mapping[str, Weights], images: Array) -> dict[str, Array]:
+        found = {"x": images.astype(np.float64)}
+        for layer in layers_of(op):
+            plain = before_activation(layer, [found[name] for name in layer.inputs], weights)
+            found[layer.name] = ACTS[layer.act](plain)
+            if layer.act == "hswish":
+                found[f"{layer.name}.plain"] = plain
+        return found
+
+    return inside
+
+
+@pytest.fixture(scope="session")
+def cosine() -> Callable[[Array, Array], float]:
+    """Return the cosine between two arrays of one shape, each as one vector."""
+
+    def measure(found: Array, expected: Array) -> float:
+        assert found.shape == expected.shape
+        a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    return measure
 
 
 @pytest.fixture(scope="session")

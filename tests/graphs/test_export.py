@@ -22,7 +22,7 @@ from ofa.graphs import run
 from ofa.graphs.export import export, folded_weights
 from ofa.nn.calibrate import calibrate
 from ofa.nn.supernet import PlainNet, Supernet, build, extract
-from ofa.space.core import Subnet
+from ofa.space.core import SearchSpace, Subnet
 
 TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 RUNTIMES: dict[str, run.Runtime] = {"onnx": "onnxruntime", "tflite": "litert", "pytorch": "torch"}
@@ -153,3 +153,44 @@ def test_folding_a_norm_changes_nothing() -> None:
     expected = layer.norm.eval()(layer.conv(x))
     found = nn.functional.conv2d(x, torch.from_numpy(weight), torch.from_numpy(bias), padding=1)
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def exported_parity(space: SearchSpace, subnets: list[Subnet], form: Any, folder: Path) -> float:
+    """Return the largest difference that exporting calibrated subnets of a space measured."""
+    net = build(space, seed=1)
+    worst = 0.0
+    for number, subnet in enumerate(subnets):
+        shape = (8, space.channels, subnet.resolution, subnet.resolution)
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+        network = extract(net, subnet, calibrate(net, subnet, [x]))
+        worst = max(worst, export(network, subnet, folder / f"{number}.{form}", form).parity)
+    return worst
+
+
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+@pytest.mark.parametrize(("name", "width"), [("mobilenet_v3_tiny_lite", 1.0), ("resnet50", 0.2)])
+def test_bottlenecks_and_lite_spaces_compute_what_torch_computes(
+    name: str, width: float, form: Any, working: Callable[[run.Runtime], run.Runtime], tmp_path: Path
+) -> None:
+    """At two sizes: maps that are even down to the last stage, and odd ones that a pool reaches past."""
+    working(RUNTIMES[form])
+    space = spaces.load(name, width=width, classes=10)
+    small, odd = space.resolutions[0], space.resolutions[1]
+    drawn = [space.subnet(genome) for genome in spaces.sample.random(space, 1, np.random.default_rng(7))]
+    subnets = [space.corner("max", odd), space.corner("min", small), space.corner("min", odd), *drawn]
+    assert exported_parity(space, subnets, form, tmp_path) <= 1e-4
+    assert len(list(tmp_path.iterdir())) == 2 * len(subnets)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_lite", "resnet50"])
+def test_published_bottlenecks_and_lite_spaces_compute_what_torch_computes(
+    name: str, form: Any, working: Callable[[run.Runtime], run.Runtime], tmp_path: Path
+) -> None:
+    working(RUNTIMES[form])
+    space = spaces.load(name)
+    genome = spaces.sample.random(space, 1, np.random.default_rng(8))[0]
+    genome[space.at("resolution")] = 2
+    subnets = [space.corner("max", 128), space.corner("min", 132), space.subnet(genome)]
+    assert exported_parity(space, subnets, form, tmp_path) <= 1e-4

@@ -13,8 +13,8 @@ import pytest
 
 import ofa.space as spaces
 from ofa.errors import FileInvalid, PackageMissing, UsageInvalid
-from ofa.graphs import onnx, pytorch, run, tflite
-from ofa.graphs.ir import Graph, graph_of
+from ofa.graphs import flatbuffer, onnx, pytorch, run, tflite
+from ofa.graphs.ir import Graph, Grid, graph_of
 from ofa.space.ops import ops_of
 
 WRITERS = {"onnxruntime": onnx.write, "litert": tflite.write, "tflite_runtime": tflite.write, "torch": pytorch.write}
@@ -68,6 +68,37 @@ def test_a_damaged_file_is_refused(graph: Graph, runtime: run.Runtime, tmp_path:
             run.load(path, runtime)
     with pytest.raises(FileInvalid, match="cannot be read"):
         run.load(tmp_path / "absent", runtime)
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite_runtime"])
+def test_a_tflite_file_that_takes_integers_is_refused(runtime: run.Runtime, working: Any) -> None:
+    working(runtime)
+    draft = flatbuffer.Draft()
+    grid = Grid(steps=(0.5,))
+    tensors = [draft.tensor(name, [1, 2, 2, 1], "INT8", grid=grid) for name in "xy"]
+    data = draft.finish([tensors[0]], [draft.operator("HARD_SWISH", [tensors[0]], tensors[1], "HardSwishOptions")])
+    with pytest.raises(FileInvalid, match="cannot be loaded") as caught:
+        run.load(data, runtime)
+    assert "takes int8 and gives int8" in caught.value.why
+
+
+def test_an_onnx_file_that_takes_integers_is_refused() -> None:
+    proto = pytest.importorskip("onnx", reason="the package 'onnx' is not installed")
+    values = [proto.helper.make_tensor_value_info(name, proto.TensorProto.INT64, [1, 1, 2, 2]) for name in "xy"]
+    body = proto.helper.make_graph([proto.helper.make_node("Identity", ["x"], ["y"])], "g", values[:1], values[1:])
+    model = proto.helper.make_model(body, opset_imports=[proto.helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(FileInvalid, match="cannot be loaded") as caught:
+        run.load(model.SerializeToString(), "onnxruntime")
+    assert "takes tensor(int64)" in caught.value.why
+
+
+def test_watching_shows_every_value_image_by_image(graph: Graph) -> None:
+    batch = images(graph, 3)
+    seen = list(run.watch(onnx.write(graph, watched=True), batch))
+    assert len(seen) == 3 and all(set(values) == set(onnx.watched_values(graph).values()) for values in seen)
+    np.testing.assert_allclose(
+        np.concatenate([values["y"] for values in seen]), run.load(onnx.write(graph), "onnxruntime")(batch), atol=1e-4
+    )
 
 
 def test_an_unknown_runtime_is_refused() -> None:

@@ -1,0 +1,83 @@
+"""Writes a graph as an int8 ONNX file, by the static quantizer of onnxruntime: QDQ form, one weight step a channel."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ofa.errors import MeasurementRefused, package_missing
+from ofa.graphs import onnx, run
+from ofa.graphs.errors import quantizer_broken
+from ofa.graphs.ir import INPUT, Array, Graph
+from ofa.graphs.quantize import checked_images
+
+OLDEST_OPSET = 13  # QuantizeLinear has one step a channel from here on
+
+
+class _Reader:
+    """Hands the quantizer one image after another; what it calls, and nothing more."""
+
+    def __init__(self, images: Array) -> None:
+        self._left: Iterator[Array] = iter(images)
+
+    def get_next(self) -> dict[str, Array] | None:
+        """Return the next image as the file takes it, None after the last."""
+        image = next(self._left, None)
+        return None if image is None else {INPUT: image[None]}
+
+
+def write(graph: Graph, images: Array, *, opset: int = 17, ir_version: int = 8) -> bytes:
+    """Return the graph as an int8 ONNX file: input "x" float32[1, C, H, W], output "y" float32.
+
+    Ranges are the least and largest value on ``images``, float32[n, C, H, W] as a user of the file would give.
+    ``opset`` and ``ir_version`` are the newest the device's runtime reads. Raises UsageInvalid for images that do not
+    fit, MeasurementRefused for an opset before 13, PackageMissing without onnx or onnxruntime, or where the one is too
+    old for the other.
+    """
+    images = checked_images(graph, images)
+    if opset < OLDEST_OPSET:
+        raise MeasurementRefused(
+            f"a runtime that reads ONNX only up to opset {opset} cannot be measured in int8",
+            why=f"int8 files need opset {OLDEST_OPSET} at least",
+            hint=("install onnxruntime 1.6 or newer on the device", "measure in fp32"),
+        )
+    source = onnx.write(graph, opset=opset, ir_version=ir_version)
+    quantization, proto = _packages()
+    try:
+        model = _quantized(source, images, quantization, proto)
+    # The quantizer has no errors of its own; beside a newer onnx an older one fails on what onnx no longer has.
+    except Exception as fault:
+        raise quantizer_broken(run.version("onnxruntime"), fault) from fault
+    model.ir_version = ir_version
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _quantized(source: bytes, images: Array, quantization: Any, proto: Any) -> Any:
+    """Return the quantizer's model of a file; all it writes on the way is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="ofa-int8-") as folder:
+        plain, shaped, done = (str(Path(folder, f"{name}.onnx")) for name in ("plain", "shaped", "done"))
+        Path(plain).write_bytes(source)
+        # Shapes alone: the optimiser would add operators of onnxruntime's own, and finds nothing to fold here.
+        quantization.quant_pre_process(plain, shaped, skip_optimization=True, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            shaped,
+            done,
+            _Reader(images),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+        )
+        return proto.load_model(done)
+
+
+def _packages() -> tuple[Any, Any]:
+    """Return onnxruntime's quantization and onnx, or raise PackageMissing."""
+    try:
+        return importlib.import_module("onnxruntime.quantization"), importlib.import_module("onnx")
+    except ImportError as fault:
+        name = (fault.name or "onnxruntime").partition(".")[0]
+        raise package_missing(name, extra="bench", needed_for="writing int8 ONNX files") from fault
