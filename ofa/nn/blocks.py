@@ -15,8 +15,8 @@ from ofa.space.layers import Layer
 EPSILON = 1e-5
 
 Run = Callable[[Layer, Tensor], Tensor]
-# Normalises the output of a layer: its name, the output, scale and shift.
-Normalise = Callable[[str, Tensor, Tensor, Tensor], Tensor]
+# Normalises what a layer computed with scale and shift, and applies the layer's activation.
+Finish = Callable[[Layer, Tensor, Tensor, Tensor], Tensor]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -71,9 +71,9 @@ def run(layers: Sequence[Layer], x: Tensor, weighted: Run) -> Tensor:
     return values[layers[-1].name]
 
 
-def batch_statistics(name: str, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Normalise a layer's output float[n, c, h, w] with the batch's own mean and variance, as training does."""
-    return F.batch_norm(x, None, None, scale, shift, training=True, eps=EPSILON)
+def batch_statistics(layer: Layer, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Finish a layer's output float[n, c, h, w] with the batch's own mean and variance, as training does."""
+    return activate(F.batch_norm(x, None, None, scale, shift, training=True, eps=EPSILON), layer)
 
 
 def dropped(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -114,7 +114,7 @@ class ElasticOp(nn.Module):
         self,
         x: Tensor,
         layers: Sequence[Layer],
-        normalise: Normalise,
+        finish: Finish,
         dropout: tuple[float, torch.Generator] | None = None,
     ) -> Tensor:
         """Run as the op made of ``layers``; ``dropout`` is for what its linear layer is given."""
@@ -124,7 +124,7 @@ class ElasticOp(nn.Module):
                 value = dropped(value, *dropout)
             out = self.conv(layer)(value, layer)
             if layer.norm:
-                out = normalise(layer.name, out, *self.norm(layer).slices(layer.out_channels))
+                return finish(layer, out, *self.norm(layer).slices(layer.out_channels))
             return activate(out, layer)
 
         return run(layers, x, weighted)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ofa.nn import errors
-from ofa.nn.blocks import EPSILON, ElasticOp, Normalise, activate, combine, has_weights
+from ofa.nn.blocks import EPSILON, ElasticOp, Finish, activate, combine, has_weights
 from ofa.nn.elastic import convolve
 from ofa.space.core import Subnet
 from ofa.space.layers import Layer
@@ -44,10 +44,10 @@ class Statistics:
         if self.subnet_id != subnet.id:
             raise errors.other_statistics(self.subnet_id, subnet.id)
 
-    def of_op(self, at: int) -> Normalise:
-        """Return what normalises the layers of op number ``at``."""
+    def of_op(self, at: int) -> Finish:
+        """Return what finishes the layers of op number ``at``."""
         moments = self.moments[at]
-        return lambda name, x, scale, shift: normalised(x, moments[name], scale, shift)
+        return lambda layer, x, scale, shift: activate(normalised(x, moments[layer.name], scale, shift), layer)
 
 
 def normalised(x: Tensor, moments: tuple[Tensor, Tensor], scale: Tensor, shift: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def convolve(x: Tensor, layer: Layer, weight: Tensor, bias: Tensor | None) -> Te
         return F.linear(x.flatten(1), weight.squeeze((2, 3)), bias)[:, :, None, None]
     depthwise = 1 < layer.groups == layer.in_channels == layer.out_channels
     if depthwise and bias is None and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-        out: Tensor = _Depthwise.apply(x, weight, layer.stride)
+        out: Tensor = _Depthwise.apply(x, weight, layer.stride)  # type: ignore[no-untyped-call]  # torch's is
         return out
     return F.conv2d(x, weight, bias, layer.stride, layer.kernel // 2, 1, layer.groups)
 
@@ -101,7 +101,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch's is
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Return the gradients of input and weight."""
         x, weight = ctx.saved_tensors

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ofa.nn import errors
-from ofa.nn.blocks import ElasticOp, PlainOp, batch_statistics
+from ofa.nn.blocks import ElasticOp, Finish, PlainOp, batch_statistics
 from ofa.nn.calibrate import Statistics
 from ofa.space import ops
 from ofa.space.core import SearchSpace, Subnet
@@ -55,21 +55,23 @@ class Supernet(nn.Module):
         subnet: Subnet,
         statistics: Statistics | None = None,
         dropout: tuple[float, torch.Generator] | None = None,
+        finish: Finish = batch_statistics,
     ) -> Tensor:
         """Return the logits [n, classes] of a subnet for images float[n, channels, r, r] at its resolution r.
 
         Without ``statistics`` each normalisation uses the batch's own (training); with them, those that
         ``ofa.nn.calibrate`` measured for this subnet. ``dropout`` is the share of the classifier's inputs that are
-        dropped, and what draws them. Raises SpaceMismatch for a subnet of another space and
-        UsageInvalid for images of another size or statistics of another subnet.
+        dropped, and what draws them. ``finish`` is what normalises by the batch (see `ofa.nn.regional`). Raises
+        SpaceMismatch for a subnet of another space and UsageInvalid for images of another size or statistics of another
+        subnet.
         """
         parts = self.parts(subnet)
         self.check_images(x, subnet)
         if statistics is not None:
             statistics.check(subnet)
         for at, (op, layers) in enumerate(parts):
-            normalise = batch_statistics if statistics is None else statistics.of_op(at)
-            x = op(x, layers, normalise, dropout if op is self.head else None)
+            own = finish if statistics is None else statistics.of_op(at)
+            x = op(x, layers, own, dropout if op is self.head else None)
         return x
 
 

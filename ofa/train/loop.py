@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ofa.nn.blocks import Finish, batch_statistics
+from ofa.nn.regional import Regional
 from ofa.nn.supernet import Supernet, build
 from ofa.space.core import SearchSpace
 from ofa.train import folder as run_folder
@@ -103,6 +105,7 @@ class Training:
         if start is not None:
             self.state.supernet.load_state_dict(start)
         self.teacher: teacher.Teacher | None = None
+        self.finish: Finish = Regional() if recipe.compile == "regional" else batch_statistics
         self.on_log: Callable[[Mapping[str, Any]], None] | None = None
         self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
@@ -165,6 +168,7 @@ class Training:
             step=state.step,
             device=self.ranks.device,
             teacher=self.teacher if phase.teacher == "frozen" else None,
+            finish=self.finish,
         )
         state.optimiser.zero_grad(set_to_none=True)
         losses = backward(state.supernet, task, self.shards, batches)

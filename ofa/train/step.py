@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ofa.nn.blocks import Finish, batch_statistics
 from ofa.nn.supernet import Supernet
 from ofa.space.core import Subnet
 from ofa.train import augment, distill
@@ -32,6 +33,7 @@ class Task:
     step: int
     device: torch.device
     teacher: Teacher | None = None
+    finish: Finish = batch_statistics
 
     def subnets(self, supernet: Supernet, shard: int) -> list[Subnet]:
         """Return the subnets of a shard, all at the step's resolution."""
@@ -79,7 +81,8 @@ def _shard(supernet: Supernet, task: Task, shard: int, batch: Batch) -> Losses:
         largest = task.phase.largest and number == 0
         drops = recipe.dropout > 0 and (largest or not task.phase.largest)
         with _precision(task):
-            logits = supernet(x, subnet, dropout=(recipe.dropout, generator) if drops else None)
+            dropout = (recipe.dropout, generator) if drops else None
+            logits = supernet(x, subnet, dropout=dropout, finish=task.finish)
         loss = _loss(recipe, logits.float(), labels, None if largest else goal)
         (loss * _weight(task, largest)).backward()
         losses.append(loss.detach())

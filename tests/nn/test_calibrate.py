@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ofa.errors import UsageInvalid
+from ofa.nn import calibrate as calibrating
 from ofa.nn.calibrate import Statistics, calibrate, pooled
+from ofa.nn.elastic import convolve
 from ofa.nn.supernet import Supernet, extract
 from ofa.space.core import SearchSpace, Subnet
+from ofa.space.layers import Layer
 
 TOLERANCE = 1e-5
 
@@ -136,6 +139,64 @@ def test_pooled_is_mean_and_variance_of_all_values(sizes: list[tuple[int, int, i
     spread = everything.std(1) + 1e-2 * (1 + abs(offset))
     assert (np.abs(mean.numpy() - everything.mean(1)) / spread).max() <= TOLERANCE * 10
     assert (np.abs(variance.numpy() - everything.var(1)) / spread**2).max() <= TOLERANCE * 10
+
+
+def test_many_values_lose_no_digits() -> None:
+    """Far from zero a sum in single precision drifts; pieces of it, added in double, do not."""
+    x = torch.randn(40, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 10
+    mean, variance = pooled([x.contiguous(memory_format=torch.channels_last)])
+    right = direct(x)
+    assert float((mean - right[0]).abs().max()) <= 1e-5
+    assert float((variance / right[1] - 1).abs().max()) <= 1e-6
+
+
+def test_one_value_has_no_variance() -> None:
+    mean, variance = pooled([torch.full((1, 3, 1, 1), 2.5)])
+    assert mean.tolist() == [2.5] * 3 and variance.tolist() == [0] * 3
+
+
+def test_double_precision_is_kept() -> None:
+    x = torch.randn(4, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1e3
+    for found, right in zip(pooled([x]), direct(x), strict=True):
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found, right, atol=0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("pixels", [1, 3 * 16**2, 1 << 30], ids=str)
+def test_how_many_images_run_together_does_not_matter(
+    pixels: int, tiny: SearchSpace, tiny_net: Supernet, images: Images, monkeypatch
+) -> None:
+    subnet = tiny.corner("max", 16)
+    x = images(subnet, 10, seed=5)
+    monkeypatch.setattr(calibrating, "PART_PIXELS", pixels)
+    seen = spied(monkeypatch)
+    found = calibrate(tiny_net, subnet, [x[:6], x[6:]])
+    assert {len(given) for given in seen} == {1: {1}, 3 * 16**2: {3, 1}, 1 << 30: {6, 4}}[pixels]
+    assert found.images == 10
+    assert apart(found, reached(extract(tiny_net, subnet).train(), x)) <= TOLERANCE
+
+
+def test_channels_last_is_kept_through_all_layers(
+    tiny: SearchSpace, tiny_net: Supernet, images: Images, monkeypatch
+) -> None:
+    subnet = tiny.corner("max", 32)
+    seen = spied(monkeypatch)
+    calibrate(tiny_net, subnet, [images(subnet, 3).to(memory_format=torch.channels_last)])
+    maps = [given for given in seen if given.shape[2:].numel() > 1]
+    assert len(maps) > 20
+    assert all(given.is_contiguous(memory_format=torch.channels_last) for given in maps)
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Return a list that fills with what the layers of a calibration are given."""
+    seen: list[Tensor] = []
+
+    def noting(x: Tensor, layer: Layer, weight: Tensor, bias: Tensor | None) -> Tensor:
+        seen.append(x)
+        return convolve(x, layer, weight, bias)
+
+    monkeypatch.setattr(calibrating, "convolve", noting)
+    return seen
 
 
 def test_calibration_leaves_the_supernet_alone(

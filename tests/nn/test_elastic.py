@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from ofa.nn import elastic
 from ofa.nn.elastic import ElasticConv, ElasticNorm
 from ofa.space.layers import Layer
 
@@ -103,12 +105,16 @@ def test_output_is_that_of_a_plain_convolution(kernel: int, stride: int) -> None
     assert torch.equal(found, F.conv2d(x, conv.slices(layer)[0], None, stride, kernel // 2, groups=4))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_gradients_are_right(kernel: int) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "stride", "height", "width"),
+    [(3, 1, 5, 5), (5, 1, 5, 5), (7, 1, 5, 5), (5, 2, 4, 5), (7, 2, 5, 4), (7, 1, 3, 2), (7, 2, 2, 3)],
+)
+def test_gradients_are_right(kernel: int, stride: int, height: int, width: int) -> None:
     conv = made(depthwise(channels=2), KERNELS, trained=True).double()
     names = [name for name, _ in conv.named_parameters()]
-    layer = depthwise(kernel, 2)
-    x = torch.randn(1, 2, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    layer = depthwise(kernel, 2, stride)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 2, height, width, dtype=torch.float64, generator=generator, requires_grad=True)
 
     def run(x: Tensor, *values: Tensor) -> Tensor:
         out: Tensor = functional_call(conv, dict(zip(names, values, strict=True)), (x, layer))
@@ -116,6 +122,91 @@ def test_gradients_are_right(kernel: int) -> None:
 
     values = [value.detach().clone().requires_grad_() for value in conv.parameters()]
     assert torch.autograd.gradcheck(run, (x, *values))
+
+
+def gradients(conv: ElasticConv, x: Tensor, layer: Layer, run: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Return the gradients of input and parameters for an output weighted at random."""
+    conv.zero_grad()
+    x = x.detach().requires_grad_()
+    out = run(x)
+    out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(5)))
+    found = [x.grad, *(value.grad for value in conv.parameters())]
+    return [value for value in found if value is not None]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("part_bytes", [1, 3_000, 1 << 20], ids=str)
+@pytest.mark.parametrize(("kernel", "stride"), [(7, 1), (7, 2), (5, 1), (5, 2), (3, 1), (3, 2)])
+def test_gradients_are_those_of_torch(
+    kernel: int, stride: int, part_bytes: int, memory_format: torch.memory_format, monkeypatch
+) -> None:
+    """However many images are taken together, in either memory order."""
+    monkeypatch.setattr(elastic, "PART_BYTES", part_bytes)
+    conv = made(depthwise(), KERNELS, trained=True)
+    layer = depthwise(kernel, 4, stride)
+    x = torch.randn(5, 4, 9, 8, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=memory_format)
+    found = gradients(conv, x, layer, lambda x: conv(x, layer))
+    right = gradients(conv, x, layer, lambda x: F.conv2d(x, conv.slices(layer)[0], None, stride, kernel // 2, groups=4))
+    assert len(found) == len(right) == 2 + KERNELS[::-1].index(kernel)
+    for own, other in zip(found, right, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-5)
+
+
+def test_gradients_of_a_step_add_up() -> None:
+    """Each subnet of a step adds its own; what none uses keeps none."""
+    conv = made(depthwise(), KERNELS, trained=True)
+    x = torch.randn(2, 6, 9, 9, generator=torch.Generator().manual_seed(1))
+    layers = [depthwise(7), depthwise(5, 4), depthwise(7, 3)]
+    alone = []
+    for layer in layers:
+        conv.zero_grad()
+        conv(x[:, : layer.in_channels], layer).square().sum().backward()
+        alone.append({name: value.grad for name, value in conv.named_parameters() if value.grad is not None})
+    conv.zero_grad()
+    for layer in layers:
+        conv(x[:, : layer.in_channels], layer).square().sum().backward()
+    found = {name: value.grad for name, value in conv.named_parameters() if value.grad is not None}
+    assert found.keys() == {"weight", "transform_5"}
+    for name, value in found.items():
+        torch.testing.assert_close(value, sum(own[name] for own in alone if name in own), atol=1e-4, rtol=1e-5)
+    assert conv.get_parameter("transform_3").grad is None
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_maps_of_one_pixel_are_convolved_alike(bias: bool) -> None:
+    """Squeeze-excite and the mix layer run as products of matrices."""
+    conv = made(pointwise(8, 6, bias=bias), trained=True)
+    layer = pointwise(5, 4, bias=bias)
+    x = torch.randn(3, 5, 1, 1, generator=torch.Generator().manual_seed(0))
+    weight, shift = conv.slices(layer)
+    assert conv(x, layer).shape == (3, 4, 1, 1)
+    torch.testing.assert_close(conv(x, layer), F.conv2d(x, weight, shift), atol=1e-6, rtol=1e-5)
+    found = gradients(conv, x, layer, lambda x: conv(x, layer))
+    right = gradients(conv, x, layer, lambda x: F.conv2d(x, *conv.slices(layer)))
+    assert len(found) == len(right) == 2 + bias
+    for own, other in zip(found, right, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [depthwise(7, 4), depthwise(3, 4, 2), pointwise(4, 6)], ids=["k7", "k3s2", "1x1"])
+def test_channels_last_is_kept_both_ways(layer: Layer) -> None:
+    conv = made(depthwise() if layer.groups > 1 else pointwise(8, 6), KERNELS if layer.groups > 1 else (), trained=True)
+    x = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    out = conv(x, layer)
+    assert out.is_contiguous(memory_format=torch.channels_last) and not out.is_contiguous()
+    (found,) = torch.autograd.grad(out, x, torch.ones_like(out))
+    assert found.is_contiguous(memory_format=torch.channels_last) and not found.is_contiguous()
+
+
+def test_depthwise_runs_in_reduced_precision_where_asked() -> None:
+    conv = made(depthwise(), KERNELS, trained=True)
+    x = torch.randn(2, 6, 9, 9, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        out = conv(x, depthwise(5))
+    assert out.dtype == torch.bfloat16
+    out.float().sum().backward()
+    assert conv.weight.grad is not None and conv.weight.grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize(("trained", "reach"), [(False, 3), (True, 5)], ids=["at the start", "trained"])
