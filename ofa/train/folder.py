@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ofa.train.state import State
 
 CHECKPOINT, PREVIOUS, BEST, TEACHER = "checkpoint.pt", "checkpoint.previous.pt", "best.pt", "teacher.pt"
-METRICS, RECIPE, DATA, SESSIONS = "metrics.jsonl", "recipe.json", "data.json", "sessions.jsonl"
+METRICS, RECIPE, DATA, ENVIRONMENT = "metrics.jsonl", "recipe.json", "data.json", "environment.jsonl"
 
 
 def begin(folder: Path, recipe: Recipe, data: Data) -> None:
@@ -39,7 +39,7 @@ def begin(folder: Path, recipe: Recipe, data: Data) -> None:
     if not (folder / CHECKPOINT).exists() and not (folder / PREVIOUS).exists():
         write_atomic(folder / RECIPE, readable_json(recipe.to_json()))
         write_atomic(folder / DATA, readable_json(described(data)))
-    lines.append(folder / SESSIONS, json.dumps(environment(), sort_keys=True))
+    lines.append(folder / ENVIRONMENT, json.dumps(environment(), sort_keys=True))
 
 
 def check_begin(folder: Path, *, resume: bool) -> None:
