@@ -46,7 +46,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     found = {name: family(run, given.data) for name, run in (("tiny", given.tiny), ("lite", given.lite))}
-    record("int8", f"{NETWORKS} subnets of two spaces as fp32 and int8 files: top-1, ranks, latency", found)
+    what = f"{NETWORKS} subnets of two spaces as fp32 and int8 files: top-1, ranks, latency"
+    record("int8", what, found, "--data FOLDER --tiny RUN --lite RUN")
 
 
 def family(run: Path, images: Path) -> dict[str, Any]:

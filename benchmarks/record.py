@@ -19,12 +19,12 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("numpy", "scipy", "xgboost-cpu", "torch", "onnxruntime", "ai-edge-litert", "pydantic")
 
 
-def record(name: str, what: str, found: dict[str, Any]) -> None:
-    """Write and print the result of one benchmark."""
+def record(name: str, what: str, found: dict[str, Any], arguments: str = "") -> None:
+    """Write and print the result of one benchmark; ``arguments`` are those of its command."""
     content = {
         "what": what,
         "result": found,
-        "command": f"python benchmarks/{name}.py",
+        "command": f"python benchmarks/{name}.py {arguments}".rstrip(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": machine(),
         "versions": versions(*PACKAGES),
