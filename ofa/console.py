@@ -95,7 +95,7 @@ def fail(text: str) -> None:
 def progress(what: str, total: int) -> Iterator[Advance]:
     """Show how far something has come, on standard error: a live bar, or plain lines where that is not a terminal.
 
-    Yields ``advance(steps=1, note="")``.
+    Yields ``advance(steps=1, note="", rows=None)``; ``rows`` (name to text) stand under the live bar until others come.
     """
     console = _console(sys.stderr)
     if console.is_terminal and not console.is_dumb_terminal:
@@ -107,7 +107,9 @@ def progress(what: str, total: int) -> Iterator[Advance]:
 
 @contextmanager
 def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
-    """Draw one live line: what, bar, count, time gone, time left, note."""
+    """Draw one live line (what, bar, count, time gone, time left, note), and rows under it where there are any."""
+    from rich.console import Group
+    from rich.live import Live
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -125,13 +127,27 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console) as live:
-        task = live.add_task(what, total=total, note="")
+    bar = Progress(*columns, console=console)
+    task = bar.add_task(what, total=total, note="")
+    with Live(bar, console=console, refresh_per_second=4) as live:
 
-        def advance(steps: int = 1, note: str = "") -> None:
-            live.update(task, advance=steps, note=note)
+        def advance(steps: int = 1, note: str = "", rows: Mapping[str, str] | None = None) -> None:
+            bar.update(task, advance=steps, note=note)
+            if rows:
+                live.update(Group(bar, _grid(rows)))
 
         yield advance
+
+
+def _grid(rows: Mapping[str, str]) -> Any:
+    """Return names and texts in two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for name, text in rows.items():
+        grid.add_row(Text(name, style="dim"), Text(text))
+    return grid
 
 
 def _lines(what: str, total: int) -> Advance:
@@ -139,7 +155,7 @@ def _lines(what: str, total: int) -> Advance:
     began_s = said_s = time.monotonic()
     done = 0
 
-    def advance(steps: int = 1, note: str = "") -> None:
+    def advance(steps: int = 1, note: str = "", rows: Mapping[str, str] | None = None) -> None:
         nonlocal done, said_s
         done += steps
         now_s = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
@@ -105,7 +106,7 @@ def train(
         parts = (divided.images("calibration", group.device), divided.images("holdout", group.device))
         watch = parts if len(divided.holdout) else None
         steps = chosen.schedule(len(divided.train)).steps
-        with _watching(chosen.name, steps, group.first) as tell, _tracked(track, out) as log:
+        with _watching(chosen.name, steps, chosen.batch, group.first) as tell, _tracked(track, out) as log:
             loops.train(chosen, divided, out, ranks=group, watch=watch, on_step=tell, on_log=log)
         if group.first:
             _ended(out, json)
@@ -139,7 +140,7 @@ def finetune(
         recipe = runs.changed(recipe, settings or ())
         folder.check_begin(out, resume=resume)
         steps = recipe.schedule(len(begun.data.train)).steps
-        with _watching("fine-tuning", steps, group.first) as tell:
+        with _watching("fine-tuning", steps, recipe.batch, group.first) as tell:
             loops.train(recipe, begun.data, out, ranks=group, start=begun.supernet.state_dict(), on_step=tell)
         if group.first:
             _ended(out, json)
@@ -218,22 +219,30 @@ def import_checkpoint(
 
 
 @contextmanager
-def _watching(what: str, steps: int, first: bool) -> Iterator[Any]:
+def _watching(what: str, steps: int, batch: int, first: bool) -> Iterator[Any]:
     """Show progress; on Ctrl-C say with which line to go on."""
     from ofa import console
 
     with console.progress(what, steps) if first else nullcontext(console.silent) as advance:
-        before = 0
+        before, began_s, corners = 0, 0.0, ""
 
         def tell(found: Progress) -> None:
-            nonlocal before
-            parts = [found.phase, f"loss {found.loss:.2f}"]
+            nonlocal before, began_s, corners
+            now_s = time.monotonic()
             if found.corners is not None:
-                parts.append(f"corners {min(found.corners.values()):.1f} to {max(found.corners.values()):.1f} %")
-            if found.event is not None:
-                parts.append(found.event)
-            advance(found.step - before, note=" · ".join(parts))
-            before = found.step
+                corners = " · ".join(f"{name} {top1:.1f} %" for name, top1 in found.corners.items())
+            first_loss, last_loss = found.facts["loss_first"], found.facts["loss_last"]
+            rows = {
+                "phase": found.phase,
+                "epoch": f"{found.facts['epoch']:.2f}",
+                "loss": f"{found.loss:.3f} (first {first_loss:.3f}, last {last_loss:.3f})",
+                "learning rate": f"{found.facts.get('lr', 0.0):.2e}",
+                "images/s": f"{batch * (found.step - before) / (now_s - began_s):.0f}" if before else "",
+                "corners": corners,
+                "event": found.facts.get("event", ""),
+            }
+            advance(found.step - before, note=f"{found.phase} · loss {found.loss:.2f}", rows=rows)
+            before, began_s = found.step, now_s
 
         try:
             yield tell

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,17 @@ from ofa.train.step import Task, backward
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What ``on_step`` is told: how far, the mean loss of the step's subnets, corner accuracies where measured."""
+    """What ``on_step`` is told: how far, the mean loss of the step's subnets, corner accuracies where measured.
+
+    ``facts`` is what the log says of the step, whether or not it gets a line.
+    """
 
     step: int
     steps: int
     phase: str
     loss: float
     corners: dict[str, float] | None
-    event: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -103,7 +106,7 @@ class Training:
         self.feed = Feed(data, recipe, self.space, self.shards)
         self.state = State(recipe, self.space, recipe.schedule(len(data.train)), ranks.device)
         if start is not None:
-            self.state.supernet.load_state_dict(start)
+            self.state.start_from(start)
         self.teacher: teacher.Teacher | None = None
         self.finish: Finish = Regional() if recipe.compile == "regional" else batch_statistics
         self.on_log: Callable[[Mapping[str, Any]], None] | None = None
@@ -262,7 +265,7 @@ class Training:
             phase=facts["phase"],
             loss=facts["loss"],
             corners=facts.get("corners"),
-            event=facts.get("event"),
+            facts=facts,
         )
 
     def _checkpoint(self) -> Checkpoint:

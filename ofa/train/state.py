@@ -36,6 +36,12 @@ class State:
             self.guard = Guard(factor=recipe.guard_factor, steps=recipe.guard_steps)
         self.snapshot: dict[str, Any] = {}
 
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin with given weights instead of random ones, and their average with them."""
+        self.supernet.load_state_dict(weights)
+        for name, value in self.ema.items():
+            value.copy_(weights[name])
+
     def begin_phase(self) -> None:
         """Begin the phase that the next step belongs to: sort channels where it says so, start the optimiser afresh."""
         before = self.schedule.phases[self.phase] if self.phase >= 0 else None
