@@ -105,6 +105,7 @@ def test_kill_9_in_mid_epoch_loses_nothing(shrinking: Recipe, divided: Data, tmp
     assert same(tmp_path / "killed", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_last_whole_step(recipe: Recipe, divided: Data, tmp_path: Path) -> None:
     def interrupt(found: loop.Progress) -> None:
         if found.step == 4:
@@ -135,6 +136,7 @@ def test_ctrl_c_inside_an_update_keeps_the_checkpoint_before(
     assert (tmp_path / folder.CHECKPOINT).read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 6])
 def test_ctrl_c_while_corners_are_watched_loses_no_line(
     at: int, recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +182,7 @@ def test_the_loss_falls_and_corners_are_watched(recipe: Recipe, tmp_path: Path) 
     assert checkpoint.load(tmp_path / folder.BEST).step == 60
 
 
+@pytest.mark.slow
 def test_another_recipe_or_other_images_do_not_go_on_here(recipe: Recipe, divided: Data, tmp_path: Path) -> None:
     loop.train(recipe, divided, tmp_path, stop_at=1)
     before = (tmp_path / folder.CHECKPOINT).read_bytes()
@@ -195,6 +198,7 @@ def test_another_recipe_or_other_images_do_not_go_on_here(recipe: Recipe, divide
     assert before != (tmp_path / folder.CHECKPOINT).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_kill_between_two_checkpoint_files_leaves_the_one_before(
     recipe: Recipe, divided: Data, tmp_path: Path
 ) -> None:
