@@ -37,7 +37,8 @@ folder = Path(sys.argv[2])
 recipe = from_json(json.loads((folder / "recipe.json").read_text()))
 divided = data.divided(digits.source("train", 832, 0), recipe)
 with joined("cpu") as ranks:
-    supernet = loop.train(recipe, divided, folder / "run", ranks=ranks)
+    stop_at = int(sys.argv[3]) or None
+    supernet = loop.train(recipe, divided, folder / "run", ranks=ranks, stop_at=stop_at)
     torch.save(supernet.state_dict(), folder / f"rank-{ranks.rank}.pt")
     genomes = random(supernet.space, 11, np.random.default_rng(0))
     images = {"calibration": divided.images("calibration"), "images": divided.images("holdout")}
@@ -67,13 +68,13 @@ def images(together: Recipe) -> Data:
     return data.divided(digits.source("train", STEPS * together.batch + together.holdout, 0), together)
 
 
-def torchrun(recipe: Recipe, folder: Path) -> None:
-    """Run the worker in two processes."""
+def torchrun(recipe: Recipe, folder: Path, stop_at: int = 0) -> None:
+    """Run the worker in two processes, to the end or to a step."""
     folder.mkdir()
     (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
     (folder / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [str(folder / "worker.py"), str(Path(loop.__file__).parents[2]), str(folder)]
+    arguments = [str(folder / "worker.py"), str(Path(loop.__file__).parents[2]), str(folder), str(stop_at)]
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -97,6 +98,16 @@ def test_two_processes_are_equal_and_equal_to_one(together: Recipe, images: Data
     assert mine == theirs
     genomes, _ = label.read(tmp_path / "two" / "labels.csv", alone.space)
     assert len(genomes) == 11 and label.read_right(tmp_path / "two" / "labels.csv", alone.space).shape == (11, 32)
+
+
+@pytest.mark.slow
+def test_fewer_processes_go_on_with_the_same_batch(together: Recipe, images: Data, tmp_path: Path) -> None:
+    """As after a machine is lost: two processes begin, one ends, and the result is that of one."""
+    torchrun(together, tmp_path / "lost", stop_at=10)
+    resumed = loop.train(together, images, tmp_path / "lost" / "run", stop_at=20)
+    alone = loop.train(together, images, tmp_path / "alone", stop_at=20)
+    for name, value in alone.state_dict().items():
+        assert torch.allclose(resumed.state_dict()[name], value, rtol=0, atol=1e-5), name
 
 
 @pytest.mark.slow
