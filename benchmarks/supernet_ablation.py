@@ -21,7 +21,7 @@ from supernet_cifar10 import EPOCHS, Spent, subnets, tell, work, write
 
 from ofa.train import data, evaluate, loop, recipes, schedule
 from ofa.train.recipes import Recipe
-from ofa.train.schedule import Kind, Phase
+from ofa.train.schedule import Kind
 
 TESTED = 50
 SIZE = 0.2
@@ -91,17 +91,16 @@ def shrinking(order: tuple[Kind, ...] = schedule.ORDER, importance: str = "input
 def single_path(base: Recipe) -> Recipe:
     """Return one random subnet a step on true labels; four times the steps of the plain arm cost the same."""
     rate = base.phases[0].learning_rate
-    phase = Phase(
-        name="single-path", epochs=4 * SIZE * EPOCHS["plain"], learning_rate=rate, warmup_epochs=0.2, random=1
-    )
-    return dataclasses.replace(base, phases=(phase,))
+    epochs = 4 * SIZE * EPOCHS["plain"]
+    return dataclasses.replace(base, phases=schedule.single_path(epochs=epochs, learning_rate=rate, warmup_epochs=0.2))
 
 
 def slimmable(base: Recipe) -> Recipe:
     """Return the sandwich rule with one expand ratio for the whole network."""
     rate = base.phases[0].learning_rate
-    (phase,) = schedule.sandwich(epochs=SIZE * EPOCHS["sandwich"], learning_rate=rate, warmup_epochs=0.2)
-    return dataclasses.replace(base, phases=(dataclasses.replace(phase, coupling="slimmable"),))
+    epochs = SIZE * EPOCHS["sandwich"]
+    phases = schedule.named("slimmable", epochs=epochs, learning_rate=rate, warmup_epochs=0.2)
+    return dataclasses.replace(base, phases=phases)
 
 
 VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {

@@ -21,6 +21,8 @@ from ofa.train.data import Images
 from ofa.train.evaluate import percent, right, statistics
 from ofa.train.ranks import Ranks
 from ofa.train.runs import Trained, Weights
+from ofa.train.sources import Source
+from ofa.train.sources.decode import Problems
 
 # What runs a file where the command does not say, by the file's ending.
 RUNTIME_OF: dict[str, runtimes.Runtime] = {".onnx": "onnxruntime", ".tflite": "litert", ".pt": "torch"}
@@ -47,9 +49,18 @@ class Choice:
         return {name: space.corner(name) for name in space.corners()}
 
 
-def of_run(run: Path, path: str, choice: Choice, *, part: str, weights: Weights, ranks: Ranks) -> list[dict[str, Any]]:
+def of_run(
+    run: Path,
+    path: str,
+    choice: Choice,
+    *,
+    part: str,
+    weights: Weights,
+    ranks: Ranks,
+    problems: Problems = "raise",
+) -> list[dict[str, Any]]:
     """Measure subnets of a run on images held back or for testing; one row each, shared by processes."""
-    trained = runs.trained(run, path, weights=weights, device=ranks.device)
+    trained = runs.trained(run, path, weights=weights, problems=problems, device=ranks.device)
     chosen = choice.of(trained)
     calibration, images = trained.images("calibration", path), trained.images(part, path)
     if not len(images):
@@ -60,6 +71,7 @@ def of_run(run: Path, path: str, choice: Choice, *, part: str, weights: Weights,
             found = _right(trained, chosen[name], calibration, images)
             mine.append({"subnet": name, "id": chosen[name].id, "resolution": chosen[name].resolution} | _facts(found))
             advance(ranks.size, note=f"{name}: {percent(found):.2f} %")
+    _tell_replaced(trained.data.source, images.source)
     rows = {row["subnet"]: row | {"split": part, "weights": weights} for part_ in ranks.gathered(mine) for row in part_}
     return [rows[name] for name in chosen]
 
@@ -75,7 +87,8 @@ def _right(trained: Trained, subnet: Subnet, calibration: Images, images: Images
 def of_file(file: Path, path: str, runtime: str | None) -> dict[str, Any]:
     """Measure an exported file through its runtime on test images, prepared as its sidecar says.
 
-    Raises FileInvalid without a sidecar that says how, UsageInvalid for a runtime that does not take the file.
+    Raises FileInvalid without a sidecar that says how and for a model of other classes, UsageInvalid for a runtime that
+    there is not.
     """
     sidecar = file.with_name(file.name + ".json")
     facts = read_json(sidecar, max_bytes=MEBIBYTE, what="sidecar of a model")
@@ -91,16 +104,28 @@ def of_file(file: Path, path: str, runtime: str | None) -> dict[str, Any]:
     named = []
     with console.progress(f"testing with {chosen}", len(images)) as advance:
         for x in images.batches(resolution):
-            named.append(network(np.ascontiguousarray(x.numpy())).argmax(1))
+            logits = network(np.ascontiguousarray(x.numpy()))
+            if logits.shape[1] != len(images.source.classes):
+                raise errors.other_class_count(file, logits.shape[1], len(images.source.classes))
+            named.append(logits.argmax(1))
             advance(len(x))
     return {"file": str(file), "runtime": chosen, "resolution": resolution} | _facts(
         np.concatenate(named) == images.labels, precision
     )
 
 
-def label_run(run: Path, path: str, choice: Choice, out: Path, *, weights: Weights, ranks: Ranks) -> dict[str, Any]:
+def label_run(
+    run: Path,
+    path: str,
+    choice: Choice,
+    out: Path,
+    *,
+    weights: Weights,
+    ranks: Ranks,
+    problems: Problems = "raise",
+) -> dict[str, Any]:
     """Label subnets of a run on the images it held back; see ``ofa.train.label``."""
-    trained = runs.trained(run, path, weights=weights, device=ranks.device)
+    trained = runs.trained(run, path, weights=weights, problems=problems, device=ranks.device)
     chosen = choice.of(trained)
     calibration, images = trained.images("calibration", path), trained.images("holdout", path)
     if not len(images):
@@ -123,7 +148,14 @@ def label_run(run: Path, path: str, choice: Choice, out: Path, *, weights: Weigh
             origin=origin,
             on_label=lambda subnet, found: advance(note=f"{subnet.id}: {found:.1f} %"),
         )
+    _tell_replaced(trained.data.source)
     return {"labels": len(top1)} | spread(top1)
+
+
+def _tell_replaced(*opened: Source) -> None:
+    """Warn where unreadable images were replaced by others of their class."""
+    if places := sorted({place for source in opened for place in source.skipped}):
+        console.warn(f"{len(places):,} unreadable images were replaced by others of their class, first '{places[0]}'")
 
 
 def spread(top1: NDArray[np.float64]) -> dict[str, float]:

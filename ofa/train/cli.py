@@ -20,6 +20,7 @@ from ofa.errors import Interrupted
 
 if TYPE_CHECKING:
     from ofa.train.loop import Progress
+    from ofa.train.sources.decode import Problems
 
 PANEL = "Training"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
@@ -55,6 +56,16 @@ class Part(StrEnum):
     test = "test"
 
 
+class Schedule(StrEnum):
+    """Presets that can take the place of a recipe's phases."""
+
+    progressive_shrinking = "progressive_shrinking"
+    sandwich = "sandwich"
+    compound = "compound"
+    slimmable = "slimmable"
+    single_path = "single_path"
+
+
 class Tracker(StrEnum):
     """Where numbers go beside metrics.jsonl."""
 
@@ -75,6 +86,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, for how long, in what memory.")
     ] = False,
+    schedule: Annotated[Schedule | None, typer.Option("--schedule", help="Other phases than the recipe's.")] = None,
     epochs_scale: Annotated[float, typer.Option("--epochs-scale", min=1e-6, help="Make all phases longer.")] = 1.0,
     settings: Settings = None,
     seed: Seed = None,
@@ -94,7 +106,7 @@ def train(
     from ofa.train import preview as previews
 
     wanted = [*(settings or ()), *([] if seed is None else [f"seed={seed}"])]
-    chosen = runs.recipe_named(recipe, wanted, epochs_scale)
+    chosen = runs.recipe_named(recipe, wanted, epochs_scale, schedule)
     with ranks.joined(device) as group:
         source = runs.opened(data, "train", problems="skip" if skip_corrupt else "raise", threads=1)
         divided = datas.divided(source, chosen)
@@ -137,7 +149,7 @@ def finetune(
         )
         (chosen,) = runs.subnets_in(subnet, begun, exactly=1)
         recipe = recipes.finetune(begun.recipe, chosen, origin=begun.sha256, epochs=epochs, learning_rate=learning_rate)
-        recipe = runs.changed(recipe, settings or ())
+        recipe = runs.changed(recipe, settings or (), kept=runs.INHERITED)
         folder.check_begin(out, resume=resume)
         steps = recipe.schedule(len(begun.data.train)).steps
         with _watching("fine-tuning", steps, recipe.batch, group.first) as tell:
@@ -157,6 +169,7 @@ def evaluate(
     weights: WhichWeights = WeightsName.last,
     seed: Seed = None,
     device: Device = None,
+    skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
     """Measure top-1: of a run's corner subnets, given or random ones, or of an exported file through its runtime."""
@@ -168,7 +181,17 @@ def evaluate(
     else:
         with ranks.joined(device) as group:
             chosen = accuracy.Choice(subnets=subnet, random=random, seed=seed or 0)
-            rows = accuracy.of_run(target, data, chosen, part=part.value, weights=weights.value, ranks=group)
+            rows = accuracy.of_run(
+                target,
+                data,
+                chosen,
+                part=part.value,
+                weights=weights.value,
+                ranks=group,
+                problems="skip" if skip_corrupt else "raise",
+            )
+        if not group.first:
+            return
     if json:
         console.emit_json(rows)
     else:
@@ -185,6 +208,7 @@ def label(
     weights: WhichWeights = WeightsName.last,
     seed: Seed = None,
     device: Device = None,
+    skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
     """Measure the accuracy of many subnets on images held back from training: what an accuracy twin learns from.
@@ -196,7 +220,8 @@ def label(
 
     with ranks.joined(device) as group:
         chosen = accuracy.Choice(subnets=subnets, random=count, seed=seed or 0)
-        facts = accuracy.label_run(run, data, chosen, out, weights=weights.value, ranks=group)
+        problems: Problems = "skip" if skip_corrupt else "raise"
+        facts = accuracy.label_run(run, data, chosen, out, weights=weights.value, ranks=group, problems=problems)
         if group.first:
             console.emit_json(facts) if json else console.show(facts, title=str(out))
 

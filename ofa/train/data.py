@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ofa.errors import OfaError
 from ofa.train import augment, errors
 from ofa.train.ranks import CPU
 from ofa.train.sampling import AUGMENT, ORDER, resolution_of
@@ -98,7 +99,8 @@ class Data:
 def divided(source: Source, recipe: Recipe) -> Data:
     """Divide a source as a recipe asks; a pure function of both.
 
-    The part held back has every class in its share. Raises UsageInvalid where too few images are left to train on.
+    The part held back has every class in its share. Raises UsageInvalid where too few images are left to train on, and
+    where the recipe's mean or deviation is not one number a channel.
     """
     rng = np.random.default_rng([recipe.seed, ORDER])
     everything = rng.permutation(len(source))
@@ -109,8 +111,17 @@ def divided(source: Source, recipe: Recipe) -> Data:
     calibration = np.sort(rng.choice(train, min(recipe.calibration, len(train)), replace=False))
     mean, std = recipe.mean, recipe.std
     if mean is None or std is None:
-        mean, std = _moments(source, train[:: max(1, len(train) // _MEASURED_ON)])
+        measured = _moments(source, train[:: max(1, len(train) // _MEASURED_ON)])
+        mean, std = measured[0] if mean is None else mean, measured[1] if std is None else std
+    mean, std = _by_channel("mean", mean, source.channels), _by_channel("std", std, source.channels)
     return Data(source=source, train=train, holdout=holdout, calibration=calibration, mean=mean, std=std)
+
+
+def _by_channel(name: str, values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Return one number a channel; a single one is that of all."""
+    if len(values) not in (1, channels):
+        raise errors.moments_apart(name, len(values), channels)
+    return values * channels if len(values) == 1 else values
 
 
 def _by_class(labels: NDArray[np.int64], order: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -184,6 +195,20 @@ class Feed(torch.utils.data.Dataset[list[Batch]]):
             order = self.data.source.order((self.recipe.seed, ORDER, epoch))
             self._order = (epoch, order[self._trained[order]])
         return self._order[1]
+
+
+class Ahead(torch.utils.data.Dataset[list[Batch] | OfaError]):
+    """A feed that gives errors instead of raising them: of one raised in a worker process only its text comes back."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+
+    def __getitem__(self, step: int) -> list[Batch] | OfaError:
+        """Return the shards of a step, or why they cannot be read."""
+        try:
+            return self.feed[step]
+        except OfaError as fault:
+            return fault
 
 
 def random_cuts(count: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -46,6 +46,15 @@ def too_few_images(images: int, holdout: int, batch: int) -> UsageInvalid:
     )
 
 
+def moments_apart(name: str, found: int, channels: int) -> UsageInvalid:
+    """Say that a mean or deviation is not one number a channel."""
+    return UsageInvalid(
+        f"'{name}' has {found} numbers",
+        why=f"these images have {channels} channels: it takes one number for each, or one for all",
+        hint=f"--set {name}=null measures it on the training images",
+    )
+
+
 def shards_apart(shards: int, processes: int) -> UsageInvalid:
     """Say that the shards of a batch cannot be dealt out evenly."""
     return UsageInvalid(
@@ -62,6 +71,11 @@ def no_gpu(wanted: int, found: int) -> UsageInvalid:
         why=f"torch sees {found}",
         hint="start one process for each GPU (torchrun --nproc-per-node), or use --device cpu",
     )
+
+
+def no_device(name: str) -> UsageInvalid:
+    """Say that a device's name is none we know."""
+    return UsageInvalid(f"there is no device '{name}'", why="a training runs on cpu or cuda", hint="--device cpu")
 
 
 def other_data(path: Path, found: str, expected: str) -> FileInvalid:
@@ -231,6 +245,11 @@ def recipe_broken(name: str, why: str) -> UsageInvalid:
     )
 
 
+def recipe_impossible(name: str, why: str) -> UsageInvalid:
+    """Say that nothing can be trained by a recipe as it is."""
+    return UsageInvalid(f"recipe '{name}' cannot be trained", why=why, hint="change it: --set KEY=VALUE")
+
+
 def no_setting(key: str, known: Sequence[str]) -> UsageInvalid:
     """Say that a recipe has no such setting."""
     near = difflib.get_close_matches(key, known, n=1)
@@ -243,7 +262,21 @@ def no_setting(key: str, known: Sequence[str]) -> UsageInvalid:
 
 def setting_unfit(key: str, text: str, kind: str) -> UsageInvalid:
     """Say that a setting cannot have this value."""
-    return UsageInvalid(f"setting '{key}' cannot be '{text}'", why=f"it is {kind}", hint=f"--set {key}=VALUE")
+    return UsageInvalid(f"setting '{key}' cannot be '{text}'", why=f"it must be {kind}", hint=f"--set {key}=VALUE")
+
+
+def setting_inherited(key: str) -> UsageInvalid:
+    """Say that fine-tuning cannot change what the supernet was trained with."""
+    return UsageInvalid(
+        f"fine-tuning cannot change '{key}'",
+        why="network and images are the supernet's: images it was trained on must not count as held back",
+        hint="train a supernet anew with this setting",
+    )
+
+
+def recipe_unreadable(path: Path, why: str) -> FileInvalid:
+    """Say that a run's recipe cannot be used."""
+    return FileInvalid(f"recipe '{path}' cannot be used", why=why, hint="put back the file that the training wrote")
 
 
 def no_run(run: Path, file: str) -> FileInvalid:
@@ -261,6 +294,15 @@ def run_begun(run: Path) -> UsageInvalid:
         f"'{run}' holds a training already",
         why="a new one there would mix with it",
         hint=("add --resume to go on with it", "or give another folder with --out"),
+    )
+
+
+def no_best(run: Path) -> FileInvalid:
+    """Say that a training kept no best weights."""
+    return FileInvalid(
+        f"the training in '{run}' has kept no best weights",
+        why="they are chosen on images held back from training, once a phase has ended or --set corner_steps is due",
+        hint="evaluate --weights last, or train with --set holdout=N",
     )
 
 
@@ -288,6 +330,15 @@ def sidecar_lacking(path: Path, why: str) -> FileInvalid:
         f"'{path}' does not say how to prepare images for the model",
         why=f"it lacks {why}",
         hint="export the model again with ofa",
+    )
+
+
+def other_class_count(file: Path, found: int, images: int) -> FileInvalid:
+    """Say that a model names other classes than the test images have."""
+    return FileInvalid(
+        f"model '{file}' does not tell the classes of these images apart",
+        why=f"it was made for {found:,} classes, and the images have {images:,}",
+        hint="test it on images of the data set that it was trained on",
     )
 
 

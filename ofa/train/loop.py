@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ofa.errors import OfaError
 from ofa.nn.blocks import Finish, batch_statistics
 from ofa.nn.regional import Regional
 from ofa.nn.supernet import Supernet, build
@@ -21,8 +23,9 @@ from ofa.space.core import SearchSpace
 from ofa.train import folder as run_folder
 from ofa.train import lines, teacher
 from ofa.train.checkpoint import Checkpoint
-from ofa.train.data import Batch, Data, Feed, Images
+from ofa.train.data import Ahead, Batch, Data, Feed, Images
 from ofa.train.evaluate import corner_accuracies
+from ofa.train.interrupt import unbroken
 from ofa.train.ranks import Ranks, reduced
 from ofa.train.recipes import Recipe
 from ofa.train.sources.arrays import Arrays
@@ -117,8 +120,9 @@ class Training:
     def begin(self) -> None:
         """Start anew or from the folder's checkpoint, alike on all processes."""
         if self.ranks.first:
-            run_folder.begin(self.folder, self.recipe, self.data)
+            # Looked at first: a folder of another training stays as it is.
             found = run_folder.latest(self.folder, self.recipe, self.data, self.space)
+            run_folder.begin(self.folder, self.recipe, self.data)
         else:
             found = None
         found = self.ranks.from_first(found)
@@ -146,11 +150,13 @@ class Training:
             # Watching corners takes seconds: an interrupt there must cost this step alone.
             if due and state.step:
                 self.save()
-            facts = self.advance(batches)
-            if due and watch is not None:
-                facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks)
-            self._log(facts)
-            self.whole = True
+            # Nor may it come between a step and its line.
+            with nullcontext() if due else unbroken():
+                facts = self.advance(batches)
+                if due and watch is not None:
+                    facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks)
+                self._log(facts)
+                self.whole = True
             if due:
                 self._keep_best(facts["corners"])
             if on_step is not None and self.ranks.first:
@@ -209,14 +215,17 @@ class Training:
     def _batches(self, first: int, last: int) -> Iterator[list[Batch]]:
         """Yield what the steps read; images in files are decoded ahead by worker processes."""
         inline = isinstance(self.data.source, Arrays) or self.recipe.workers == 0
-        loader: torch.utils.data.DataLoader[list[Batch]] = torch.utils.data.DataLoader(
-            self.feed,
+        loader: torch.utils.data.DataLoader[list[Batch] | OfaError] = torch.utils.data.DataLoader(
+            Ahead(self.feed),
             batch_size=None,
             sampler=range(first, last),
             num_workers=0 if inline else self.recipe.workers,
             pin_memory=self.ranks.device.type == "cuda",
         )
-        yield from loader
+        for batches in loader:
+            if isinstance(batches, OfaError):
+                raise batches
+            yield batches
 
     def _begin_phase(self) -> None:
         """Begin the phase of the next step; the first one's network becomes the teacher of those that have one."""
@@ -246,7 +255,12 @@ class Training:
         """Write a line where it is due."""
         due = facts.keys() & {"corners", "event", "skipped"} or facts["step"] % self.recipe.log_steps == 0
         if due and self.ranks.first:
-            lines.append(self.folder / run_folder.METRICS, json.dumps(facts, sort_keys=True))
+            # JSON has no word for a loss that is no number.
+            plain = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in facts.items()
+            }
+            lines.append(self.folder / run_folder.METRICS, json.dumps(plain, sort_keys=True, allow_nan=False))
             if self.on_log is not None:
                 self.on_log(facts)
 

@@ -78,16 +78,21 @@ class Ranks:
 
 @contextmanager
 def joined(device: str | None = None) -> Iterator[Ranks]:
-    """Join the processes that torchrun started (or none), each on its own GPU where there are any; leave at the end."""
+    """Join the processes that torchrun started (or none), each on its own GPU where there are any; leave at the end.
+
+    Raises UsageInvalid where ``device`` is neither "cpu" nor "cuda" (or "cuda:1" and the like), or is not there.
+    """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if kind.startswith("cuda"):
         if not torch.cuda.is_available() or local >= torch.cuda.device_count():
             raise errors.no_gpu(local, torch.cuda.device_count() if torch.cuda.is_available() else 0)
-        chosen = torch.device(kind if ":" in kind else f"cuda:{local}")
+        chosen = _cuda(kind, local)
         torch.cuda.set_device(chosen)
-    else:
+    elif kind == "cpu":
         chosen = torch.device(kind)
+    else:
+        raise errors.no_device(kind)
     if size == 1:
         yield Ranks(device=chosen)
         return
@@ -96,6 +101,19 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
         yield Ranks(rank=dist.get_rank(), size=size, device=chosen)
     finally:
         dist.destroy_process_group()
+
+
+def _cuda(kind: str, local: int) -> torch.device:
+    """Return the GPU that is named, or else that of the process's number on this machine."""
+    try:
+        chosen = torch.device(kind if ":" in kind else f"{kind}:{local}")
+    except RuntimeError as fault:
+        raise errors.no_device(kind) from fault
+    if chosen.type != "cuda":
+        raise errors.no_device(kind)
+    if (chosen.index or 0) >= torch.cuda.device_count():
+        raise errors.no_gpu(chosen.index or 0, torch.cuda.device_count())
+    return chosen
 
 
 def reduced(parameters: Sequence[nn.Parameter], ranks: Ranks, numbers: Tensor) -> Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
+import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +19,7 @@ from ofa.errors import OfaError
 from ofa.files import MEBIBYTE, read_json, sha256_file
 from ofa.nn.supernet import Supernet, build
 from ofa.space.core import Subnet, from_json
-from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, sources
+from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, settings, sources
 from ofa.train.data import Data, Images
 from ofa.train.ranks import CPU
 from ofa.train.recipes import Recipe
@@ -26,13 +28,21 @@ from ofa.train.sources.decode import Problems
 
 Weights = Literal["last", "best", "ema"]
 DIGITS = "digits"
+# The paper of progressive shrinking adds the true labels' loss to the teacher's; the sandwich rule has the teacher's.
+HARD_WEIGHTS = {"progressive_shrinking": 1.0, "sandwich": 0.0, "compound": 0.0, "slimmable": 0.0}
+# What no setting changes; and what fine-tuning takes over from the supernet: the network, and what it has seen.
+FIXED = ("phases", "name", "subnet", "origin")
+INHERITED = ("space", "width", "seed", "holdout", "calibration", "mean", "std")
 # Scenes in place of a data set: none is on the disk, and they cost a second or two for each 10,000.
 _SCENES: dict[Split, tuple[digits.Split, int]] = {"train": ("train", 28_800), "test": ("test", 4_000)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A supernet of a run folder with what it was trained on; ``sha256`` is that of the file its weights came from."""
+    """A supernet of a run folder with what it was trained on; ``sha256`` is that of the file its weights came from.
+
+    ``problems`` says what an unreadable image leads to, whichever images it is among.
+    """
 
     recipe: Recipe
     data: Data
@@ -40,12 +50,13 @@ class Trained:
     sha256: str
     weights: Weights
     device: torch.device
+    problems: Problems = "raise"
 
     def images(self, part: str, path: str) -> Images:
         """Return ``calibration``, ``holdout`` (of the training images), or ``test`` from ``path``."""
         if part != "test":
             return self.data.images(part, self.device)
-        source = opened(path, "test", channels=self.data.source.channels)
+        source = opened(path, "test", problems=self.problems, channels=self.data.source.channels)
         sources.same_classes(self.data.source, source)
         everything = Images.all_of(source, self.data.mean, self.data.std)
         return dataclasses.replace(everything, device=self.device)
@@ -66,22 +77,36 @@ def opened(
     return sources.open_source(Path(path), split=split, problems=problems, channels=channels, threads=threads)
 
 
-def recipe_named(name: str, settings: Sequence[str], epochs_scale: float) -> Recipe:
+def recipe_named(name: str, wanted: Sequence[str], epochs_scale: float, preset: str | None = None) -> Recipe:
     """Return a recipe by name or as ``module:function``, with ``key=value`` settings and longer or shorter phases.
 
+    ``preset`` replaces its phases by those of a schedule of this name, as long and with the same highest rate.
     Raises UsageInvalid for a name, key or value that does not exist or does not fit.
     """
     recipe = recipes.RECIPES[name]() if name in recipes.RECIPES else _from_module(name)
-    recipe = changed(recipe, settings)
+    if preset is not None:
+        first = max(recipe.phases, key=lambda phase: phase.learning_rate)
+        phases = schedule.named(
+            preset,
+            epochs=sum(phase.epochs for phase in recipe.phases),
+            learning_rate=first.learning_rate,
+            warmup_epochs=first.warmup_epochs,
+        )
+        recipe = dataclasses.replace(recipe, phases=phases, hard_weight=HARD_WEIGHTS.get(preset, recipe.hard_weight))
     if epochs_scale != 1:
         recipe = dataclasses.replace(recipe, phases=schedule.scaled(recipe.phases, epochs_scale))
-    return recipe
+    return changed(recipe, wanted)
 
 
-def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Return a recipe with ``key=value`` settings; raises UsageInvalid for a key or value that does not fit."""
-    for setting in settings:
-        recipe = _with(recipe, setting)
+def changed(recipe: Recipe, wanted: Sequence[str], *, kept: Collection[str] = ()) -> Recipe:
+    """Return a recipe with ``key=value`` settings, those of ``kept`` left as they are.
+
+    Raises UsageInvalid for a key or value that does not fit, and where the result cannot be trained.
+    """
+    for setting in wanted:
+        recipe = _with(recipe, setting, kept)
+    if why := settings.problem(recipe):
+        raise errors.recipe_impossible(recipe.name, why)
     return recipe
 
 
@@ -90,6 +115,9 @@ def _from_module(name: str) -> Recipe:
     module, colon, function = name.partition(":")
     if not colon:
         raise errors.no_recipe(name, tuple(recipes.RECIPES))
+    # An installed command does not look where it is called; behind all else, so that nothing there hides a package.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         made = getattr(importlib.import_module(module), function)()
     except OfaError:
@@ -99,40 +127,37 @@ def _from_module(name: str) -> Recipe:
         raise errors.recipe_broken(name, f"{type(fault).__name__}: {fault}") from fault
     if not isinstance(made, Recipe):
         raise errors.recipe_broken(name, f"it returned {type(made).__name__}, not a Recipe")
+    if why := settings.problem(made):
+        raise errors.recipe_broken(name, why)
     return made
 
 
-def _with(recipe: Recipe, setting: str) -> Recipe:
+def _with(recipe: Recipe, setting: str, kept: Collection[str]) -> Recipe:
     """Return a recipe with one ``key=value`` changed, the value read as JSON or else as text."""
     key, _, text = setting.partition("=")
-    hints = typing.get_type_hints(Recipe)
-    if key not in hints or key in ("phases", "name", "subnet", "origin"):
-        raise errors.no_setting(key, tuple(sorted(set(hints) - {"phases", "name", "subnet", "origin"})))
+    known = sorted(set(recipes.NAMES) - set(FIXED))
+    if key not in known:
+        raise errors.no_setting(key, known)
+    if key in kept:
+        raise errors.setting_inherited(key)
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text
     if isinstance(value, list):
-        value = tuple(float(part) for part in value)
-    if not _fits(value, hints[key]):
-        raise errors.setting_unfit(key, text, str(hints[key]).replace("typing.", ""))
-    if isinstance(value, int) and not isinstance(value, bool) and float in (hints[key], *typing.get_args(hints[key])):
-        value = float(value)
-    return dataclasses.replace(recipe, **{key: value})
+        value = tuple(value)
+    if wanted := settings.misfit(Recipe, key, value):
+        raise errors.setting_unfit(key, text, wanted)
+    return dataclasses.replace(recipe, **{key: _as_declared(key, value)})
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Say whether a value is of an annotated type: a plain type, a literal, a tuple of floats, or one of several."""
-    options = typing.get_args(hint)
-    if typing.get_origin(hint) is Literal:
-        return value in options
-    if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple)
-    if options:
-        return any(_fits(value, option) for option in options)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+def _as_declared(key: str, value: Any) -> Any:
+    """Return a number as float where the recipe has floats: 1 and 1.0 are one recipe."""
+    hint = typing.get_type_hints(Recipe)[key]
+    if isinstance(value, tuple):
+        return tuple(float(part) for part in value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and float in (hint, *typing.get_args(hint)) else value
 
 
 def trained(
@@ -148,7 +173,7 @@ def trained(
     space = recipe.search_space(source.channels, len(source.classes))
     file = run / (folder.BEST if weights == "best" else folder.CHECKPOINT)
     if not file.exists():
-        raise errors.no_run(run, file.name)
+        raise errors.no_best(run) if (run / folder.CHECKPOINT).exists() else errors.no_run(run, file.name)
     found = checkpoint.load(file)
     if found.space != space.id:
         raise errors.other_space(file, found.space, space.id)
@@ -160,7 +185,13 @@ def trained(
     chosen = dataclasses.replace(found, model=found.ema) if weights == "ema" else found
     folder.restore(run, supernet, chosen)
     return Trained(
-        recipe=recipe, data=divided, supernet=supernet, sha256=sha256_file(file), weights=weights, device=device
+        recipe=recipe,
+        data=divided,
+        supernet=supernet,
+        sha256=sha256_file(file),
+        weights=weights,
+        device=device,
+        problems=problems,
     )
 
 
@@ -171,9 +202,12 @@ def recipe_of(run: Path) -> Recipe:
         raise errors.no_run(run, folder.RECIPE)
     facts = read_json(path, max_bytes=MEBIBYTE, what="recipe")
     try:
-        return recipes.from_json(facts)
-    except (TypeError, KeyError, AttributeError) as fault:
-        raise errors.recipe_broken(str(path), str(fault)) from fault
+        recipe = recipes.from_json(facts)
+    except (TypeError, KeyError, AttributeError, ValueError) as fault:
+        raise errors.recipe_unreadable(path, str(fault)) from fault
+    if why := settings.problem(recipe):
+        raise errors.recipe_unreadable(path, why)
+    return recipe
 
 
 def subnets_in(path: Path, trained: Trained, *, exactly: int | None = None) -> list[Subnet]:

@@ -126,6 +126,46 @@ def progressive_shrinking(order: Sequence[Kind] = ORDER) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
+def single_path(*, epochs: float, learning_rate: float, warmup_epochs: float) -> tuple[Phase, ...]:
+    """Return one random subnet a step on true labels (Guo et al., arXiv 1904.00420): no teacher, no order."""
+    return (
+        Phase(
+            name="single_path",
+            epochs=epochs,
+            learning_rate=learning_rate,
+            warmup_epochs=warmup_epochs,
+            random=1,
+        ),
+    )
+
+
+def named(name: str, *, epochs: float, learning_rate: float, warmup_epochs: float) -> tuple[Phase, ...]:
+    """Return the phases of a preset, ``epochs`` long in all, with ``learning_rate`` as the highest.
+
+    ``compound`` and ``slimmable`` are the sandwich rule with that coupling. KeyError for a name not in ``PRESETS``.
+    """
+    if name == "progressive_shrinking":
+        whole = progressive_shrinking()
+        shorter = scaled(whole, epochs / sum(phase.epochs for phase in whole))
+        highest = max(phase.learning_rate for phase in whole)
+        return tuple(replace(phase, learning_rate=phase.learning_rate / highest * learning_rate) for phase in shorter)
+    if name == "single_path":
+        return single_path(epochs=epochs, learning_rate=learning_rate, warmup_epochs=warmup_epochs)
+    coupling = PRESETS[name]
+    (phase,) = sandwich(epochs=epochs, learning_rate=learning_rate, warmup_epochs=warmup_epochs)
+    return (replace(phase, name=name, coupling=coupling),)
+
+
+# Presets by name, with the coupling of those that are a sandwich.
+PRESETS: Mapping[str, Coupling] = {
+    "progressive_shrinking": "free",
+    "sandwich": "free",
+    "compound": "compound",
+    "slimmable": "slimmable",
+    "single_path": "free",
+}
+
+
 def sandwich(*, epochs: float, learning_rate: float, warmup_epochs: float, random: int = 2) -> tuple[Phase, ...]:
     """Return the sandwich rule with in-place distillation as one phase (BigNAS, arXiv 2003.11142, section 3)."""
     return (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, Literal
 
+from ofa.space.core import shown
 from ofa.train.recipes import Recipe
 from ofa.train.schedule import Phase
 
@@ -68,15 +69,15 @@ def misfit(owner: type[Recipe] | type[Phase], name: str, value: Any) -> str:
     least, most = RANGES.get(name, (-math.inf, math.inf))
     numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
     inside = all(least <= number <= most for number in numbers if isinstance(number, (int, float)))
-    return "" if inside else (f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}")
+    return "" if inside else (f"at least {least:,}" if most == math.inf else f"{least:,} to {most:,}")
 
 
 def _first(owner: Recipe | Phase) -> str:
     """Say what is wrong with the first choice that cannot be, "" where all can."""
-    for name in asdict(owner):
-        value = getattr(owner, name)
-        if wanted := misfit(type(owner), name, value):
-            return f"'{name}' is {value!r}, and must be {wanted}"
+    for field in fields(owner):
+        value = getattr(owner, field.name)
+        if wanted := misfit(type(owner), field.name, value):
+            return f"'{field.name}' is {shown(value)}, and must be {wanted}"
     return ""
 
 

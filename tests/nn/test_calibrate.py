@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import ofa.space as spaces
 from ofa.errors import UsageInvalid
 from ofa.nn import calibrate as calibrating
+from ofa.nn.blocks import activate
 from ofa.nn.calibrate import Statistics, calibrate, pooled
 from ofa.nn.elastic import convolve
 from ofa.nn.supernet import Supernet, extract
 from ofa.space.core import SearchSpace, Subnet
-from ofa.space.layers import Layer
+from ofa.space.layers import Layer, layers_of
+from ofa.space.ops import ops_of
 
 TOLERANCE = 1e-5
 
@@ -185,6 +189,15 @@ def test_channels_last_is_kept_through_all_layers(
     maps = [given for given in seen if given.shape[2:].numel() > 1]
     assert len(maps) > 20
     assert all(given.is_contiguous(memory_format=torch.channels_last) for given in maps)
+
+
+def test_activations_in_place_are_those_out_of_place() -> None:
+    x = torch.linspace(-8, 8, 100)
+    layer = layers_of(ops_of(spaces.load("mobilenet_v3").corner("min"))[0])[0]
+    for act in (None, "relu", "relu6", "hswish", "hsigmoid"):
+        found = x.clone()
+        calibrating._activate(found, dataclasses.replace(layer, act=act))
+        assert torch.equal(found, activate(x, dataclasses.replace(layer, act=act)))
 
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:

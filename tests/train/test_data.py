@@ -88,6 +88,19 @@ def test_moments_are_measured_on_the_training_images_by_channel(plain: Recipe) -
     assert given.mean == (0.1,) * 3 and given.std == (0.2,) * 3
 
 
+def test_one_number_stands_for_all_channels_and_only_what_is_missing_is_measured(plain: Recipe) -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    source = arrays.of(pictures, np.arange(40) % 4)
+    found = data.divided(source, dataclasses.replace(plain, mean=(0.1,), std=None, holdout=0))
+    assert found.mean == (0.1,) * 3
+    np.testing.assert_allclose(found.std, (pictures.reshape(-1, 3) / 255).std(0), atol=1e-5)
+    wrong = {"mean": dataclasses.replace(plain, mean=(0.1, 0.2)), "std": dataclasses.replace(plain, std=(0.1, 0.2))}
+    for name, recipe in wrong.items():
+        with pytest.raises(UsageInvalid, match=f"'{name}' has 2 numbers") as caught:
+            data.divided(source, recipe)
+        assert "3 channels" in caught.value.why and caught.value.hints
+
+
 def test_a_single_colour_has_a_spread_to_divide_by(plain: Recipe) -> None:
     source = arrays.of(np.full((40, 8, 8, 1), 7, dtype=np.uint8), np.arange(40) % 2)
     (std,) = data.divided(source, dataclasses.replace(plain, mean=None, std=None)).std
@@ -166,13 +179,15 @@ def test_cuts_depend_on_step_and_shard_alone_and_are_for_training(three: Recipe,
     source = Watched(numbered())
     recipe = dataclasses.replace(three, augmentation="imagenet")
     divided = data.divided(source, recipe)
-    feed = Feed(divided, recipe, space, (0, 2))
+    feed = Feed(divided, recipe, space, (0, 1))
     for step in (5, 6, 5):
         feed[step]
     first, second, other, _, again, last = source.cuts
     assert first is not None and second is not None and other is not None and again is not None and last is not None
-    assert np.array_equal(first, again) and np.array_equal(second, last) and first.shape == (3, 4)
-    assert not np.array_equal(first[:2], second[:2]) and not np.array_equal(first, other)
+    assert np.array_equal(first, again) and np.array_equal(second, last)
+    assert (
+        first.shape == second.shape == (3, 4) and not np.array_equal(first, second) and not np.array_equal(first, other)
+    )
     assert set(source.sides) <= set(space.resolutions) and source.sides[0] == source.sides[1]
     source.cuts.clear()
     list(divided.images("calibration").batches(16))

@@ -53,8 +53,8 @@ def test_smoothed_labels_share_what_the_true_class_gives_up() -> None:
 
 @pytest.mark.parametrize("alpha", distill.ALPHAS)
 def test_a_divergence_is_its_formula(alpha: float) -> None:
-    logs = (torch.tensor(logits).log_softmax(1) for logits in (TEACHER, STUDENT))
-    divergence, _ = distill._alpha(*logs, alpha)
+    log_teacher, log_student = (torch.tensor(logits).log_softmax(1) for logits in (TEACHER, STUDENT))
+    divergence, _ = distill._alpha(log_teacher, log_student, alpha)
     assert divergence.tolist() == pytest.approx([alpha_of(p, q, alpha) for p, q in pairs()], rel=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""The guard: what it takes for a jump of the loss, what it then does to weights and rate, and what a resumed one knows."""
+"""The guard: what it takes for a jump of the loss, what it does to weights and rate, and what a resumed one knows."""
 
 from __future__ import annotations
 
@@ -88,9 +88,6 @@ def test_a_resumed_guard_knows_what_the_first_one_knew() -> None:
     resumed = Guard(factor=2.0, steps=3)
     resumed.restore(json.loads(json.dumps(guard.to_json())))
     assert resumed == guard
-    told = guard.to_json()
-    guard.judge(1.0)
-    assert told["recent"] == resumed.recent, "what was told is a copy"
     assert [resumed.judge(9.0) for _ in range(2)] == ["skip", "roll_back"]
 
 
@@ -157,9 +154,7 @@ def test_a_threefold_loss_goes_back_to_where_the_epoch_began_and_slows_down(
         assert lines[at]["lr"] == pytest.approx(plan.rate(at) * factor)
 
 
-def test_after_an_epoch_the_rate_is_whole_again(
-    long: Recipe, divided: Data, tmp_path: Path, losses: Losses
-) -> None:
+def test_after_an_epoch_the_rate_is_whole_again(long: Recipe, divided: Data, tmp_path: Path, losses: Losses) -> None:
     losses([1.0] * 3 + [math.nan, math.nan] + [1.0] * 25)
     loop.train(long, divided, tmp_path)
     plan, lines = long.schedule(len(divided.train)), lines_of(tmp_path)
@@ -167,9 +162,7 @@ def test_after_an_epoch_the_rate_is_whole_again(
     assert slowed == [0.5] * 5 + [1.0] * 3, "a step after it was slowed for the six steps from the one that went back"
 
 
-def test_a_new_phase_has_losses_of_its_own(
-    long: Recipe, divided: Data, tmp_path: Path, losses: Losses
-) -> None:
+def test_a_new_phase_has_losses_of_its_own(long: Recipe, divided: Data, tmp_path: Path, losses: Losses) -> None:
     """The second phase's losses are nine times as high from its first step on, as a random subnet's may be."""
     (phase,) = long.phases
     two = dataclasses.replace(phase, name="two", epochs=1)

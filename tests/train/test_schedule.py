@@ -10,7 +10,7 @@ import pytest
 
 import ofa.space as spaces
 from ofa.space.core import SearchSpace
-from ofa.train import recipes, sampling, schedule
+from ofa.train import cli, recipes, runs, sampling, schedule
 from ofa.train.recipes import Recipe, from_json
 from ofa.train.schedule import Phase
 
@@ -54,6 +54,18 @@ def test_a_phase_samples_what_it_opens_and_no_more(space: SearchSpace) -> None:
             assert seen.get(gene.name, set()) <= values
             if kind != "resolution":
                 seen[gene.name] = values
+
+
+def test_presets_are_as_long_and_rise_as_high_as_told() -> None:
+    for name in schedule.PRESETS:
+        phases = schedule.named(name, epochs=12, learning_rate=0.5, warmup_epochs=1)
+        assert sum(phase.epochs for phase in phases) == pytest.approx(12)
+        assert max(phase.learning_rate for phase in phases) == pytest.approx(0.5)
+        assert phases[-1].choices == {} and phases[-1].coupling == schedule.PRESETS[name]
+    assert list(schedule.PRESETS) == [preset.value for preset in cli.Schedule]
+    recipe = runs.recipe_named("small_images", [], 0.5, "single_path")
+    assert [(phase.name, phase.epochs, phase.teacher) for phase in recipe.phases] == [("single_path", 15, "none")]
+    assert runs.recipe_named("small_images", [], 1, "progressive_shrinking").hard_weight == 1
 
 
 def test_orders_open_the_same_in_another_order() -> None:

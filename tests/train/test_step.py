@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ofa.nn.supernet import Supernet, build, extract
-from ofa.space.core import SearchSpace
+from ofa.space.core import SearchSpace, Subnet
 from ofa.train import augment, data, distill, evaluate, schedule, step, teacher
 from ofa.train.data import Data, Feed
 from ofa.train.recipes import Recipe
@@ -121,7 +121,12 @@ def test_a_steps_gradient_is_its_description(
 
 def test_the_sum_is_the_mean_times_the_students(net: Supernet, eight: Recipe, few: Data, number: int) -> None:
     """Two students: sum and mean differ by a factor of two, and so does twice the weight."""
-    kinds = {"mean": {}, "sum": {"gradients": "sum"}, "twice": {"student_weight": 3.0}, "none": {"student_weight": 0.0}}
+    kinds: dict[str, dict[str, Any]] = {
+        "mean": {},
+        "sum": {"gradients": "sum"},
+        "twice": {"student_weight": 3.0},
+        "none": {"student_weight": 0.0},
+    }
     found = {}
     for kind, changes in kinds.items():
         recipe: Recipe = dataclasses.replace(eight, **changes)
@@ -134,9 +139,7 @@ def test_the_sum_is_the_mean_times_the_students(net: Supernet, eight: Recipe, fe
     assert_close(shares["twice"], doubled, 1e-3)
 
 
-def test_shards_draw_subnets_of_their_own_unless_synced(
-    net: Supernet, eight: Recipe, few: Data, number: int
-) -> None:
+def test_shards_draw_subnets_of_their_own_unless_synced(net: Supernet, eight: Recipe, few: Data, number: int) -> None:
     phase = dataclasses.replace(sandwich(eight), random=3)
     task = task_of(eight, few, phase, number)
     assert task.subnets(net, 0) != task.subnets(net, 1) and task.subnets(net, 0) == task.subnets(net, 0)
@@ -160,9 +163,10 @@ class Heard:
         self.net, self.space = net, net.space
         self.drops: list[tuple[bool, float]] = []
 
-    def __call__(self, x: Tensor, subnet: Any, dropout: tuple[float, torch.Generator] | None = None) -> Tensor:
-        self.drops.append((subnet == self.space.corner("max", subnet.resolution), dropout[0] if dropout else 0.0))
-        return self.net(x, subnet, dropout=dropout)  # type: ignore[no-any-return]
+    def __call__(self, x: Tensor, subnet: Subnet, **options: Any) -> Tensor:
+        share = options["dropout"][0] if options["dropout"] else 0.0
+        self.drops.append((subnet == self.space.corner("max", subnet.resolution), share))
+        return self.net(x, subnet, **options)
 
 
 def heard(net: Supernet, task: Task) -> list[tuple[bool, float]]:
@@ -183,9 +187,7 @@ def test_dropout_is_for_the_largest_or_where_there_is_none_for_all(
     assert [share for _, share in heard(net, task_of(eight, few, sandwich(eight), number))] == [0.0] * 3
 
 
-def test_dropout_is_drawn_from_the_steps_own_generator(
-    net: Supernet, eight: Recipe, few: Data, number: int
-) -> None:
+def test_dropout_is_drawn_from_the_steps_own_generator(net: Supernet, eight: Recipe, few: Data, number: int) -> None:
     task = task_of(dataclasses.replace(eight, dropout=0.5), few, alone(), number)
     torch.manual_seed(1)
     first, _ = gradients(net, task)
@@ -244,6 +246,21 @@ def test_students_of_a_frozen_teacher_learn_its_answers_and_never_change_it(
     (0.5 * loss).backward()
     assert_close(found, {name: v.grad for name, v in net.named_parameters() if v.grad is not None})
     torch.testing.assert_close(losses, loss.detach().double().expand(3), rtol=1e-5, atol=1e-6)
+
+
+def test_the_largest_subnet_learns_the_labels_whatever_the_teacher_says(
+    net: Supernet, frozen_net: Supernet, eight: Recipe, few: Data, number: int
+) -> None:
+    phase = dataclasses.replace(alone("frozen"), largest=True)
+    answer = teacher.frozen(frozen_net, few.images("calibration"), "train")
+    _, losses = gradients(net, task_of(eight, few, phase, number, answer))
+    (batch,) = Feed(few, eight, net.space, (0,))[number]
+    x = augment.prepared(batch.images, 16, few.mean, few.std)
+    with torch.no_grad():
+        largest, smallest = (net(x, net.space.corner(corner, 16)) for corner in ("max", "min"))
+        true = F.cross_entropy(largest, batch.labels, label_smoothing=0.05)
+        soft = distill.soft_cross_entropy(smallest, answer(x))
+    assert losses.tolist() == pytest.approx([float(true + soft) / 2, float(true), float(soft)], rel=1e-5)
 
 
 def test_without_a_teacher_students_learn_the_labels(net: Supernet, eight: Recipe, few: Data, number: int) -> None:

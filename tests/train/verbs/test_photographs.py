@@ -1,0 +1,77 @@
+"""Images in files: one that cannot be read ends a training by name, or is replaced and counted wherever it is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ofa.train import folder
+
+from .conftest import Run, everything_in, json_of, training
+
+
+def skipped_in(run: Path) -> int:
+    """Return how many images the log says were replaced."""
+    return sum(json.loads(line).get("skipped", 0) for line in (run / folder.METRICS).read_text().splitlines())
+
+
+def steps(data: Path, out: Path, *more: str, **changes: Any) -> list[str]:
+    """Return the command for two steps of nearly all images that may be trained on, without a part held back."""
+    changes = {"batch": 20, "holdout": 0, "calibration": 40, "workers": 0, "mean": "[0.5]", "std": "[0.25]"} | changes
+    return training(data, out, *more, **changes)
+
+
+def test_an_unreadable_image_is_replaced_and_counted(photographs: Path, tmp_path: Path, run: Run) -> None:
+    code, out, err = run(*steps(photographs, tmp_path / "run", "--skip-corrupt", "--json"))
+    assert code == 0, err
+    assert json_of(out)["step"] == 2 and skipped_in(tmp_path / "run") == 1, "an epoch shows it once"
+    facts = json.loads((tmp_path / "run" / folder.DATA).read_text())
+    assert facts["classes"] == [f"class-{number}" for number in range(4)] and facts["channels"] == 3
+    assert facts["mean"] == [0.5] * 3
+
+
+def test_without_leave_to_skip_the_image_is_named(
+    photographs: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*steps(photographs, tmp_path / "run"))
+    assert (code, out) == (3, "") and "Traceback" not in err
+    assert "class-1/13.png' cannot be read" in err and "skipped and counted" in err
+    code, _, again = run(*steps(photographs, tmp_path / "run", "--skip-corrupt"))
+    assert code == 0, again
+
+
+def test_a_folder_without_the_broken_image_is_other_data(photographs: Path, tmp_path: Path, run: Run) -> None:
+    """So a run that was allowed to skip can only be measured with the same leave, or not at all."""
+    assert run(*steps(photographs, tmp_path / "run", "--skip-corrupt"))[0] == 0
+    broken = photographs / "train" / "class-1" / "13.png"
+    before = everything_in(tmp_path / "run")
+    measure = ("eval", str(tmp_path / "run"), "--data", str(photographs))
+    code, out, err = run(*measure)
+    assert (code, out) == (3, "") and "class-1/13.png' cannot be read" in err
+    code, out, err = run(*measure, "--skip-corrupt", "--json")
+    assert code == 0 and len(json_of(out)) == 5
+    assert "warning: 1 unreadable images were replaced" in err and "class-1/13.png" in err
+    broken.unlink()
+    code, _, err = run(*measure, "--skip-corrupt")
+    assert code == 3 and "trained on other images" in err
+    assert everything_in(tmp_path / "run") == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("augmentation", ["imagenet", "crop_flip"])
+def test_worker_processes_read_the_same_images(augmentation: str, photographs: Path, tmp_path: Path, run: Run) -> None:
+    """One error in a worker process must read like one in this process, and counts must come back from there."""
+    alone, apart = tmp_path / "alone", tmp_path / "apart"
+    for out, workers in ((alone, 0), (apart, 2)):
+        command = steps(photographs, out, "--skip-corrupt", workers=workers, augmentation=augmentation)
+        code, _, err = run(*command)
+        assert code == 0 and skipped_in(out) == 1, err
+    first, second = ((out / folder.METRICS).read_text() for out in (alone, apart))
+    assert first == second
+    code, text, err = run(*steps(photographs, tmp_path / "broken", workers=2, augmentation=augmentation))
+    assert (code, text) == (3, "") and "Traceback" not in err and "DataLoader" not in err
+    assert err.startswith("error: image '") and "class-1/13.png' cannot be read" in err and "  try: " in err

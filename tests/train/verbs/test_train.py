@@ -1,0 +1,176 @@
+"""The verb that trains: what it leaves, how it goes on, what Ctrl-C says, and what a dry run does not do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ofa.train import checkpoint, folder, loop, runs
+from ofa.train.cli import resume_line
+
+from .conftest import Refuse, Run, json_of, one_thread, pictures, training
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    mine, theirs = (checkpoint.load(run / folder.CHECKPOINT) for run in (first, second))
+    return mine.step == theirs.step and all(torch.equal(mine.model[name], theirs.model[name]) for name in mine.model)
+
+
+def test_a_training_leaves_recipe_data_environment_log_and_weights(once: Path, shown: Path) -> None:
+    assert runs.recipe_of(once) == runs.recipe_named(
+        "demo",
+        ["batch=16", "holdout=12", "calibration=12", "corner_steps=0", "log_steps=1", "ema_decay=0.5"],
+        1.0,
+    )
+    facts = json.loads((once / folder.DATA).read_text())
+    assert facts["classes"] == ["0", "1", "2", "3"] and facts["channels"] == 1 and facts["images"] == 60
+    assert (facts["trained_on"], facts["held_back"], facts["calibration"]) == (48, 12, 12)
+    assert facts["mean"] == [0.25] and facts["fingerprint"] == runs.opened(str(shown), "train").fingerprint
+    (session,) = lines_of(once / folder.ENVIRONMENT)
+    assert session["versions"]["torch"] == torch.__version__ and {"python", "numpy"} <= set(session["versions"])
+    assert session["git"] == folder.git_id() and session["processes"] == 1 and session["began"].endswith("+00:00")
+    log = lines_of(once / folder.METRICS)
+    assert [line["step"] for line in log] == [1, 2, 3] and [line["epoch"] for line in log] == [0.3333, 0.6667, 1.0]
+    assert all({"phase", "loss", "loss_first", "loss_last", "lr", "gradient_norm"} <= set(line) for line in log)
+    assert set(log[-1]["corners"]) == {"max", "min", "k3e6d3", "k7e3d3", "k7e6d1", "min@16"}
+    last, best = (checkpoint.load(once / name) for name in (folder.CHECKPOINT, folder.BEST))
+    assert last.step == best.step == 3 and last.recipe == runs.recipe_of(once).id and last.samples == 48
+    assert last.optimiser and last.ema and not best.optimiser and last.data == facts["fingerprint"]
+    # The tail in the checkpoint is the log itself, so that either of them tells of the run.
+    assert [json.loads(line)["step"] for line in last.tail] == [1, 2, 3]
+    assert last.git == folder.git_id()
+
+
+def test_a_second_training_needs_another_folder_or_resume(trained: Path, shown: Path, refuse: Refuse) -> None:
+    err = refuse(2, *training(shown, trained, ema_decay=0.5))
+    assert f"'{trained}' holds a training already" in err and "--resume" in err and "--out" in err
+    (trained / folder.CHECKPOINT).replace(trained / folder.PREVIOUS)
+    refuse(2, *training(shown, trained, ema_decay=0.5))
+
+
+def test_another_recipe_does_not_go_on_in_the_folder(trained: Path, shown: Path, refuse: Refuse) -> None:
+    assert "of another recipe" in refuse(3, *training(shown, trained, "--resume", ema_decay=0.25))
+    assert "of another recipe" in refuse(3, *training(shown, trained, "--resume", "--seed", "3", ema_decay=0.5))
+    err = refuse(3, *training(shown, trained, "--resume", ema_decay=0.5, space="proxyless"))
+    assert "does not hold a supernet of 'proxyless" in err
+
+
+def test_other_images_do_not_go_on_in_the_folder(trained: Path, tmp_path: Path, refuse: Refuse) -> None:
+    images, labels = pictures(60, 9)
+    np.savez(tmp_path / "train.npz", images=images, labels=labels)
+    err = refuse(3, *training(tmp_path / "train.npz", trained, "--resume", ema_decay=0.5))
+    assert "trained on other images" in err
+
+
+def test_a_finished_training_is_resumed_to_the_same_end(trained: Path, once: Path, shown: Path, run: Run) -> None:
+    code, out, err = run(*training(shown, trained, "--resume", "--json", ema_decay=0.5))
+    assert code == 0 and "Traceback" not in err
+    facts = json_of(out)
+    assert facts["step"] == 3 and facts["phase"] == "sandwich" and facts["loss"] > 0 and facts["corners"]["max"] >= 0
+    assert facts["checkpoint"] == str(trained / folder.CHECKPOINT) and facts["log"] == str(trained / folder.METRICS)
+    assert same_weights(trained, once) and len(lines_of(trained / folder.ENVIRONMENT)) == 2
+    assert (trained / folder.METRICS).read_bytes() == (once / folder.METRICS).read_bytes()
+
+
+def test_ctrl_c_says_the_very_line_that_goes_on(
+    shown: Path, once: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a run's folder"
+    command = training(shown, out, ema_decay=0.5)
+    advance = loop.Training.advance
+
+    def interrupted(self: loop.Training, batches: Any) -> dict[str, Any]:
+        if self.state.step == 2:
+            raise KeyboardInterrupt
+        return advance(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Training, "advance", interrupted)
+        patch.setattr(sys, "argv", ["/usr/bin/ofa", *command])
+        code, shown_out, err = run(*command)
+    assert (code, shown_out) == (130, "") and "Traceback" not in err and "every finished step is safe" in err
+    assert checkpoint.load(out / folder.CHECKPOINT).step == 2
+    (line,) = re.findall(r"try: (.*)\n", err)
+    assert line == "ofa " + shlex.join([*command, "--resume"]) and "'\"'\"'" in line
+    code, _, err = run(*shlex.split(line)[1:])
+    assert code == 0, err
+    assert same_weights(out, once)
+    assert (out / folder.METRICS).read_bytes() == (once / folder.METRICS).read_bytes()
+
+
+def test_a_line_that_resumes_already_stays_as_it_is() -> None:
+    words = ["/somewhere/ofa", "train", "--out", "my run", "--resume", "--set", "batch=8"]
+    assert resume_line(words) == "ofa train --out 'my run' --resume --set batch=8"
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_a_real_process_with_workers(photographs: Path, tmp_path: Path) -> None:
+    """The signal goes to the whole group, workers that decode images among it, as a terminal sends it."""
+    out = tmp_path / "run"
+    changes = {"batch": 8, "workers": 2, "space": "mobilenet_v3_tiny"}
+    command = training(photographs, out, "--skip-corrupt", "--epochs-scale", "300", **changes)
+    # A process inherits what ignores Ctrl-C, as a shell's background job does, and no handler of Python's.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", *command],
+        cwd=Path(loop.__file__).parents[2],
+        env=one_thread(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    try:
+        while not (out / folder.METRICS).exists() or len((out / folder.METRICS).read_text().splitlines()) < 3:
+            assert process.poll() is None, process.stderr
+        os.killpg(process.pid, signal.SIGINT)
+        shown, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert (process.returncode, shown) == (130, "") and "Traceback" not in err, err
+    assert f"try: ofa {shlex.join([*command, '--resume'])}\n" in err
+    last = checkpoint.load(out / folder.CHECKPOINT)
+    assert last.step >= 3 and lines_of(out / folder.METRICS)[-1]["step"] == last.step
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(
+    shown: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*training(shown, tmp_path / "run", "--dry-run", "--json", "--epochs-scale", "2"))
+    assert (code, err) == (0, "")
+    facts = json_of(out)
+    assert facts["steps"] == 6 and facts["batch"] == 16 and facts["recipe"] == "demo" and facts["memory_mib"] > 50
+    assert facts["images"] == {"trained_on": 48, "held_back": 12} and facts["hours"] >= 0
+    (phase,) = facts["phases"]
+    assert phase["phase"] == "sandwich" and phase["steps"] == 6 and phase["subnets_a_step"] == 4
+    code, out, _ = run(*training(shown, tmp_path / "run", "--dry-run"))
+    assert code == 0 and all(word in out for word in ("hours", "memory_mib", "phases", "sandwich", "mobilenet_v3_tiny"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_no_number_can_be_printed_as_json(
+    shown: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "backward", lambda *_: torch.full((3,), float("nan"), dtype=torch.float64))
+    code, out, err = run(*training(shown, tmp_path / "run", "--json", holdout=0))
+    assert code == 0, err
+    assert json_of(out)["loss"] is None and json_of(out)["event"] == "skip"
+    for line in (tmp_path / "run" / folder.METRICS).read_text().splitlines():
+        assert json_of(line)["loss"] is None
