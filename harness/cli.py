@@ -21,6 +21,7 @@ import typer
 from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
+from ofa.lut.cli import app as tables
 
 # Where a verb imports a package that an extra brings, and which extra that is.
 EXTRA_OF = {
@@ -94,9 +95,7 @@ def everywhere(
         os.environ[DEBUG_VARIABLE] = "debug"
 
 
-lut = typer.Typer(no_args_is_help=True, help="Look at latency tables: are they valid, what do they hold.")
-app.add_typer(lut, name="lut", rich_help_panel="Devices")
-Table = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a latency table.")]
+app.add_typer(tables, name="lut", rich_help_panel="Devices")
 
 
 @app.command("demo", rich_help_panel="Start here")
@@ -154,31 +153,6 @@ def bench(
         benches.bench(space, device=device, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
     facts = checks.show(out / benches.TABLE)
     console.emit_json(facts) if json else console.show(facts, title=str(out / benches.TABLE))
-
-
-@lut.command("check")
-def lut_check(path: Table, json: Json = False) -> None:
-    """Validate the table in a folder, or every table below it; exit code 3 where one is invalid."""
-    from ofa import console
-    from ofa.lut import check as checks
-
-    report = checks.check(path)
-    if json:
-        console.emit_json(report)
-    else:
-        columns = ("path", "device", "runtime", "precision", "conditions", "ops", "rows")
-        console.table(columns, [[table[column] for column in columns] for table in report["tables"]])
-    checks.refuse(report)
-
-
-@lut.command("show")
-def lut_show(path: Table, json: Json = False) -> None:
-    """Print what one table holds: conditions, protocol, widths of intervals, largest ops."""
-    from ofa import console
-    from ofa.lut import check as checks
-
-    facts = checks.show(path)
-    console.emit_json(facts) if json else console.show(facts, title=str(path))
 
 
 @app.command("report", rich_help_panel="Devices")

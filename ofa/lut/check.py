@@ -11,7 +11,7 @@ from typing import Any
 
 import ofa.space as spaces
 from ofa.errors import FileInvalid
-from ofa.lut import errors, format
+from ofa.lut import errors, format, monotony
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.rows import SPLITS, Row
 from ofa.lut.write import REAL, under_luts
@@ -24,7 +24,9 @@ def check(path: Path) -> dict[str, Any]:
     """Validate the table in a folder, or every table below it; an invalid one is listed, not raised.
 
     Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
-    `refuse` for the error. Raises FileInvalid where there is no table at all.
+    `refuse` for the error. A table's "monotonicity" counts pairs of ops of which the larger one is faster beyond both
+    intervals, and "unexpected" lists the worst: warnings, which leave it valid. Raises FileInvalid where there is no
+    table at all.
     """
     path = Path(path)
     tables: list[dict[str, Any]] = []
@@ -65,8 +67,14 @@ def show(path: Path) -> dict[str, Any]:
 
 def find(path: Path) -> list[Path]:
     """Return the folders at or below ``path`` that hold any file of a table, sorted; raises FileInvalid for none."""
-    if path.name == HEADER and path.is_file():
-        return [path.parent]
+    found = [path.parent] if path.name == HEADER and path.is_file() else below(path)
+    if not found:
+        raise errors.not_a_table(path, f"neither it nor a folder below it has a '{HEADER}'")
+    return found
+
+
+def below(path: Path) -> list[Path]:
+    """Return the folders at or below a folder that hold any file of a table, sorted; hidden ones are not looked at."""
     if not path.is_dir():
         raise errors.not_a_table(path, "it is no folder" if path.exists() else "there is no such folder")
     found = []
@@ -74,8 +82,6 @@ def find(path: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if {HEADER, OPS, NETWORKS, SESSIONS} & set(names):
             found.append(Path(place))
-    if not found:
-        raise errors.not_a_table(path, f"neither it nor a folder below it has a '{HEADER}'")
     return sorted(found)
 
 
@@ -122,6 +128,7 @@ def _check_place(lut: Lut, folder: Path) -> None:
 def summary(lut: Lut, folder: Path) -> dict[str, Any]:
     """Return what a table holds in one line of a listing."""
     header = lut.header
+    monotonicity, unexpected = monotony.unexpected(lut.rows)
     return {
         "path": str(folder),
         "device": header.device,
@@ -139,6 +146,8 @@ def summary(lut: Lut, folder: Path) -> dict[str, Any]:
         "networks": {split: sum(row.split == split for row in lut.networks) for split in SPLITS},
         "spaces": sorted({row.space for row in lut.networks}),
         "sessions": len(lut.sessions),
+        "monotonicity": monotonicity,
+        "unexpected": unexpected,
     }
 
 

@@ -154,3 +154,114 @@ def ops_missing(
         why=f"{missing:,} of the {needed:,} ops of '{space}' have no time in it{made_for}",
         hint=(f"measure the missing ops of '{space}' into this table", "or use a table that was measured for it"),
     )
+
+
+def tables_unlike(found: Sequence[dict[str, Any]]) -> FileInvalid:
+    """Say that two tables cannot be merged because of other conditions, naming the first that differ."""
+    first = [
+        f"{entry['path']} is " + " and ".join(quoted(entry[side]) if side in entry else "absent" for side in "ab")
+        for entry in found[:3]
+    ]
+    more = f" (and {len(found) - 3:,} more)" if len(found) > 3 else ""
+    return FileInvalid(
+        "the two tables cannot be merged: they were not measured under the same conditions",
+        why="; ".join(first) + more,
+        hint=("compare them with 'ofa lut diff'", "keep tables of other conditions in folders of their own"),
+    )
+
+
+def simulated_with_measured() -> FileInvalid:
+    """Say that a simulated table was about to be merged with a measured one."""
+    return FileInvalid(
+        "the two tables cannot be merged: one is simulated, the other was measured",
+        why="simulated values say nothing about any real device",
+        hint="merge tables that were both measured",
+    )
+
+
+def session_twice(identity: str, count: int) -> FileInvalid:
+    """Say that two tables to merge rest on the same session, which would count twice."""
+    more = f" (and {count - 1:,} more)" if count > 1 else ""
+    return FileInvalid(
+        f"the two tables cannot be merged: session {quoted(identity)}{more} is in both",
+        why="rounds that count twice make intervals narrower than they are",
+        hint="merge each session's own table, each once",
+    )
+
+
+def reference_unknown(states: Sequence[str]) -> FileInvalid:
+    """Say that two tables to merge do not both say how long the reference network took."""
+    return FileInvalid(
+        "the two tables cannot be merged: their sessions do not both say how long the reference network took",
+        why="it is not known for state " + ", ".join(f"'{state}'" for state in states),
+        hint="merge them all the same where you know that the device ran equally fast (--allow-unknown-reference)",
+    )
+
+
+def reference_moved(state: str, a_ns: float, b_ns: float, most: float) -> FileInvalid:
+    """Say that the reference network took another time in two tables to merge."""
+    return FileInvalid(
+        f"the two tables cannot be merged: the reference network took {100 * (b_ns / a_ns - 1):+.1f} % in the second",
+        why=f"{a_ns:,.0f} and {b_ns:,.0f} ns in state '{state}'; within {100 * (most - 1):g} % the device is the same",
+        hint=("find out what changed on the device: heat, power mode, another unit", "measure one of them again"),
+    )
+
+
+def no_place_for_index(path: Path, begin: str, end: str) -> FileInvalid:
+    """Say that a page has no place for the list of tables."""
+    return FileInvalid(
+        f"page '{path}' has no place for the list of tables",
+        why="the list stands between two lines, each of which must be there once",
+        hint=f"add the lines {begin} and {end} where the list belongs",
+    )
+
+
+def index_stale(path: Path) -> FileInvalid:
+    """Say that a page lists other tables than there are."""
+    return FileInvalid(
+        f"the list of tables in '{path}' is not what the tables say",
+        why="a table came, went or changed after it was written",
+        hint="ofa lut index",
+    )
+
+
+def foreign_invalid(path: Path, why: str, *hints: str) -> FileInvalid:
+    """Say that a foreign table cannot be imported as a whole."""
+    return FileInvalid(
+        f"foreign table '{path}' cannot be imported", why=why, hint=hints or ("compare it with where it was published",)
+    )
+
+
+def foreign_line(path: Path, line: int, why: str, *hints: str) -> FileInvalid:
+    """Say which line of a foreign table is wrong."""
+    return FileInvalid(
+        f"foreign table '{path}' is wrong in line {line:,}",
+        why=why,
+        hint=hints or ("compare it with where it was published",),
+    )
+
+
+def origin_invalid(fault: ValidationError) -> UsageInvalid:
+    """Say what about the origin of an imported table is wrong."""
+    first = fault.errors(include_url=False)[0]
+    return UsageInvalid(
+        f"an imported table cannot have {first['loc'][0]} {quoted(first['input'])}",
+        why=f"{first['msg'][:1].lower()}{first['msg'][1:]}",
+        hint="such as device 'note10', precision 'fp32', created '2026-02-28'",
+    )
+
+
+def nothing_to_learn(table: str, why: str) -> SpaceMismatch:
+    """Say that a table has too little for its missing cells to be priced."""
+    return SpaceMismatch(
+        f"the missing cells of table '{table}' cannot be priced", why=why, hint="measure more ops into this table"
+    )
+
+
+def unlike_measured(table: str, *, missing: int, first: str, part: str) -> SpaceMismatch:
+    """Say that missing cells have a part that no measured one has, so nothing says what it costs."""
+    return SpaceMismatch(
+        f"table '{table}' has nothing to price '{first}' by",
+        why=f"no measured op has its {part}; {missing:,} missing ops have a part like this",
+        hint="measure some such ops into this table",
+    )

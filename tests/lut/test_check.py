@@ -6,12 +6,13 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ofa.errors import FileInvalid
-from ofa.lut import check, format
-from ofa.lut.format import Lut
+from ofa.lut import check, format, monotony
+from ofa.lut.format import Lut, Row
 from ofa.lut.write import write
 
 PLACE = "pixel-8/litert-fp32-xnnpack-1t"
@@ -54,6 +55,8 @@ def test_a_valid_table_is_summed_up(table: Lut, saved: Path) -> None:
             "networks": {"fit": 5, "holdout": 1, "verify": 1},
             "spaces": ["mobilenet_v3-w1.0", "mobilenet_v3_tiny-w1.0-c1-n10"],
             "sessions": 2,
+            "monotonicity": {"pairs": 0, "unexpected": 0, "kernel": 0, "expand": 0, "map": 0},
+            "unexpected": [],
         }
     ]  # fmt: skip
     assert json.loads(json.dumps(report)) == report
@@ -191,3 +194,62 @@ def test_widths_of_intervals_are_half_and_relative(table: Lut, tmp_path: Path) -
     assert check.show(tmp_path / "spread")["half_width_pct"] == {"median": 10.0, "p95": 19.0}
     put(dataclasses.replace(table, rows=tuple(spread[:1])), tmp_path / "one")
     assert check.show(tmp_path / "one")["half_width_pct"] is None
+
+
+def timed(key: str, ns: int, **facts: Any) -> Row:
+    """Return a row with an interval of 10 ns on each side."""
+    return Row(key, "hot", "ok", ns, ns - 10, ns + 10, None, None, 5, (), "s1")._replace(**facts)
+
+
+BLOCK = "mbconv.k{}.s1.i24x{}.o24x{}.m{}.relu.n1"
+
+
+def block(kernel: int = 5, size: int = 14, mid: int = 96) -> str:
+    """Return the key of a block."""
+    return BLOCK.format(kernel, size, size, mid)
+
+
+def test_more_work_in_less_time_is_a_warning_and_no_error(table: Lut, tmp_path: Path) -> None:
+    rows = (
+        timed(block(kernel=3), 1000), timed(block(), 900), timed(block(kernel=7), 1100), timed(block(mid=72), 950),
+        timed(block(size=10), 300), timed(block(size=12), 200), timed("@session", 50),
+    )  # fmt: skip
+    folder = put(dataclasses.replace(table, rows=rows), tmp_path / "table")
+    report = check.check(folder)
+    check.refuse(report)
+    found = report["tables"][0]
+    # Kernels 3 5 7; expand 72 96; maps 10 12 14: a pair is two neighbours that differ in one thing.
+    assert found["monotonicity"] == {"pairs": 5, "unexpected": 3, "kernel": 1, "expand": 1, "map": 1}
+    worst = found["unexpected"][0]
+    assert (worst["grows"], worst["smaller"], worst["larger"]) == ("map", block(size=10), block(size=12))
+    assert (worst["state"], worst["smaller_ms"], worst["larger_ms"], worst["over_pct"]) == ("hot", 3e-4, 2e-4, 50.0)
+    assert [pair["grows"] for pair in found["unexpected"]] == ["map", "kernel", "expand"]
+    assert check.show(folder)["unexpected"] == found["unexpected"]
+
+
+def test_what_intervals_explain_is_not_unexpected(table: Lut, tmp_path: Path) -> None:
+    for apart, expected in ((20, 0), (21, 1)):
+        rows = (timed(block(kernel=3), 1000 + apart), timed(block(kernel=5), 1000))
+        counts, pairs = monotony.unexpected(rows)
+        assert (counts["unexpected"], counts["kernel"], len(pairs)) == (expected, expected, expected)
+
+
+def test_only_ops_that_differ_in_one_thing_and_have_a_time_are_paired() -> None:
+    failed = timed(block(kernel=5), 100)._replace(status="failed", ns=None, lo=None, hi=None)
+    others = (
+        timed(block(kernel=3), 1000), timed(block(kernel=7), 500, state="cold"), timed(block(kernel=7, mid=144), 500),
+        timed(block(kernel=7).replace(".relu", ".relu.se"), 500), timed(block(kernel=7, size=16), 500), failed,
+        timed(block(kernel=7), 500, status="thermal"),
+    )  # fmt: skip
+    assert monotony.unexpected(others)[0]["pairs"] == 0
+    # A kernel without a time does not keep its neighbours apart.
+    counts, (pair,) = monotony.unexpected((*others[:1], failed, timed(block(kernel=7), 500)))
+    assert (counts["pairs"], pair["smaller"], pair["larger"]) == (1, block(kernel=3), block(kernel=7))
+
+
+def test_the_worst_pairs_are_listed_and_all_are_counted() -> None:
+    rows = [timed(block(size=size), 10_000 - 100 * size) for size in range(2, 42, 2)]
+    counts, pairs = monotony.unexpected(rows[::-1])
+    assert counts["unexpected"] == counts["map"] == 19 and len(pairs) == monotony.MOST_SHOWN
+    assert [pair["over_pct"] for pair in pairs] == sorted((pair["over_pct"] for pair in pairs), reverse=True)
+    assert pairs[0]["smaller"] == block(size=38)

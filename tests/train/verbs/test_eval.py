@@ -23,6 +23,8 @@ from ofa.train.runs import Trained
 
 from .conftest import Opened, Refuse, Run, json_of, pictures
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"subnet", "id", "resolution", "top1", "stderr", "images", "precision", "split", "weights"}
 
 

@@ -17,6 +17,8 @@ from ofa.train import checkpoint, folder, loop, runs
 
 from .conftest import Opened, Refuse, Run, everything_in, json_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def chosen(library: Opened, tmp_path: Path) -> Path:

@@ -18,6 +18,8 @@ from ofa.train import checkpoint, evaluate, folder, runs
 
 from .conftest import Refuse, Run, everything_in, json_of
 
+pytestmark = pytest.mark.slow
+
 # As all that is published: RGB and the classes of ImageNet.
 SPACE = spaces.load("mobilenet_v3_tiny")
 

@@ -15,6 +15,8 @@ from ofa.train import checkpoint, evaluate, folder, label, runs
 
 from .conftest import Opened, Refuse, Run, everything_in, json_of
 
+pytestmark = pytest.mark.slow
+
 
 def labelled(run_folder: Path, data: Path, out: Path, *more: str) -> list[str]:
     return ["label", str(run_folder), "--data", str(data), "--out", str(out), "--count", "5", *more]

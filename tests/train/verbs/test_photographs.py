@@ -12,6 +12,8 @@ from ofa.train import folder
 
 from .conftest import Run, everything_in, json_of, training
 
+pytestmark = pytest.mark.slow
+
 
 def skipped_in(run: Path) -> int:
     """Return how many images the log says were replaced."""

@@ -21,6 +21,8 @@ from ofa.train.cli import resume_line
 
 from .conftest import Refuse, Run, json_of, one_thread, pictures, training
 
+pytestmark = pytest.mark.slow
+
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]

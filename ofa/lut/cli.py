@@ -1,0 +1,104 @@
+"""The verbs for tables that need no device: lut check | show | diff | merge | index.
+
+They follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+Table = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a latency table.")]
+
+app = typer.Typer(no_args_is_help=True, help="Look at latency tables: are they valid, what do they hold and change.")
+
+
+@app.command("check")
+def check(path: Table, json: Json = False) -> None:
+    """Validate the table in a folder, or every table below it; exit code 3 where one is invalid."""
+    from ofa import console
+    from ofa.lut import check as checks
+
+    report = checks.check(path)
+    if json:
+        console.emit_json(report)
+    else:
+        columns = ("path", "device", "runtime", "precision", "conditions", "ops", "rows")
+        console.table(columns, [[table[column] for column in columns] for table in report["tables"]])
+    checks.refuse(report)
+
+
+@app.command("show")
+def show(path: Table, json: Json = False) -> None:
+    """Print what one table holds: conditions, protocol, widths of intervals, largest ops, unexpected ones."""
+    from ofa import console
+    from ofa.lut import check as checks
+
+    facts = checks.show(path)
+    console.emit_json(facts) if json else console.show(facts, title=str(path))
+
+
+@app.command("diff")
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder of a latency table.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Folder of the table that came later.")],
+    json: Json = False,
+) -> None:
+    """Compare two tables: conditions, held-out errors, and rows that changed beyond their noise, as Markdown."""
+    from ofa import console
+    from ofa.lut import check as checks
+    from ofa.lut import diff as diffs
+    from ofa.lut import pullrequest
+
+    facts = diffs.diff(checks.checked(before), checks.checked(after), names=(str(before), str(after)))
+    console.emit_json(facts) if json else typer.echo(pullrequest.compared(facts), nl=False)
+
+
+@app.command("merge")
+def merge(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a latency table.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Folder of another one of the same conditions.")],
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="Folder that gets the merged table.")],
+    allow_unknown_reference: Annotated[
+        bool, typer.Option(help="Merge where a session does not say how long the reference network took.")
+    ] = False,
+    other_unit: Annotated[bool, typer.Option(help="The second table was measured on another unit.")] = False,
+    json: Json = False,
+) -> None:
+    """Combine two tables of one kind of device and equal conditions, weighted by how sure each row is."""
+    from ofa import console
+    from ofa.lut import check as checks
+    from ofa.lut import merge as merges
+    from ofa.lut import pullrequest, write
+
+    made = merges.merge(
+        checks.checked(first),
+        checks.checked(second),
+        names=(str(first), str(second)),
+        allow_unknown_reference=allow_unknown_reference,
+        other_unit=other_unit,
+    )
+    write.write(made.lut, out, allow_simulated=made.lut.header.simulated)
+    console.emit_json(made.facts) if json else typer.echo(pullrequest.merged(made.facts), nl=False)
+
+
+@app.command("index")
+def index(
+    root: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of all committed tables.")] = Path("luts"),
+    check_only: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 3 where it is stale.")] = False,
+    json: Json = False,
+) -> None:
+    """Write the list of all tables into the folder's README.md, between its two markers."""
+    from ofa import console
+    from ofa.lut import index as indexes
+
+    found = indexes.index(root) if check_only else indexes.write(root)
+    if json:
+        console.emit_json(found)
+    else:
+        console.note(f"{len(found['tables']):,} tables in {root}")
+    if check_only:
+        indexes.refuse(found)

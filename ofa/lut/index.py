@@ -1,0 +1,102 @@
+"""The list of tables in `luts/README.md`: one line a table, made from the tables themselves between two marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ofa import files
+from ofa.lut import check, errors
+from ofa.lut.heldout import held_out
+from ofa.lut.markdown import held_out_error, table
+
+PAGE = "README.md"
+BEGIN = "<!-- tables: 'ofa lut index' writes what stands from here -->"
+END = "<!-- to here -->"
+NONE = "There are no tables yet: `ofa demo` measures the computer it runs on and keeps its tables under `runs/demo`."
+COLUMNS = (
+    "device", "runtime", "precision", "conditions", "spaces", "ops", "held-out error", "units", "created",
+)  # fmt: skip
+NUMBERS = ("ops", "held-out error", "units")
+
+
+def index(root: Path) -> dict[str, Any]:
+    """Return the tables below a folder and whether its page lists other ones: {"root", "stale", "tables": [...]}.
+
+    A table is what `ofa lut check` sums up, its path relative to the root, and "held_out", its error on its own
+    held-out networks. Raises FileInvalid for an invalid table, and where the page has no place for the list.
+    """
+    root = Path(root)
+    tables = entries(root)
+    return {"root": str(root), "stale": _page(root) != _with(root, tables), "tables": tables}
+
+
+def write(root: Path) -> dict[str, Any]:
+    """Write the list into the folder's page and return what ``index`` returned before; a page that is right is not
+    touched.
+
+    Raises FileInvalid as ``index`` does, or where the page cannot be written.
+    """
+    found = index(root)
+    if found["stale"]:
+        files.write_atomic(Path(root) / PAGE, _with(Path(root), found["tables"]))
+    return found
+
+
+def refuse(found: Mapping[str, Any]) -> None:
+    """Raise FileInvalid, exit code 3, where ``index`` found the page stale."""
+    if found["stale"]:
+        raise errors.index_stale(Path(found["root"]) / PAGE)
+
+
+def entries(root: Path) -> list[dict[str, Any]]:
+    """Return what each table below a folder is, in a fixed order; raises FileInvalid for an invalid one."""
+    found = []
+    for folder in check.below(root):
+        lut = check.checked(folder)
+        path = folder.relative_to(root).as_posix()
+        found.append(check.summary(lut, folder) | {"path": path, "held_out": held_out(lut)})
+    return sorted(found, key=lambda entry: [entry[name] for name in (*COLUMNS[:4], "path")])
+
+
+def markdown(tables: Sequence[Mapping[str, Any]]) -> str:
+    """Return the list of tables as Markdown; equal tables give equal text."""
+    if not tables:
+        return NONE + "\n"
+    return "\n".join(table(COLUMNS, map(_cells, tables), right=NUMBERS)) + "\n"
+
+
+def _cells(entry: Mapping[str, Any]) -> list[str]:
+    """Return a table as one line of the list; a device links to the folder."""
+    return [
+        f"[{entry['device']}]({quote(entry['path'])}/)",
+        entry["runtime"],
+        entry["precision"],
+        entry["conditions"] + (" (simulated)" if entry["simulated"] else ""),
+        "<br>".join(entry["spaces"]),
+        f"{entry['ops']:,}",
+        "<br>".join(map(held_out_error, entry["held_out"])),
+        f"{entry['units']:,}",
+        entry["created"],
+    ]
+
+
+def _page(root: Path) -> str:
+    """Return the text of the page."""
+    raw = files.read_capped(root / PAGE, max_bytes=files.MEBIBYTE, what="page")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as fault:
+        raise errors.no_place_for_index(root / PAGE, BEGIN, END) from fault
+
+
+def _with(root: Path, tables: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page with the list between its marks; raises FileInvalid where they are not there once, in order."""
+    text = _page(root)
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in before or END in after:
+        raise errors.no_place_for_index(root / PAGE, BEGIN, END)
+    return f"{before}{BEGIN}\n\n{markdown(tables)}\n{END}{after}"

@@ -1,0 +1,164 @@
+"""A comparison or a merge of tables as text for a pull request: what matters in at most 60 lines, the rest counted."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ofa.lut.markdown import change, code, count, held_out_error, ms, pct, shortened, table
+
+MOST_CONDITIONS, MOST_SPACES, MOST_OPS, MOST_NETWORKS, MOST_NAMED = 10, 4, 12, 6, 3
+SIDES = ("a", "b", "merged")
+
+
+def compared(facts: Mapping[str, Any]) -> str:
+    """Return the facts of `ofa.lut.diff.diff` as Markdown of at most 60 lines; equal facts give equal text.
+
+    It names conditions that differ, the error on held-out networks, and rows that changed beyond noise, largest change
+    first; everything else is a number.
+    """
+    a, b = facts["a"], facts["b"]
+    lines = [f"### Latency tables: {code(a['name'])} → {code(b['name'])}", ""]
+    lines += [f"{_side(a)} → {_side(b)}", ""]
+    lines += _conditions(facts)
+    lines += _held_out(facts["held_out"])
+    for part, columns, most in (("ops", ("key", "state"), MOST_OPS), ("networks", ("space", "id"), MOST_NETWORKS)):
+        lines += _part(part, facts[part], columns, most)
+    if not facts["differs"]:
+        lines += ["Nothing differs beyond noise.", ""]
+    rate = f"{100 * facts['false_discovery_rate']:g}"
+    lines.append(
+        "A change counts where its 95 % interval excludes 1, it is larger than the noise floor, and no more than "
+        f"{rate} % of the changes listed are expected to be chance (Benjamini-Hochberg)."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _side(side: Mapping[str, Any]) -> str:
+    """Return what one table is, in a few words."""
+    simulated = ", **simulated**" if side["simulated"] else ""
+    units = count(side["units"], "unit")
+    return f"{code(side['table'])} ({side['created']}, environment {code(side['environment_id'])}, {units}{simulated})"
+
+
+def _conditions(facts: Mapping[str, Any]) -> list[str]:
+    """Return the table of conditions that differ."""
+    found = [
+        [f"{part} {code(entry['path'])}", *(code(entry[side]) if side in entry else "(absent)" for side in "ab")]
+        for part in ("identity", "environment", "protocol")
+        for entry in facts[part]
+    ]
+    if not found:
+        return ["Device, environment and protocol are the same.", ""]
+    lines = table(("conditions", "before", "after"), found)
+    return [*lines[:2], *shortened(lines[2:], MOST_CONDITIONS, "conditions differ"), ""]
+
+
+def _held_out(held_out: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Return the table of errors on held-out networks, one line a space."""
+    sides = [{entry["space"]: entry for entry in held_out[side]} for side in "ab"]
+    names = sorted({name for side in sides for name, entry in side.items() if entry["mape_pct"] is not None})
+    if not names:
+        return []
+    rows = [[code(name), *(held_out_error(side.get(name)) for side in sides)] for name in names]
+    lines = table(("mean error on held-out networks", "before", "after"), rows, right=("before", "after"))
+    return [*lines[:2], *shortened(lines[2:], MOST_SPACES, "spaces"), ""]
+
+
+def _part(what: str, part: Mapping[str, Any], columns: tuple[str, str], most: int) -> list[str]:
+    """Return what changed among the ops or the networks."""
+    if not part["compared"] and not part["added"] and not part["removed"] and not part["status"]:
+        return []
+    found = sorted(
+        (row for row in part["rows"] if row["significant"]),
+        key=lambda row: (-abs(math.log(row["ratio"])), row[columns[0]], row[columns[1]]),
+    )
+    lines = [_summary(what, part, len(found)), ""]
+    if found:
+        numbers = ("before ms", "after ms", "change")
+        rows = [
+            [
+                code(row[columns[0]]), code(row[columns[1]]), ms(row["a_ms"]), ms(row["b_ms"]), change(row["ratio"]),
+                f"{change(row['lo'])} to {change(row['hi'])}",
+            ]
+            for row in found
+        ]  # fmt: skip
+        head = table((*columns, *numbers, "95 % interval"), rows, right=numbers)
+        lines += [*head[:2], *shortened(head[2:], most, "changed beyond noise"), ""]
+    return lines
+
+
+def _summary(what: str, part: Mapping[str, Any], found: int) -> str:
+    """Return the counts of one part as one paragraph."""
+    untested = sum(part["untested"].values())
+    floors = ", ".join(f"{state} {pct(value)}" for state, value in part["floor_pct"].items())
+    said = [
+        f"**{what.capitalize()}**: {count(part['compared'], 'row')} compared, {part['slower']:,} slower, "
+        f"{part['faster']:,} faster, {part['compared'] - found - untested:,} within noise "
+        f"(floor {floors or pct(None)})"
+    ]
+    if untested:
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in part["untested"].items())
+        said.append(f"{untested:,} not tested ({reasons})")
+    if part["shift"]:
+        shift = part["shift"]
+        said.append(f"median change {change(shift['ratio'])} (5–95 %: {change(shift['p5'])} to {change(shift['p95'])})")
+    if any(part["noisy"].values()):
+        said.append(f"noisy {part['noisy']['a']:,} → {part['noisy']['b']:,}")
+    said += [_named(part[name], name) for name in ("added", "removed") if part[name]]
+    moves = Counter((entry["a"], entry["b"]) for entry in part["status"])
+    said += [f"{before} → {after}: {number:,}" for (before, after), number in sorted(moves.items())]
+    return "; ".join(said) + "."
+
+
+def _named(names: Sequence[Sequence[str]], what: str) -> str:
+    """Return how many rows were added or removed, and the first."""
+    more = ", …" if len(names) > MOST_NAMED else ""
+    return f"{len(names):,} {what} ({', '.join(code(' '.join(name)) for name in names[:MOST_NAMED])}{more})"
+
+
+def merged(facts: Mapping[str, Any]) -> str:
+    """Return the facts of a merge as Markdown: what was combined, what disagrees, the error on held-out networks."""
+    a, b, both = facts["a"], facts["b"], facts["merged"]
+    units = count(both["units"], "unit") + ("" if facts["units_known"] else " (the sessions name none)")
+    ratios = ", ".join(f"{state} {change(ratio)}" for state, ratio in facts["reference_ratio"].items())
+    lines = [
+        f"### {code(both['table'])}: {code(a['name'])} and {code(b['name'])} merged", "",
+        f"{count(both['sessions'], 'session')}, {units}; reference {ratios or 'not compared'}.", "",
+    ]  # fmt: skip
+    columns = ("", "in both", "combined", "disagree", "conflict", "only one usable", "only in a", "only in b")
+    names = ("both", "combined", "disagree", "conflict", "kept", "only_a", "only_b")
+    cells = [[what, *(f"{facts[what][name]:,}" for name in names)] for what in ("ops", "networks")]
+    lines += [*table(columns, cells, right=columns[1:]), ""]
+    widths = facts["ops"]["half_width_pct"]
+    widths_pct = f"{pct(widths['a'])} and {pct(widths['b'])} → {pct(widths['merged'])}"
+    lines += [f"Half interval of combined ops (median): {widths_pct}.", ""]
+    errors_pct = [
+        [code(entry["space"]), *(pct(_error_pct(facts["held_out"][side], entry["space"])) for side in SIDES)]
+        for entry in facts["held_out"]["merged"]
+    ]
+    if errors_pct:
+        lines += [*table(("mean error on held-out networks", *SIDES), errors_pct, right=SIDES), ""]
+    apart = [
+        [code(entry["key"]), entry["state"], *(_said(entry, side) for side in ("a", "b"))]
+        for entry in facts["ops"]["apart"]
+    ]
+    if apart:
+        head = table(("ops that disagree", "state", "a", "b"), apart)
+        lines += [*head[:2], *shortened(head[2:], MOST_OPS, "disagree"), ""]
+    if left_out := facts["ops"]["modelled_left_out"]:
+        lines += [f"{count(left_out, 'modelled row')} left out: fill the merged table again.", ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _error_pct(entries: Iterable[Mapping[str, Any]], space: str) -> float | None:
+    """Return a table's error on the networks of a space, percent; None where it has none."""
+    return next((entry["mape_pct"] for entry in entries if entry["space"] == space), None)
+
+
+def _said(entry: Mapping[str, Any], side: str) -> str:
+    """Return what one side says of a row: its time, or why there is none."""
+    value = entry[f"{side}_ms"]
+    return str(entry[f"{side}_status"]) if value is None else f"{ms(value)} ms"

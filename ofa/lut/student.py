@@ -1,0 +1,118 @@
+"""What a 95 % interval of a row implies on the log scale, and how sure a difference is: Student's t with numpy alone.
+
+The results of `ofa lut diff` and `merge` must not depend on what is installed, so scipy is not asked even where it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa.lut.rows import MEASURED, USABLE, NetworkRow, Row
+
+Vector = NDArray[np.float64]
+
+# Two-sided 95 % points for 1, 2, … 30 degrees of freedom; the same that the intervals of a table are made with.
+T_95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+NORMAL_95 = 1.960
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A measured value on the log scale: how far its 95 % interval reaches below and above, and on how many rounds."""
+
+    log: float
+    below: float
+    above: float
+    freedom: float
+
+    @property
+    def half_width(self) -> float:
+        """Return half the interval, on the log scale: 0.01 is about 1 %."""
+        return (self.below + self.above) / 2
+
+    @property
+    def error(self) -> float:
+        """Return the standard error that the interval was made from."""
+        return self.half_width / quantile(self.freedom)
+
+
+def estimate(value: int, lo: int, hi: int, rounds: int) -> Estimate:
+    """Return a value with its interval on the log scale; ``rounds`` >= 2 are what the interval rests on.
+
+    No interval is taken to be narrower than the whole number that it is written as.
+    """
+    centre = max(float(value), 0.5)
+    rounding = 0.5 / centre
+    return Estimate(
+        log=math.log(centre),
+        below=max(math.log(centre / max(lo, 0.5)), rounding),
+        above=max(math.log(max(hi, 0.5) / centre), rounding),
+        freedom=rounds - 1,
+    )
+
+
+def measured(row: Row | NetworkRow) -> bool:
+    """Say whether a row has a time that a device gave and a sum may use."""
+    return row.status in MEASURED & USABLE and row.ns is not None
+
+
+def of_row(row: Row | NetworkRow) -> Estimate | None:
+    """Return the estimate of a row; None where it was not measured, or only in one round, which has no interval."""
+    if not measured(row) or row.ns is None or row.lo is None or row.hi is None or row.rounds < 2:
+        return None
+    return estimate(row.ns, row.lo, row.hi, row.rounds)
+
+
+def quantile(freedom: float) -> float:
+    """Return the two-sided 95 % point of Student's t; degrees of freedom are rounded down, above 30 it is normal."""
+    whole = max(1, math.floor(freedom + 1e-9))
+    return T_95[whole - 1] if whole <= len(T_95) else NORMAL_95
+
+
+def two_sided(t: float, freedom: float) -> float:
+    """Return the probability of a value at least this far from 0; degrees of freedom as in ``quantile``.
+
+    Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4 (exact for whole degrees of freedom).
+    """
+    whole = max(1, math.floor(freedom + 1e-9))
+    if whole > len(T_95):
+        return math.erfc(abs(t) / math.sqrt(2))
+    angle = math.atan2(abs(t), math.sqrt(whole))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = whole % 2
+    term = cosine if odd else 1.0
+    total = 0.0 if whole == 1 else term
+    for step in range(2 + odd, whole - 1, 2):
+        term *= cosine**2 * (step - 1) / step
+        total += term
+    inside = 2 / math.pi * (angle + sine * total) if odd else sine * total
+    return min(1.0, max(0.0, 1.0 - inside))
+
+
+def welch(a: Estimate, b: Estimate) -> float:
+    """Return the p-value of the difference of two estimates whose rounds may scatter differently (Welch 1947)."""
+    variances = (a.error**2, b.error**2)
+    total = sum(variances)
+    freedom = total**2 / (variances[0] ** 2 / a.freedom + variances[1] ** 2 / b.freedom)
+    return two_sided((b.log - a.log) / math.sqrt(total), freedom)
+
+
+def false_discoveries(p_values: Sequence[float]) -> Vector:
+    """Return adjusted p-values float64[n]: calling those at most q different lets a share q of the calls be wrong.
+
+    Source: Benjamini and Hochberg 1995, section 3 (step-up, independent or positively dependent tests).
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(given)
+    scaled = given[order] * len(given) / np.arange(1, len(given) + 1)
+    adjusted = np.empty(len(given))
+    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    return adjusted
