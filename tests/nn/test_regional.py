@@ -33,6 +33,7 @@ def outputs(supernet: Supernet, finish: Any, subnets: list[Any], images: Callabl
 def test_two_hundred_subnets_stay_within_the_budget(tiny_net: Supernet, images: Callable[..., torch.Tensor]) -> None:
     genomes = spaces.sample.random(tiny_net.space, 200, np.random.default_rng(0))
     subnets = [tiny_net.space.subnet(genome) for genome in genomes]
+    torch._dynamo.reset()
     regional = Regional(backend="aot_eager")
     for (a, b), (c, d) in zip(
         outputs(tiny_net, regional, subnets, images), outputs(tiny_net, batch_statistics, subnets, images), strict=True
@@ -42,6 +43,7 @@ def test_two_hundred_subnets_stay_within_the_budget(tiny_net: Supernet, images: 
 
 
 def test_beyond_the_budget_it_is_eager(tiny_net: Supernet, images: Callable[..., torch.Tensor]) -> None:
+    torch._dynamo.reset()
     regional = Regional(backend="eager", budget=1)
     subnet = tiny_net.space.corner("max", 16)
     with pytest.warns(UserWarning, match="without compilation"):

@@ -19,6 +19,8 @@ def test_a_compiled_step_is_an_eager_one(
     recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = list[regional.Regional]()
+    # What other tests compiled counts towards the same limits.
+    torch._dynamo.reset()
 
     def without_a_compiler() -> regional.Regional:
         made.append(regional.Regional(backend="aot_eager"))
