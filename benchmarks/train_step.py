@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 import ofa.space as spaces
 from ofa.nn.blocks import Finish, batch_statistics
-from ofa.nn.calibrate import calibrate
+from ofa.nn.calibrate import calibrate, in_parts
 from ofa.nn.regional import Regional
 from ofa.nn.supernet import Supernet, build, extract
 from ofa.space.core import SearchSpace, Subnet, from_json
@@ -185,7 +185,7 @@ def calibration(supernet: Supernet, subnet: Subnet, reference: Reference | None)
     for number in range(CALIBRATION_REPEATS + 1):
         seconds = {"calibrate": cpu_s(lambda: calibrate(supernet, subnet, batches), 1)}
         with torch.inference_mode():
-            seconds["forward"] = cpu_s(lambda: [plain(batch) for batch in batches], 1)
+            seconds["forward"] = cpu_s(lambda: [plain(part) for batch in batches for part in in_parts(batch)], 1)
         seconds["both"] = seconds["calibrate"] + seconds["forward"]
         if reference is not None:
             seconds["reference_calibrate"] = reference.ask(

@@ -62,6 +62,11 @@ def normalised(x: Tensor, moments: tuple[Tensor, Tensor], scale: Tensor, shift: 
     return F.batch_norm(x, *moments, scale, shift, training=False, eps=EPSILON)
 
 
+def in_parts(images: Tensor) -> tuple[Tensor, ...]:
+    """Return images [n, c, h, w] in parts that are fastest to run one after another without gradients."""
+    return images.split(max(1, PART_PIXELS // images.shape[2:].numel()))
+
+
 @torch.no_grad()
 def calibrate(supernet: Supernet, subnet: Subnet, batches: Iterable[Tensor]) -> Statistics:
     """Measure a subnet's statistics over all images of ``batches`` (float[n, c, r, r]) together.
@@ -79,8 +84,7 @@ def calibrate(supernet: Supernet, subnet: Subnet, batches: Iterable[Tensor]) -> 
     images = sum(len(batch) for batch in values)
     for batch in values:
         supernet.check_images(batch, subnet)
-    together = max(1, PART_PIXELS // subnet.resolution**2)
-    values = [part for batch in values for part in batch.split(together)]
+    values = [part for batch in values for part in in_parts(batch)]
     moments = []
     for op, layers in parts:
         found: dict[str, tuple[Tensor, Tensor]] = {}

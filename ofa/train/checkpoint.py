@@ -78,9 +78,16 @@ def load(path: Path) -> Checkpoint:
         if not isinstance(facts.get(key), kind):
             raise errors.checkpoint_broken(path, f"it has no '{key}' of type {kind.__name__}")
     for part in ("model", "ema"):
-        if not all(isinstance(value, Tensor) for value in facts[part].values()):
-            raise errors.checkpoint_broken(path, f"its {part} holds more than tensors")
+        if not all(_plain(value) for value in facts[part].values()):
+            raise errors.checkpoint_broken(path, f"its {part} holds more than plain tensors")
     return Checkpoint(**{key: facts[key] for key in KINDS})
+
+
+def _plain(value: Any) -> bool:
+    """Say whether a value is a tensor whose numbers are all there: neither sparse, nested, nor without storage."""
+    if not isinstance(value, Tensor) or value.is_nested:
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _unpacked(path: Path) -> Any:

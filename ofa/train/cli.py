@@ -5,6 +5,7 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -277,7 +278,9 @@ def _watching(what: str, steps: int, batch: int, first: bool) -> Iterator[Any]:
 
 def resume_line(arguments: Sequence[str]) -> str:
     """Return the command that goes on with a training: the same one with --resume."""
-    line = ["ofa", *arguments[1:]]
+    # What torchrun was given does not reach its processes.
+    launched = ["torchrun", "...", "--no-python"] if "TORCHELASTIC_RUN_ID" in os.environ else []
+    line = [*launched, "ofa", *arguments[1:]]
     return shlex.join(line if "--resume" in line else [*line, "--resume"])
 
 

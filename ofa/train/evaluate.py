@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ofa.nn.calibrate import Statistics, calibrate
+from ofa.nn.calibrate import Statistics, calibrate, in_parts
 from ofa.nn.supernet import Supernet, extract
 from ofa.space.core import Subnet
 from ofa.train.data import Images
@@ -36,7 +36,7 @@ def percent(correct: NDArray[np.bool_]) -> float:
 def right(network: nn.Module, images: Images, resolution: int) -> NDArray[np.bool_]:
     """Return which images a plain network in eval mode names rightly, bool[n]."""
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    named = [network(batch).argmax(1).cpu() for batch in images.batches(resolution)]
+    named = [_named(network, batch) for batch in images.batches(resolution)]
     found: NDArray[np.bool_] = torch.cat(named).numpy() == images.labels
     return found
 
@@ -51,8 +51,13 @@ def many_right(
     named: list[list[Tensor]] = [[] for _ in networks]
     for batch in images.batches(subnets[0].resolution) if networks else ():
         for network, found in zip(networks, named, strict=True):
-            found.append(network(batch).argmax(1).cpu())
+            found.append(_named(network, batch))
     return [torch.cat(found).numpy() == images.labels for found in named]
+
+
+def _named(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the class that a network gives each image, int64[n] on the host."""
+    return torch.cat([network(part).argmax(1) for part in in_parts(images)]).cpu()
 
 
 def corner_accuracies(

@@ -104,7 +104,13 @@ def keep(folder: Path, found: Checkpoint) -> None:
     """Write the checkpoint, the one before it kept beside it."""
     path = folder / CHECKPOINT
     if path.exists():
-        path.replace(folder / PREVIOUS)
+        (folder / PREVIOUS).unlink(missing_ok=True)
+        try:
+            # A second name for the same file: the folder is never without its last checkpoint.
+            os.link(path, folder / PREVIOUS)
+        # Some file systems give a file one name only.
+        except OSError:
+            path.replace(folder / PREVIOUS)
     checkpoint.save(path, found)
 
 

@@ -210,6 +210,25 @@ def test_a_kill_between_two_checkpoint_files_leaves_the_one_before(
     assert same(tmp_path, tmp_path / "whole")
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "one name a file"])
+def test_the_last_checkpoint_is_kept_while_the_next_is_written(
+    links: bool, supernet: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*names: Path) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(folder.os, "link", refuse)
+    for step in (1, 2, 3):
+        folder.keep(tmp_path, checkpoint.Checkpoint(space=supernet.space.id, step=step, model=supernet.state_dict()))
+        steps = [checkpoint.load(path).step for path in sorted(tmp_path.iterdir())]
+        assert steps == [step - 1, step][step == 1 :]  # checkpoint.previous.pt, checkpoint.pt
+    monkeypatch.setattr(checkpoint, "write_atomic", refuse)
+    with pytest.raises(PermissionError):
+        folder.keep(tmp_path, checkpoint.Checkpoint(space=supernet.space.id, step=4, model=supernet.state_dict()))
+    assert [checkpoint.load(path).step for path in sorted(tmp_path.iterdir())] == ([3, 3] if links else [3])
+
+
 def test_the_teacher_is_the_first_phases_network(shrinking: Recipe, divided: Data, tmp_path: Path) -> None:
     first = shrinking.schedule(len(divided.train)).starts[1]
     loop.train(shrinking, divided, tmp_path / "first", stop_at=first)
@@ -249,6 +268,18 @@ def test_a_bad_checkpoint_is_refused_and_left(
         assert caught.value.exit_code == 3 and caught.value.why and caught.value.hints
         assert path.read_bytes() == content
     assert not (tmp_path / "evil-was-here").exists()
+
+
+@pytest.mark.parametrize("kind", ["sparse", "meta", "nested"])
+def test_weights_that_are_no_plain_tensors_are_refused(kind: str, supernet: Supernet, tmp_path: Path) -> None:
+    made = {
+        "sparse": lambda value: value.to_sparse(),
+        "meta": lambda value: value.to("meta"),
+        "nested": lambda value: torch.nested.as_nested_tensor([value, value]),
+    }[kind]
+    model = {name: made(value) for name, value in supernet.state_dict().items()}
+    with pytest.raises(FileInvalid, match="plain tensors"):
+        checkpoint.save(tmp_path / folder.CHECKPOINT, checkpoint.Checkpoint(space=supernet.space.id, model=model))
 
 
 def test_a_loss_that_is_no_number_costs_the_step_and_then_goes_back(

@@ -120,6 +120,11 @@ def test_a_line_that_resumes_already_stays_as_it_is() -> None:
     assert resume_line(words) == "ofa train --out 'my run' --resume --set batch=8"
 
 
+def test_a_line_under_torchrun_starts_with_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "7")
+    assert resume_line(["/somewhere/ofa", "train"]) == "torchrun ... --no-python ofa train --resume"
+
+
 @pytest.mark.slow
 def test_ctrl_c_at_a_real_process_with_workers(photographs: Path, tmp_path: Path) -> None:
     """The signal goes to the whole group, workers that decode images among it, as a terminal sends it."""
