@@ -219,10 +219,10 @@ def test_the_last_checkpoint_is_kept_while_the_next_is_written(
 
     if not links:
         monkeypatch.setattr(folder.os, "link", refuse)
-    for step in (1, 2, 3):
-        folder.keep(tmp_path, checkpoint.Checkpoint(space=supernet.space.id, step=step, model=supernet.state_dict()))
+    for number in (1, 2, 3):
+        folder.keep(tmp_path, checkpoint.Checkpoint(space=supernet.space.id, step=number, model=supernet.state_dict()))
         steps = [checkpoint.load(path).step for path in sorted(tmp_path.iterdir())]
-        assert steps == [step - 1, step][step == 1 :]  # checkpoint.previous.pt, checkpoint.pt
+        assert steps == [number - 1, number][number == 1 :]  # checkpoint.previous.pt, checkpoint.pt
     monkeypatch.setattr(checkpoint, "write_atomic", refuse)
     with pytest.raises(PermissionError):
         folder.keep(tmp_path, checkpoint.Checkpoint(space=supernet.space.id, step=4, model=supernet.state_dict()))
