@@ -56,7 +56,7 @@ class Settings:
     label_rounds: int = 2
     labels_a_round: int = 35
     calibration_images: int = 256
-    label_images: int = 1000
+    label_images: int = 2000
     test_images: int = 4000
     scope: Scope = field(default_factory=lambda: Scope(fit=32, holdout=12, rounds=5, seed=0))
     verify_rounds: int = 7

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 Moments = Mapping[str, tuple[Tensor, Tensor]]
 
-# Images run together up to this many pixels: maps of more leave the processor's cache between two layers.
-PART_PIXELS = 420_000
+# Images run together up to this many pixels: maps of more leave the processor's cache between two layers. Of large
+# images a few run together all the same: a layer's call has its own cost.
+PART_PIXELS, PART_IMAGES = 100_000, 12
 # Values of one channel that are summed in single precision; more of them lose digits.
 PIECE_VALUES = 4096
 
@@ -64,7 +65,8 @@ def normalised(x: Tensor, moments: tuple[Tensor, Tensor], scale: Tensor, shift: 
 
 def in_parts(images: Tensor) -> tuple[Tensor, ...]:
     """Return images [n, c, h, w] in parts that are fastest to run one after another without gradients."""
-    return images.split(max(1, PART_PIXELS // images.shape[2:].numel()))
+    parts: tuple[Tensor, ...] = images.split(max(PART_IMAGES, PART_PIXELS // images.shape[2:].numel()))
+    return parts
 
 
 @torch.no_grad()

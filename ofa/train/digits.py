@@ -111,34 +111,21 @@ def _of_other_classes(
 def _compose(rng: np.random.Generator, digits: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Place each digit float32[n, 8, 8] among pieces of ``others`` float32[n, PIECES, 8, 8]: uint8[n, 32, 32]."""
     count = len(digits)
-    even = _even(rng, count, 4)
     layers = np.concatenate([digits[:, None], others * _cuts(rng, count)], axis=1)
     smallest = np.array([_DIGIT_PX[0]] + [_PIECE_PX[0]] * PIECES)
     largest = np.array([_DIGIT_PX[1]] + [_PIECE_PX[1]] * PIECES)
-    share = np.concatenate([even[:, :1], rng.random((count, PIECES))], axis=1)
-    height_px = smallest + share * (largest - smallest)
+    height_px = rng.uniform(smallest, largest, (count, 1 + PIECES))
     margin = 1 - height_px / SIDE
     # A whole digit stays inside the scene; a piece may be cut by its edge.
     reach = np.concatenate([margin[:, :1], np.ones((count, PIECES))], axis=1)[..., None]
     centre = rng.uniform(-1, 1, (count, 1 + PIECES, 2)) * reach
-    share = np.concatenate([even[:, 1:2], rng.random((count, PIECES))], axis=1)
-    ink = (_INK[0] + share * (_INK[1] - _INK[0]))[..., None, None]
+    ink = rng.uniform(*_INK, (count, 1 + PIECES, 1, 1))
     placed = _place(layers, height_px / SIDE, centre, rng.uniform(-0.25, 0.25, (count, 1 + PIECES)))
     scene = (placed * ink).max(axis=1)
-    level = 0.25 * even[:, 2, None, None]
-    noise = rng.normal(size=scene.shape) * (_NOISE[0] + even[:, 3, None, None] * (_NOISE[1] - _NOISE[0]))
+    level = rng.uniform(0.0, 0.25, (count, 1, 1))
+    noise = rng.normal(size=scene.shape) * rng.uniform(*_NOISE, (count, 1, 1))
     drawn: NDArray[np.uint8] = (255 * np.clip(level + (1 - level) * scene + noise, 0, 1)).round().astype(np.uint8)
     return drawn
-
-
-def _even(rng: np.random.Generator, count: int, columns: int) -> NDArray[np.float64]:
-    """Return a Latin hypercube in 0-1, float64[count, columns]: every column has one value in each of ``count`` parts.
-
-    What makes a scene hard (a small digit, faint ink) is then as frequent in one set of scenes as in the next.
-    """
-    parts = rng.permuted(np.tile(np.arange(count), (columns, 1)), axis=1).T
-    spread: NDArray[np.float64] = (parts + rng.random((count, columns))) / count
-    return spread
 
 
 def _cuts(rng: np.random.Generator, count: int) -> NDArray[np.float32]:

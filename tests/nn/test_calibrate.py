@@ -173,6 +173,7 @@ def test_how_many_images_run_together_does_not_matter(
     subnet = tiny.corner("max", 16)
     x = images(subnet, 10, seed=5)
     monkeypatch.setattr(calibrating, "PART_PIXELS", pixels)
+    monkeypatch.setattr(calibrating, "PART_IMAGES", 1)
     seen = spied(monkeypatch)
     found = calibrate(tiny_net, subnet, [x[:6], x[6:]])
     assert {len(given) for given in seen} == {1: {1}, 3 * 16**2: {3, 1}, 1 << 30: {6, 4}}[pixels]

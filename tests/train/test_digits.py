@@ -29,14 +29,6 @@ def test_splits_are_alike_in_difficulty() -> None:
     assert max(told) / min(told) < 1.01
 
 
-def test_sets_of_scenes_are_alike_in_what_makes_them_hard() -> None:
-    even = digits._even(np.random.default_rng(0), 500, 4)
-    assert even.shape == (500, 4) and len(np.unique(even)) == 2000
-    for column in even.T:
-        assert sorted((column * 500).astype(int)) == list(range(500))
-    assert np.abs(np.corrcoef(even.T) - np.eye(4)).max() < 0.2
-
-
 @pytest.mark.parametrize("split", SHARES)
 def test_scenes_depend_on_split_and_seed_alone(split: Split) -> None:
     images, labels = digits.scenes(split, 50, (1, 2))

@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def test_the_last_checkpoint_is_kept_while_the_next_is_written(
         raise PermissionError
 
     if not links:
-        monkeypatch.setattr(folder.os, "link", refuse)
+        monkeypatch.setattr(os, "link", refuse)
     for number in (1, 2, 3):
         folder.keep(tmp_path, checkpoint.Checkpoint(space=supernet.space.id, step=number, model=supernet.state_dict()))
         steps = [checkpoint.load(path).step for path in sorted(tmp_path.iterdir())]
@@ -272,12 +273,12 @@ def test_a_bad_checkpoint_is_refused_and_left(
 
 @pytest.mark.parametrize("kind", ["sparse", "meta", "nested"])
 def test_weights_that_are_no_plain_tensors_are_refused(kind: str, supernet: Supernet, tmp_path: Path) -> None:
-    made = {
+    kinds: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "sparse": lambda value: value.to_sparse(),
         "meta": lambda value: value.to("meta"),
-        "nested": lambda value: torch.nested.as_nested_tensor([value, value]),
-    }[kind]
-    model = {name: made(value) for name, value in supernet.state_dict().items()}
+        "nested": lambda value: torch.nested.nested_tensor([value.tolist()]),
+    }
+    model = {name: kinds[kind](value) for name, value in supernet.state_dict().items()}
     with pytest.raises(FileInvalid, match="plain tensors"):
         checkpoint.save(tmp_path / folder.CHECKPOINT, checkpoint.Checkpoint(space=supernet.space.id, model=model))
 
