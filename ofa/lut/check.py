@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -14,7 +14,7 @@ from ofa.errors import FileInvalid
 from ofa.lut import errors, format, monotony
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.rows import SPLITS, Row
-from ofa.lut.write import REAL, under_luts
+from ofa.lut.write import refuse_place
 
 MOST_SHOWN = 10
 NANOSECONDS_PER_MS = 1e6
@@ -88,10 +88,7 @@ def below(path: Path) -> list[Path]:
 def checked(folder: Path) -> Lut:
     """Read a table and check what reading alone does not: its place under `luts`, and that its networks are subnets."""
     lut = format.read(folder)
-    if under_luts(folder):
-        if lut.simulated:
-            raise errors.simulated_among_real(folder)
-        _check_place(lut, folder)
+    refuse_place(lut, folder, allow_simulated=True)
     known: dict[str, spaces.SearchSpace | None] = {}
     for line, row in enumerate(lut.networks, 2):
         if row.space not in known:
@@ -115,14 +112,6 @@ def _space(identity: str) -> spaces.SearchSpace | None:
         return spaces.by_id(identity)
     except FileInvalid:
         return None
-
-
-def _check_place(lut: Lut, folder: Path) -> None:
-    """Raise FileInvalid unless the last folders below `luts` are those the header names."""
-    parts = folder.resolve().parts
-    places = [index for index, part in enumerate(parts) if part.lower() == REAL]
-    if places and PurePosixPath(*parts[places[-1] + 1 :]) != lut.header.place:
-        raise errors.misplaced(folder, Path(*parts[: places[-1] + 1], str(lut.header.place)))
 
 
 def summary(lut: Lut, folder: Path) -> dict[str, Any]:

@@ -115,11 +115,11 @@ def simulated_among_real(path: Path) -> FileInvalid:
 
 
 def misplaced(path: Path, expected: Path) -> FileInvalid:
-    """Say that a table under `luts` stands in a folder that says something else than its header."""
+    """Say that a table stands, or was about to stand, in a folder under `luts` that its header does not name."""
     return FileInvalid(
         f"table '{path}' is not where its header says",
         why=f"device, runtime, precision and conditions name the folder '{expected}'",
-        hint="move the folder, or measure under the conditions its name promises",
+        hint="put it there, or into a folder outside 'luts'",
     )
 
 
