@@ -66,6 +66,7 @@ def merge(
         bool, typer.Option(help="Merge where a session does not say how long the reference network took.")
     ] = False,
     other_unit: Annotated[bool, typer.Option(help="The second table was measured on another unit.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a table that is there, be it A or B.")] = False,
     json: Json = False,
 ) -> None:
     """Combine two tables of one kind of device and equal conditions, weighted by how sure each row is."""
@@ -74,6 +75,7 @@ def merge(
     from ofa.lut import merge as merges
     from ofa.lut import pullrequest, write
 
+    write.refuse_occupied(out, replace=replace)
     made = merges.merge(
         checks.checked(first),
         checks.checked(second),

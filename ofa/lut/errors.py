@@ -123,6 +123,24 @@ def misplaced(path: Path, expected: Path) -> FileInvalid:
     )
 
 
+def table_there(path: Path) -> UsageInvalid:
+    """Say that a table was about to be replaced without being asked for."""
+    return UsageInvalid(
+        f"there is a table in '{path}' already",
+        why="it would be replaced, and nothing else may hold what it says",
+        hint=("choose another folder", "or say that it may be replaced (--replace)"),
+    )
+
+
+def folder_of_others(path: Path) -> UsageInvalid:
+    """Say that a table was about to be written among files that belong to none."""
+    return UsageInvalid(
+        f"no table is written to '{path}'",
+        why="it holds other files, and no 'lut.json' that would make it a table's folder",
+        hint=f"choose a new folder, such as '{path / 'lut'}'",
+    )
+
+
 def tables_invalid(faults: Sequence[FileInvalid], count: int) -> FileInvalid:
     """Say that some tables of a tree are invalid, beginning with the first."""
     first = faults[0]

@@ -20,8 +20,9 @@ def write(lut: Lut, path: Path, *, allow_simulated: bool = False) -> None:
 
     Simulated values need ``allow_simulated`` and are never written under a folder named `luts`; a table under one goes
     where its header says. Raises FileInvalid where a row, network, session or the place is wrong, before anything is
-    written; UsageInvalid for simulated values not asked for. Any exception leaves the folder as it was. A process killed between the last renames leaves a mixture that
-    the reader refuses: the header, which names the other files by hash, goes last.
+    written; UsageInvalid for simulated values not asked for. Any exception leaves the folder as it was. A process
+    killed between the last renames leaves a mixture that the reader refuses: the header, which names the other files
+    by hash, goes last.
     """
     folder = Path(path)
     refuse_place(lut, folder, allow_simulated=allow_simulated)
@@ -61,6 +62,16 @@ def refuse_place(lut: Lut, folder: Path, *, allow_simulated: bool) -> None:
     places = [index for index, part in enumerate(parts) if part.lower() == REAL]
     if places and PurePosixPath(*parts[places[-1] + 1 :]) != lut.header.place:
         raise errors.misplaced(folder, Path(*parts[: places[-1] + 1], str(lut.header.place)))
+
+
+def refuse_occupied(folder: Path, *, replace: bool) -> None:
+    """Raise UsageInvalid where a folder holds a table, unless it may be replaced, or anything that is no table."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / HEADER).exists():
+        raise errors.folder_of_others(folder)
+    if not replace:
+        raise errors.table_there(folder)
 
 
 def under_luts(folder: Path) -> bool:
