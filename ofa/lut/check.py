@@ -25,7 +25,7 @@ def check(path: Path) -> dict[str, Any]:
 
     Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
     `refuse` for the error. A table's "monotonicity" counts pairs of ops of which the larger one is faster beyond both
-    intervals, and "unexpected" lists the worst: warnings, which leave it valid. Raises FileInvalid where there is no
+    intervals, and "unexpected" lists the worst: `warnings`, which leave it valid. Raises FileInvalid where there is no
     table at all.
     """
     path = Path(path)
@@ -44,6 +44,17 @@ def refuse(report: dict[str, Any]) -> None:
     faults = [FileInvalid(entry["what"], why=entry["why"], hint=entry["try"]) for entry in report["invalid"]]
     if faults:
         raise errors.tables_invalid(faults, len(faults) + len(report["tables"]))
+
+
+def warnings(report: dict[str, Any]) -> list[str]:
+    """Return a line for each table in which more work takes less time: how often, and the worst pair of ops."""
+    return [
+        f"{table['path']}: in {table['monotonicity']['unexpected']:,} of {table['monotonicity']['pairs']:,} pairs of "
+        f"ops more work takes less time; the worst: {worst['smaller']} takes {worst['over_pct']:g} % longer than "
+        f"{worst['larger']} ({worst['state']}); 'ofa lut show' lists more"
+        for table in report["tables"]
+        for worst in table["unexpected"][:1]
+    ]
 
 
 def show(path: Path) -> dict[str, Any]:

@@ -27,7 +27,10 @@ def check(path: Table, json: Json = False) -> None:
         console.emit_json(report)
     else:
         columns = ("path", "device", "runtime", "precision", "conditions", "ops", "rows")
-        console.table(columns, [[table[column] for column in columns] for table in report["tables"]])
+        rows = [[*(table[name] for name in columns), table["monotonicity"]["unexpected"]] for table in report["tables"]]
+        console.table((*columns, "unexpected"), rows)
+        for line in checks.warnings(report):
+            console.warn(line)
     checks.refuse(report)
 
 
