@@ -21,6 +21,7 @@ from ofa.lut.write import under_luts
 
 RUN = "run.json"
 LOCK = ".lock"
+LONGEST_S = 1e9
 
 
 class Ledger:
@@ -64,7 +65,7 @@ class Ledger:
 def _read(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Read an earlier session's record; raises FileInvalid where it is not one of this run."""
     found = read_json(path, max_bytes=MEBIBYTE, what="run file")
-    if not isinstance(found, dict) or not _times(found.get("stages_s")):
+    if not isinstance(found, dict) or not _times(found.get("stages_s")) or not _records(found.get("sessions", [])):
         raise file_invalid(
             "run file", path, "it is no record of a run", f"remove '{path}' alone: the other files are kept"
         )
@@ -78,8 +79,14 @@ def _read(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
 def _times(value: Any) -> bool:
     """Say whether a value maps stages to seconds."""
     return isinstance(value, dict) and all(
-        isinstance(item, int | float) and not isinstance(item, bool) and item >= 0 for item in value.values()
+        isinstance(item, int | float) and not isinstance(item, bool) and 0 <= item <= LONGEST_S
+        for item in value.values()
     )
+
+
+def _records(value: Any) -> bool:
+    """Say whether a value is a list of JSON objects."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 @contextmanager

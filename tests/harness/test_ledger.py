@@ -13,6 +13,7 @@ from harness.ledger import LOCK, RUN, Ledger, alone, versions
 from ofa.errors import FileInvalid, UsageInvalid
 
 FACTS = {"name": "demo", "seed": 0, "space": "mobilenet_v3_tiny-w1.0-c1-n10"}
+RUN_OF = '{{"seed": 0, "space": "mobilenet_v3_tiny-w1.0-c1-n10", "stages_s": {}, "sessions": {}}}'
 
 
 def test_time_adds_up_over_sessions_and_interrupts(tmp_path: Path) -> None:
@@ -32,7 +33,12 @@ def test_time_adds_up_over_sessions_and_interrupts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"stages_s": 3}', '{"stages_s": {"train": -1}}', '{"stages_s": {"train": NaN}}']
+    "content",
+    [
+        *("", "[]", '{"stages_s": 3}', '{"stages_s": {"train": -1}}', '{"stages_s": {"train": NaN}}'),
+        *(RUN_OF.format(f'{{"train": {seconds}}}', "[]") for seconds in ("1e999", f"1{400 * '0'}")),
+        *(RUN_OF.format("{}", sessions) for sessions in ("5", "[3]", '{"a": 1}', '[{"machine": "\\ud800"}]')),
+    ],
 )
 def test_a_damaged_record_is_refused_and_left(content: str, tmp_path: Path) -> None:
     (tmp_path / RUN).write_text(content)
