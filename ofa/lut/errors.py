@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -22,7 +22,7 @@ def quoted(value: Any) -> str:
     """Return a value for a message: quoted, on one line, cut where it is long."""
     text = value if isinstance(value, str) else reprlib.repr(value)
     text = text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
-    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + "'"
+    return f"'{printable(text)}'"
 
 
 def file_invalid(path: Path, why: str, *hints: str) -> FileInvalid:
