@@ -13,6 +13,7 @@ from typing import Any
 from ofa.errors import FileInvalid
 
 MEBIBYTE = 1 << 20
+MOST_DIGITS = 300
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -83,15 +84,20 @@ def read_capped(path: Path, *, max_bytes: int, what: str) -> bytes:
 def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
     """Read a JSON file of at most ``max_bytes``; raise FileInvalid for what no JSON file can keep as well.
 
-    That is NaN and Infinity, a number that becomes infinite (1e999), and half of a surrogate pair.
+    That is NaN and Infinity, a number that no float holds (1e999), and half of a surrogate pair.
     """
     raw = read_capped(path, max_bytes=max_bytes, what=what)
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"'{constant}' is not a number JSON knows")
 
+    def whole(digits: str) -> int:
+        if len(digits) > MOST_DIGITS:
+            raise ValueError(f"a number has {len(digits):,} digits; at most {MOST_DIGITS} are read")
+        return int(digits)
+
     try:
-        found = json.loads(raw.decode(), parse_constant=refuse)
+        found = json.loads(raw.decode(), parse_constant=refuse, parse_int=whole)
         json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
         return found
     except (ValueError, RecursionError) as fault:
