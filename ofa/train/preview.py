@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import time
 from pathlib import Path
@@ -64,7 +65,10 @@ def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
 def _stand_in(training: Training) -> teacher.Teacher:
     """Return a teacher that costs what the real one will."""
     network = build(training.space).to(training.ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    return teacher.frozen(network, training.data.images("calibration", training.ranks.device), "train")
+    images = training.data.images("calibration", training.ranks.device)
+    # Few images: what all of them take is no part of a step's time.
+    few = dataclasses.replace(images, indices=images.indices[:16])
+    return teacher.frozen(network, few, training.recipe.teacher_mode)
 
 
 def _step_s(training: Training, first: int, count: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ofa.train import loop, preview, schedule
+from ofa.train import loop, preview, schedule, teacher
 from ofa.train.data import Data
 from ofa.train.ranks import Ranks
 from ofa.train.recipes import Recipe
@@ -67,3 +67,20 @@ def test_hours_are_the_steps_times_what_one_took(two: Recipe, divided: Data, mon
     assert found["hours"] == pytest.approx(3200 / 3600, abs=2e-3)
     once = dataclasses.replace(two, phases=(dataclasses.replace(two.phases[0], epochs=1 / 6),))
     assert preview.preview(once, divided, Ranks())["phases"][0]["s_a_step"] == 900, "a phase of one step has no other"
+
+
+def test_the_stand_in_for_a_frozen_teacher_is_of_the_recipes_kind(
+    two: Recipe, divided: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a training in bfloat16 with a calibrated teacher would meet, a dry run meets first."""
+    kinds: list[str] = []
+    frozen = teacher.frozen
+
+    def seen(*arguments: Any) -> teacher.Teacher:
+        kinds.append(arguments[2])
+        return frozen(*arguments)
+
+    monkeypatch.setattr(teacher, "frozen", seen)
+    preview.preview(dataclasses.replace(two, precision="bf16"), divided, Ranks())
+    preview.preview(dataclasses.replace(two, teacher_mode="train"), divided, Ranks())
+    assert kinds == ["eval", "train"]
