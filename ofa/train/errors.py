@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, VerificationFailed
 
 
 def checkpoint_broken(path: Path, why: str) -> FileInvalid:
@@ -84,6 +84,15 @@ def other_data(path: Path, found: str, expected: str) -> FileInvalid:
         f"checkpoint '{path}' was trained on other images",
         why=f"its data has the fingerprint '{found[:12]}'; these have '{expected[:12]}'",
         hint="give the data it was begun with, or train into an empty folder",
+    )
+
+
+def diverged(folder: Path, steps: int) -> VerificationFailed:
+    """Say that a training's loss is broken and stays so."""
+    return VerificationFailed(
+        f"the training in '{folder}' has lost its way",
+        why=f"the loss or its gradient was broken {steps} steps in a row, and going back did not help",
+        hint="see the events in its log, and train anew with a lower learning rate, --set clip_norm=1 or another --seed",
     )
 
 

@@ -21,7 +21,7 @@ from ofa.nn.regional import Regional
 from ofa.nn.supernet import Supernet, build
 from ofa.space.core import SearchSpace
 from ofa.train import folder as run_folder
-from ofa.train import lines, teacher
+from ofa.train import errors, lines, teacher
 from ofa.train.checkpoint import Checkpoint
 from ofa.train.data import Ahead, Batch, Data, Feed, Images
 from ofa.train.evaluate import corner_accuracies
@@ -68,8 +68,8 @@ def train(
     ``start`` holds the weights a new training begins with (random ones otherwise; ``recipe.origin`` should name them).
     ``stop_at`` ends early, as an interruption would. ``watch`` holds calibration and evaluation images for the accuracy
     of the corner subnets, measured every ``recipe.corner_steps`` and at the end of each phase. ``on_log`` is given each
-    line of the log. Raises FileInvalid where
-    the folder holds another recipe, other data or a damaged checkpoint.
+    line of the log. Raises FileInvalid where the folder holds another recipe, other data or a damaged checkpoint, and
+    VerificationFailed where every loss is broken, from whatever weights.
     """
     training = Training(recipe, data, Path(folder), ranks or Ranks(), start)
     training.begin()
@@ -144,8 +144,6 @@ class Training:
         for batches in self._batches(state.step, last):
             if state.phase != state.schedule.at(state.step):
                 self._begin_phase()
-            elif state.guard is not None and state.step % state.schedule.steps_per_epoch == 0:
-                state.take_snapshot()
             due = watch is not None and self._watched(state.step + 1)
             # Watching corners takes seconds: an interrupt there must cost this step alone.
             if due and state.step:
@@ -157,6 +155,8 @@ class Training:
                     facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks)
                 self._log(facts)
                 self.whole = True
+            if state.guard is not None and state.guard.helpless:
+                raise errors.diverged(self.folder, state.guard.in_a_row)
             if due:
                 self._keep_best(facts["corners"])
             if on_step is not None and self.ranks.first:
@@ -196,10 +196,15 @@ class Training:
         if skipped:
             facts["skipped"] = int(skipped)
         self.whole = False
-        verdict = "go" if state.guard is None else state.guard.judge(loss)
+        norm = state.clip()
+        facts["gradient_norm"] = round(norm, 6)
+        # A gradient that is no number would break all weights for good, however good the loss.
+        verdict = "go" if state.guard is None else state.guard.judge(loss if math.isfinite(norm) else norm)
         if verdict == "go":
-            rate, norm = state.update()
-            facts |= {"lr": rate, "gradient_norm": round(norm, 6)}
+            # Only weights that a step has found good are worth going back to.
+            if state.guard is not None and state.step % state.schedule.steps_per_epoch == 0:
+                state.take_snapshot()
+            facts["lr"] = state.update()
         elif verdict == "roll_back":
             state.go_back()
         if verdict != "go":
