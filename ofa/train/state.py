@@ -58,7 +58,7 @@ class State:
 
     def take_snapshot(self) -> None:
         """Keep this state, on the CPU, for going back to."""
-        state = {"model": self.supernet.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state = {"model": self.supernet.state_dict(), "optimiser": self.optimiser.state_dict(), "ema": self.ema}
         self.snapshot = _copied(state)
 
     def go_back(self) -> None:
@@ -66,6 +66,9 @@ class State:
         assert self.guard is not None
         self.supernet.load_state_dict(self.snapshot["model"])
         self.optimiser.load_state_dict(_copied(self.snapshot["optimiser"]))
+        # Checkpoints of earlier versions hold none.
+        for name, value in self.snapshot.get("ema", {}).items():
+            self.ema[name].copy_(value)
         self.guard.slow_until = self.step + self.schedule.steps_per_epoch
 
     def clip(self) -> float:

@@ -62,6 +62,20 @@ def test_the_moving_average_begins_with_the_weights_a_training_begins_with(
         torch.testing.assert_close(ema[name], value)
 
 
+def test_the_moving_average_goes_back_with_the_weights(recipe: Recipe, space: SearchSpace) -> None:
+    """It would never forget one weight that was no number."""
+    state = state_of(dataclasses.replace(recipe, ema_decay=0.8), space)
+    moved(state)
+    state.update()
+    expected = {name: value.clone() for name, value in state.ema.items()}
+    state.take_snapshot()
+    for value in state.parameters:
+        value.grad = torch.full_like(value, torch.nan)
+    state.update()
+    state.go_back()
+    assert all(torch.equal(value, expected[name]) for name, value in state.ema.items())
+
+
 def test_only_transforms_in_use_are_drawn_to_identity(recipe: Recipe, space: SearchSpace) -> None:
     drawing = dataclasses.replace(recipe, transform_decay=20.0)
     state = state_of(drawing, space)
