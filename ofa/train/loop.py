@@ -116,6 +116,8 @@ class Training:
         self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
         self.whole = True
+        # The step of the checkpoint that the folder holds: written anew it would be other bytes, and another file.
+        self.saved: int | None = None
 
     def begin(self) -> None:
         """Start anew or from the folder's checkpoint, alike on all processes."""
@@ -129,6 +131,7 @@ class Training:
         if found is not None:
             run_folder.restore(self.folder, self.state.supernet, found, self.state)
             self._begin_teacher()
+            self.saved = found.step
         if self.ranks.first:
             self.best = run_folder.cut_log(self.folder, self.state.step)
 
@@ -213,9 +216,10 @@ class Training:
         return facts
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        if self.ranks.first:
+        """Write the checkpoint, unless that of this step is there."""
+        if self.ranks.first and self.state.step != self.saved:
             run_folder.keep(self.folder, self._checkpoint())
+            self.saved = self.state.step
 
     def _batches(self, first: int, last: int) -> Iterator[list[Batch]]:
         """Yield what the steps read; images in files are decoded ahead by worker processes."""

@@ -86,7 +86,10 @@ def test_a_finished_training_is_resumed_to_the_same_end(trained: Path, once: Pat
     assert facts["step"] == 3 and facts["phase"] == "sandwich" and facts["loss"] > 0 and facts["corners"]["max"] >= 0
     assert facts["checkpoint"] == str(trained / folder.CHECKPOINT) and facts["log"] == str(trained / folder.METRICS)
     assert same_weights(trained, once) and len(lines_of(trained / folder.ENVIRONMENT)) == 2
-    assert (trained / folder.METRICS).read_bytes() == (once / folder.METRICS).read_bytes()
+    # Labels and fine-tuned networks know the checkpoint that they are from by its hash.
+    for name in (folder.METRICS, folder.CHECKPOINT, folder.BEST):
+        assert (trained / name).read_bytes() == (once / name).read_bytes()
+    assert (trained / folder.PREVIOUS).exists() == (once / folder.PREVIOUS).exists()
 
 
 def test_ctrl_c_says_the_very_line_that_goes_on(
