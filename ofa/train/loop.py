@@ -156,12 +156,12 @@ class Training:
                 facts = self.advance(batches)
                 if due and watch is not None:
                     facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks)
+                    # Before its line: what the log calls best is never weights that were not kept.
+                    self._keep_best(facts["corners"])
                 self._log(facts)
                 self.whole = True
             if state.guard is not None and state.guard.helpless:
                 raise errors.diverged(self.folder, state.guard.in_a_row)
-            if due:
-                self._keep_best(facts["corners"])
             if on_step is not None and self.ranks.first:
                 on_step(self._progress(facts))
             stale = self.ranks.size == 1 and time.monotonic() - saved_s >= recipe.checkpoint_s

@@ -164,6 +164,24 @@ def test_ctrl_c_while_corners_are_watched_loses_no_line(
     assert (tmp_path / "broken" / folder.METRICS).read_text().count("corners") == 2
 
 
+def test_ctrl_c_while_the_best_weights_are_written_loses_them_not(
+    recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = dataclasses.replace(recipe, corner_steps=2)
+    watch = (divided.images("calibration"), divided.images("holdout"))
+    monkeypatch.setattr(loop, "corner_accuracies", lambda supernet, *_: {"max": 50.0})
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(folder, "keep_best", interrupted)
+        loop.train(watched, divided, tmp_path, watch=watch, stop_at=4)
+    loop.train(watched, divided, tmp_path, watch=watch, stop_at=4)
+    assert checkpoint.load(tmp_path / folder.BEST).step == 2
+    assert (tmp_path / folder.METRICS).read_text().count("corners") == 2
+
+
 @pytest.mark.slow
 def test_the_loss_falls_and_corners_are_watched(recipe: Recipe, tmp_path: Path) -> None:
     longer = dataclasses.replace(
