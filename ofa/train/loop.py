@@ -25,7 +25,7 @@ from ofa.train import errors, lines, teacher
 from ofa.train.checkpoint import Checkpoint
 from ofa.train.data import Ahead, Batch, Data, Feed, Images
 from ofa.train.evaluate import corner_accuracies
-from ofa.train.interrupt import unbroken
+from ofa.train.interrupt import terminable, unbroken
 from ofa.train.ranks import Ranks, reduced
 from ofa.train.recipes import Recipe
 from ofa.train.sources.arrays import Arrays
@@ -64,7 +64,8 @@ def train(
 
     What a step does is a pure function of the recipe, the data and the step's number, so an interrupted run ends with
     the very weights of an uninterrupted one (bit-equal on one CPU with one number of threads), and one process with
-    those of many (to rounding). KeyboardInterrupt leaves a checkpoint of the last whole step and is raised again.
+    those of many (to rounding). KeyboardInterrupt leaves a checkpoint of the last whole step and is raised again;
+    SIGTERM is one too.
     ``start`` holds the weights a new training begins with (random ones otherwise; ``recipe.origin`` should name them).
     ``stop_at`` ends early, as an interruption would. ``watch`` holds calibration and evaluation images for the accuracy
     of the corner subnets, measured every ``recipe.corner_steps`` and at the end of each phase. ``on_log`` is given each
@@ -72,17 +73,18 @@ def train(
     VerificationFailed where every loss is broken, from whatever weights.
     """
     training = Training(recipe, data, Path(folder), ranks or Ranks(), start)
-    training.begin()
     training.on_log = on_log
-    steps = training.state.schedule.steps
-    last = steps if stop_at is None else min(stop_at, steps)
-    try:
-        training.run(last, watch, on_step)
-    except KeyboardInterrupt:
-        if training.whole:
-            training.save()
-        raise
-    training.save()
+    with terminable():
+        training.begin()
+        steps = training.state.schedule.steps
+        last = steps if stop_at is None else min(stop_at, steps)
+        try:
+            training.run(last, watch, on_step)
+        except KeyboardInterrupt:
+            if training.whole:
+                training.save()
+            raise
+        training.save()
     return training.state.supernet
 
 
@@ -164,7 +166,7 @@ class Training:
                 raise errors.diverged(self.folder, state.guard.in_a_row)
             if on_step is not None and self.ranks.first:
                 on_step(self._progress(facts))
-            stale = self.ranks.size == 1 and time.monotonic() - saved_s >= recipe.checkpoint_s
+            stale = time.monotonic() - saved_s >= recipe.checkpoint_s
             if state.step < last and (stale or state.step % recipe.checkpoint_steps == 0):
                 self.save()
                 saved_s = time.monotonic()

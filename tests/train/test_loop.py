@@ -23,6 +23,7 @@ from ofa.nn.supernet import Supernet
 from ofa.space.core import SearchSpace
 from ofa.train import checkpoint, data, digits, evaluate, folder, loop, recipes, schedule, step
 from ofa.train.data import Data
+from ofa.train.ranks import Ranks
 from ofa.train.recipes import Recipe
 from ofa.train.sources.arrays import Arrays
 
@@ -104,6 +105,19 @@ def test_kill_9_in_mid_epoch_loses_nothing(shrinking: Recipe, divided: Data, tmp
         process.stdout.close()
         assert process.wait() == (0 if kill_at is None else -signal.SIGKILL)
     assert same(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_many_processes_keep_their_state_as_often_as_one(
+    recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process adds nothing here: what is computed does not matter."""
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda vector: vector)
+    often = dataclasses.replace(recipe, checkpoint_s=0.0)
+    training = loop.Training(often, divided, tmp_path, Ranks())
+    training.begin()
+    training.ranks = dataclasses.replace(training.ranks, size=2)
+    training.run(2, None, lambda _: None)
+    assert checkpoint.load(tmp_path / folder.CHECKPOINT).step == 1
 
 
 @pytest.mark.slow
