@@ -11,7 +11,11 @@ from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, VerificationFai
 
 def checkpoint_broken(path: Path, why: str) -> FileInvalid:
     """Say that a checkpoint cannot be used."""
-    return FileInvalid(f"checkpoint '{path}' cannot be used", why=why, hint="delete it and train again")
+    return FileInvalid(
+        f"checkpoint '{path}' cannot be used",
+        why=why,
+        hint=("go on from the one before it, where there is one: ofa train --resume", "or delete it and train again"),
+    )
 
 
 def other_run(path: Path, found: str, expected: str) -> FileInvalid:

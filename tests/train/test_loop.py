@@ -243,6 +243,22 @@ def test_a_kill_between_two_checkpoint_files_leaves_the_one_before(
     assert same(tmp_path, tmp_path / "whole")
 
 
+def test_a_damaged_checkpoint_costs_what_came_after_the_one_before(
+    recipe: Recipe, divided: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stop in (1, 2):
+        loop.train(recipe, divided, tmp_path, stop_at=stop)
+    damaged = (tmp_path / folder.CHECKPOINT).read_bytes()[:-1000]
+    (tmp_path / folder.CHECKPOINT).write_bytes(damaged)
+    begun: list[int] = []
+    loop.train(recipe, divided, tmp_path, stop_at=2, on_step=lambda found: begun.append(found.step))
+    warned = capsys.readouterr().err
+    assert begun == [2] and "cannot be used" in warned and folder.DAMAGED in warned
+    found = {name: checkpoint.load(tmp_path / name).step for name in (folder.CHECKPOINT, folder.PREVIOUS)}
+    assert found == {folder.CHECKPOINT: 2, folder.PREVIOUS: 1}
+    assert (tmp_path / folder.DAMAGED).read_bytes() == damaged
+
+
 @pytest.mark.parametrize("links", [True, False], ids=["links", "one name a file"])
 def test_the_last_checkpoint_is_kept_while_the_next_is_written(
     links: bool, supernet: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
