@@ -310,6 +310,15 @@ def run_begun(run: Path) -> UsageInvalid:
     )
 
 
+def not_ours(folder: Path, names: Sequence[str]) -> UsageInvalid:
+    """Say that a folder holds files that a training would write over."""
+    return UsageInvalid(
+        f"'{folder}' holds files that are no training's",
+        why=f"a training would replace {', '.join(names)}",
+        hint="give another folder with --out, or move them away",
+    )
+
+
 def no_best(run: Path) -> FileInvalid:
     """Say that a training kept no best weights."""
     return FileInvalid(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ofa import console
 from ofa.errors import FileInvalid
-from ofa.files import readable_json, write_atomic
+from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 from ofa.nn.supernet import Supernet
 from ofa.space.core import SearchSpace
 from ofa.train import checkpoint, errors, lines
@@ -37,12 +37,25 @@ METRICS, RECIPE, DATA, ENVIRONMENT = "metrics.jsonl", "recipe.json", "data.json"
 
 
 def begin(folder: Path, recipe: Recipe, data: Data) -> None:
-    """Make the folder, and write what is trained on what, and that a session has begun."""
+    """Make the folder, and write what is trained on what, and that a session has begun.
+
+    Raises UsageInvalid where that would replace files that no training wrote.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CHECKPOINT).exists() and not (folder / PREVIOUS).exists():
+        _check_ours(folder, recipe)
         write_atomic(folder / RECIPE, readable_json(recipe.to_json()))
         write_atomic(folder / DATA, readable_json(described(data)))
     lines.append(folder / ENVIRONMENT, json.dumps(environment(), sort_keys=True))
+
+
+def _check_ours(folder: Path, recipe: Recipe) -> None:
+    """Raise UsageInvalid where a file has a name of ours and there is no recipe, which a training writes first."""
+    path = folder / RECIPE
+    taken = [name for name in (RECIPE, DATA, METRICS, ENVIRONMENT, BEST, TEACHER) if (folder / name).exists()]
+    found = read_json(path, max_bytes=MEBIBYTE, what="recipe") if path.exists() else None
+    if taken and (not isinstance(found, dict) or found.keys() != recipe.to_json().keys()):
+        raise errors.not_ours(folder, taken)
 
 
 def check_begin(folder: Path, *, resume: bool) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from ofa.errors import FileInvalid, SpaceMismatch
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
 from ofa.nn.supernet import Supernet
 from ofa.space.core import SearchSpace
 from ofa.train import checkpoint, data, digits, evaluate, folder, loop, recipes, schedule, step
@@ -230,6 +230,25 @@ def test_another_recipe_or_other_images_do_not_go_on_here(recipe: Recipe, divide
     assert before == (tmp_path / folder.CHECKPOINT).read_bytes()
     loop.train(dataclasses.replace(recipe, log_steps=3), divided, tmp_path, stop_at=2)
     assert before != (tmp_path / folder.CHECKPOINT).read_bytes()
+
+
+@pytest.mark.parametrize("foreign", [("metrics.jsonl",), ("recipe.json", "metrics.jsonl"), ("best.pt",)])
+def test_files_that_no_training_wrote_are_left(
+    foreign: tuple[str, ...], recipe: Recipe, divided: Data, tmp_path: Path
+) -> None:
+    for name in foreign:
+        (tmp_path / name).write_text('{"pancakes": 4}\n')
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageInvalid, match="no training's"):
+        loop.train(recipe, divided, tmp_path, stop_at=0)
+    assert [(tmp_path / name).read_text() for name in foreign] == ['{"pancakes": 4}\n'] * len(foreign)
+    for name in foreign:
+        (tmp_path / name).unlink()
+    # What a training leaves that was killed before its first checkpoint.
+    loop.train(recipe, divided, tmp_path, stop_at=0)
+    (tmp_path / folder.CHECKPOINT).unlink()
+    loop.train(recipe, divided, tmp_path, stop_at=0)
+    assert (tmp_path / folder.CHECKPOINT).exists() and (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.slow
