@@ -140,10 +140,10 @@ def bench(
     """
     from harness import bench as benches
     from harness.inventory import this_computer
-    from harness.ledger import alone
     from harness.phases import phases
     from ofa import console
     from ofa.folders import cache_folder
+    from ofa.lock import alone
     from ofa.lut import check as checks
 
     space = load_space(name, width, channels, classes)

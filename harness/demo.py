@@ -19,7 +19,7 @@ from harness.bench import TABLE, Scope, bench
 from harness.choose import Chosen, Twins, choose
 from harness.inventory import Device, this_computer
 from harness.learn import LABELS, Lesson, learn
-from harness.ledger import Ledger, alone, versions
+from harness.ledger import Ledger, versions
 from harness.phases import phases
 from harness.plan import RuntimeName
 from harness.session import greet
@@ -27,6 +27,7 @@ from harness.verify import Verification
 from ofa import console, files
 from ofa.estimate import op_values_ms
 from ofa.files import readable_json, write_atomic
+from ofa.lock import alone
 from ofa.lut.format import Lut
 from ofa.space.core import SearchSpace
 

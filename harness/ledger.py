@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -15,11 +13,9 @@ from typing import Any
 
 from harness.errors import file_invalid
 from ofa import console
-from ofa.errors import UsageInvalid
 from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 
 RUN = "run.json"
-LOCK = ".lock"
 
 
 class Ledger:
@@ -79,25 +75,6 @@ def _times(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(item, int | float) and not isinstance(item, bool) and item >= 0 for item in value.values()
     )
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a run folder to one process at a time; raises UsageInvalid where another one is at work in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as fault:
-            raise UsageInvalid(
-                f"another process is at work in '{folder}'",
-                why="two at once would disturb each other's measurements",
-                hint="wait until it has ended, or choose another folder",
-            ) from fault
-        yield
-    finally:
-        os.close(handle)
 
 
 def versions(*packages: str) -> dict[str, str]:

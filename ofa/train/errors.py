@@ -96,7 +96,7 @@ def diverged(folder: Path, steps: int) -> VerificationFailed:
     return VerificationFailed(
         f"the training in '{folder}' has lost its way",
         why=f"the loss or its gradient was broken {steps} steps in a row, and going back did not help",
-        hint="see the events in its log, and train anew with a lower learning rate, --set clip_norm=1 or another --seed",
+        hint="see the events in its log; train anew with a lower learning rate, --set clip_norm=1 or another --seed",
     )
 
 

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from ofa.errors import OfaError
+from ofa.lock import alone
 from ofa.nn.blocks import Finish, batch_statistics
 from ofa.nn.regional import Regional
 from ofa.nn.supernet import Supernet, build
 from ofa.space.core import SearchSpace
-from ofa.train import folder as run_folder
 from ofa.train import errors, lines, teacher
+from ofa.train import folder as run_folder
 from ofa.train.checkpoint import Checkpoint
 from ofa.train.data import Ahead, Batch, Data, Feed, Images
 from ofa.train.evaluate import corner_accuracies
@@ -69,12 +70,14 @@ def train(
     ``start`` holds the weights a new training begins with (random ones otherwise; ``recipe.origin`` should name them).
     ``stop_at`` ends early, as an interruption would. ``watch`` holds calibration and evaluation images for the accuracy
     of the corner subnets, measured every ``recipe.corner_steps`` and at the end of each phase. ``on_log`` is given each
-    line of the log. Raises FileInvalid where the folder holds another recipe, other data or a damaged checkpoint, and
-    VerificationFailed where every loss is broken, from whatever weights.
+    line of the log. Raises FileInvalid where the folder holds another recipe, other data or a damaged checkpoint,
+    UsageInvalid where another process trains in it, and VerificationFailed where every loss is broken, from whatever
+    weights.
     """
-    training = Training(recipe, data, Path(folder), ranks or Ranks(), start)
+    folder, ranks = Path(folder), ranks or Ranks()
+    training = Training(recipe, data, folder, ranks, start)
     training.on_log = on_log
-    with terminable():
+    with terminable(), alone(folder) if ranks.first else nullcontext():
         training.begin()
         steps = training.state.schedule.steps
         last = steps if stop_at is None else min(stop_at, steps)

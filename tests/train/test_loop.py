@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,14 @@ def test_another_recipe_or_other_images_do_not_go_on_here(recipe: Recipe, divide
     assert before == (tmp_path / folder.CHECKPOINT).read_bytes()
     loop.train(dataclasses.replace(recipe, log_steps=3), divided, tmp_path, stop_at=2)
     assert before != (tmp_path / folder.CHECKPOINT).read_bytes()
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    recipe: Recipe, divided: Data, tmp_path: Path, busy: Callable[..., AbstractContextManager[None]]
+) -> None:
+    with busy(tmp_path), pytest.raises(UsageInvalid, match="another process"):
+        loop.train(recipe, divided, tmp_path, stop_at=1)
+    loop.train(recipe, divided, tmp_path, stop_at=0)
 
 
 @pytest.mark.parametrize("foreign", [("metrics.jsonl",), ("recipe.json", "metrics.jsonl"), ("best.pt",)])
