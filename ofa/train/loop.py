@@ -118,6 +118,8 @@ class Training:
         self.teacher: teacher.Teacher | None = None
         self.finish: Finish = Regional() if recipe.compile == "regional" else batch_statistics
         self.on_log: Callable[[Mapping[str, Any]], None] | None = None
+        # Images in files are decoded ahead, by so many processes.
+        self.workers = 0 if isinstance(data.source, Arrays) else recipe.workers
         self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
         self.whole = True
@@ -228,12 +230,11 @@ class Training:
 
     def _batches(self, first: int, last: int) -> Iterator[list[Batch]]:
         """Yield what the steps read; images in files are decoded ahead by worker processes."""
-        inline = isinstance(self.data.source, Arrays) or self.recipe.workers == 0
         loader: torch.utils.data.DataLoader[list[Batch] | OfaError] = torch.utils.data.DataLoader(
             Ahead(self.feed),
             batch_size=None,
             sampler=range(first, last),
-            num_workers=0 if inline else self.recipe.workers,
+            num_workers=self.workers,
             pin_memory=self.ranks.device.type == "cuda",
         )
         for batches in loader:
