@@ -77,6 +77,18 @@ def no_gpu(wanted: int, found: int) -> UsageInvalid:
     )
 
 
+def gpu_full(why: str) -> UsageInvalid:
+    """Say that a GPU has too little memory."""
+    return UsageInvalid(
+        "the memory of the GPU is full",
+        why=why,
+        hint=(
+            "train with smaller parts: more shards (--set shards=…) or a smaller batch (--set batch=…)",
+            "hold fewer images at a time for batch-norm statistics: --set calibration=…",
+        ),
+    )
+
+
 def no_device(name: str) -> UsageInvalid:
     """Say that a device's name is none we know."""
     return UsageInvalid(f"there is no device '{name}'", why="a training runs on cpu or cuda", hint="--device cpu")
