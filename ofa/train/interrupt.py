@@ -22,6 +22,14 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def end_quietly(_: int) -> None:
+    """Let a process that loads images end at SIGTERM as it does at Ctrl-C: the one that trains has it too, and says so.
+
+    A cluster sends it to all; one that it killed would be an error of the training.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 @contextmanager
 def unbroken() -> Iterator[None]:
     """Let what is inside end before a Ctrl-C or SIGTERM counts; a second one counts at once.
@@ -48,5 +56,5 @@ def unbroken() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in came:
-        signal.raise_signal(number)
+    if came:
+        signal.raise_signal(came[0])

@@ -26,7 +26,7 @@ from ofa.train import folder as run_folder
 from ofa.train.checkpoint import Checkpoint
 from ofa.train.data import Ahead, Batch, Data, Feed, Images
 from ofa.train.evaluate import corner_accuracies
-from ofa.train.interrupt import terminable, unbroken
+from ofa.train.interrupt import end_quietly, terminable, unbroken
 from ofa.train.ranks import Ranks, reduced
 from ofa.train.recipes import Recipe
 from ofa.train.sources.arrays import Arrays
@@ -235,6 +235,7 @@ class Training:
             batch_size=None,
             sampler=range(first, last),
             num_workers=self.workers,
+            worker_init_fn=end_quietly,
             pin_memory=self.ranks.device.type == "cuda",
         )
         for batches in loader:

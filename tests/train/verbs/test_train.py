@@ -129,8 +129,9 @@ def test_a_line_under_torchrun_starts_with_torchrun(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_a_real_process_with_workers(photographs: Path, tmp_path: Path) -> None:
-    """The signal goes to the whole group, workers that decode images among it, as a terminal sends it."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_real_processes_with_workers(number: signal.Signals, photographs: Path, tmp_path: Path) -> None:
+    """It goes to the whole group, workers that decode images among it, as a terminal and a cluster send it."""
     out = tmp_path / "run"
     changes = {"batch": 8, "workers": 2, "space": "mobilenet_v3_tiny"}
     command = training(photographs, out, "--skip-corrupt", "--epochs-scale", "300", **changes)
@@ -149,7 +150,7 @@ def test_ctrl_c_at_a_real_process_with_workers(photographs: Path, tmp_path: Path
     try:
         while not (out / folder.METRICS).exists() or len((out / folder.METRICS).read_text().splitlines()) < 3:
             assert process.poll() is None, process.stderr
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         shown, err = process.communicate(timeout=120)
     finally:
         process.kill()
