@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -17,10 +15,10 @@ from harness.errors import file_invalid
 from ofa import console
 from ofa.errors import UsageInvalid
 from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
+from ofa.lock import alone
 from ofa.lut.write import under_luts
 
 RUN = "run.json"
-LOCK = ".lock"
 LONGEST_S = 1e9
 
 
@@ -90,7 +88,7 @@ def _records(value: Any) -> bool:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def at_work(folder: Path) -> Iterator[None]:
     """Keep a run folder to one process at a time; raises UsageInvalid where another one is at work in it, and for a
     folder under `luts`, where the run's table could not stand.
     """
@@ -100,20 +98,8 @@ def alone(folder: Path) -> Iterator[None]:
             why="under 'luts' every folder is one table; a run holds more",
             hint=("choose a folder elsewhere, such as one under 'runs'", "then copy its table to where 'luts' has it"),
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as fault:
-            raise UsageInvalid(
-                f"another process is at work in '{folder}'",
-                why="two at once would disturb each other's measurements",
-                hint="wait until it has ended, or choose another folder",
-            ) from fault
+    with alone(folder):
         yield
-    finally:
-        os.close(handle)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -6,12 +6,16 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, VerificationFailed
 
 
 def checkpoint_broken(path: Path, why: str) -> FileInvalid:
     """Say that a checkpoint cannot be used."""
-    return FileInvalid(f"checkpoint '{path}' cannot be used", why=why, hint="delete it and train again")
+    return FileInvalid(
+        f"checkpoint '{path}' cannot be used",
+        why=why,
+        hint=("go on from the one before it, where there is one: ofa train --resume", "or delete it and train again"),
+    )
 
 
 def other_run(path: Path, found: str, expected: str) -> FileInvalid:
@@ -73,6 +77,18 @@ def no_gpu(wanted: int, found: int) -> UsageInvalid:
     )
 
 
+def gpu_full(why: str) -> UsageInvalid:
+    """Say that a GPU has too little memory."""
+    return UsageInvalid(
+        "the memory of the GPU is full",
+        why=why,
+        hint=(
+            "train with smaller parts: more shards (--set shards=…) or a smaller batch (--set batch=…)",
+            "hold fewer images at a time for batch-norm statistics: --set calibration=…",
+        ),
+    )
+
+
 def no_device(name: str) -> UsageInvalid:
     """Say that a device's name is none we know."""
     return UsageInvalid(f"there is no device '{name}'", why="a training runs on cpu or cuda", hint="--device cpu")
@@ -84,6 +100,15 @@ def other_data(path: Path, found: str, expected: str) -> FileInvalid:
         f"checkpoint '{path}' was trained on other images",
         why=f"its data has the fingerprint '{found[:12]}'; these have '{expected[:12]}'",
         hint="give the data it was begun with, or train into an empty folder",
+    )
+
+
+def diverged(folder: Path, steps: int) -> VerificationFailed:
+    """Say that a training's loss is broken and stays so."""
+    return VerificationFailed(
+        f"the training in '{folder}' has lost its way",
+        why=f"the loss or its gradient was broken {steps} steps in a row, and going back did not help",
+        hint="see the events in its log; train anew with a lower learning rate, --set clip_norm=1 or another --seed",
     )
 
 
@@ -294,6 +319,15 @@ def run_begun(run: Path) -> UsageInvalid:
         f"'{run}' holds a training already",
         why="a new one there would mix with it",
         hint=("add --resume to go on with it", "or give another folder with --out"),
+    )
+
+
+def not_ours(folder: Path, names: Sequence[str]) -> UsageInvalid:
+    """Say that a folder holds files that a training would write over."""
+    return UsageInvalid(
+        f"'{folder}' holds files that are no training's",
+        why=f"a training would replace {', '.join(names)}",
+        hint="give another folder with --out, or move them away",
     )
 
 

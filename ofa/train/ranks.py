@@ -77,10 +77,20 @@ class Ranks:
 
 
 @contextmanager
+def _fitting() -> Iterator[None]:
+    """Say in our words that a GPU's memory is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError as fault:
+        raise errors.gpu_full(str(fault).partition("\n")[0]) from fault
+
+
+@contextmanager
 def joined(device: str | None = None) -> Iterator[Ranks]:
     """Join the processes that torchrun started (or none), each on its own GPU where there are any; leave at the end.
 
-    Raises UsageInvalid where ``device`` is neither "cpu" nor "cuda" (or "cuda:1" and the like), or is not there.
+    Raises UsageInvalid where ``device`` is neither "cpu" nor "cuda" (or "cuda:1" and the like), or is not there, and
+    where what is done inside needs more memory than a GPU has.
     """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -94,11 +104,13 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
     else:
         raise errors.no_device(kind)
     if size == 1:
-        yield Ranks(device=chosen)
+        with _fitting():
+            yield Ranks(device=chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Ranks(rank=dist.get_rank(), size=size, device=chosen)
+        with _fitting():
+            yield Ranks(rank=dist.get_rank(), size=size, device=chosen)
     finally:
         dist.destroy_process_group()
 

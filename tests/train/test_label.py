@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ofa.errors import FileInvalid
+from ofa.errors import FileInvalid, UsageInvalid
 from ofa.nn.supernet import Supernet
 from ofa.space import load, sample
 from ofa.space.core import Genomes, Subnet
@@ -127,3 +128,24 @@ def test_a_file_of_something_else_is_refused_and_left(
             label.label(supernet, genomes, path, calibration=calibration, images=shown)
         assert caught.value.exit_code == 3 and caught.value.why and caught.value.hints
         assert path.read_text() == content
+
+
+def test_two_processes_do_not_label_into_one_file(
+    supernet: Supernet,
+    genomes: Genomes,
+    images: tuple[data.Images, data.Images],
+    tmp_path: Path,
+    busy: Callable[..., AbstractContextManager[None]],
+) -> None:
+    calibration, shown = images
+    with busy(tmp_path, "a.csv"):
+        with pytest.raises(UsageInvalid, match="another process"):
+            label.label(supernet, genomes[:1], tmp_path / "a.csv", calibration=calibration, images=shown)
+        label.label(supernet, genomes[:1], tmp_path / "a.tsv", calibration=calibration, images=shown)
+    label.label(supernet, genomes[1:2], tmp_path / "a.csv", calibration=calibration, images=shown)
+    # Files of like names have bits of their own.
+    for name, genome in (("a.tsv", genomes[0]), ("a.csv", genomes[1])):
+        subnet = supernet.space.subnet(genome)
+        np.testing.assert_array_equal(
+            label.read_right(tmp_path / name, supernet.space), many_right(supernet, [subnet], calibration, shown)
+        )

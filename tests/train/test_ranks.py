@@ -17,7 +17,7 @@ from ofa.errors import UsageInvalid
 from ofa.nn.supernet import build
 from ofa.train import data, digits, label, loop, recipes, schedule
 from ofa.train.data import Data
-from ofa.train.ranks import Ranks, reduced
+from ofa.train.ranks import Ranks, joined, reduced
 from ofa.train.recipes import Recipe
 
 STEPS = 50
@@ -123,6 +123,13 @@ def test_shards_are_dealt_out_evenly() -> None:
     assert [list(Ranks(rank=rank, size=2).shards(4)) for rank in range(2)] == [[0, 1], [2, 3]]
     with pytest.raises(UsageInvalid, match="cannot be shared by 3 processes"):
         Ranks(rank=0, size=3).shards(4)
+
+
+def test_a_full_gpu_is_told_with_what_helps() -> None:
+    with pytest.raises(UsageInvalid, match="memory of the GPU is full") as caught, joined("cpu"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.6 GiB.\nA page of hints")
+    assert caught.value.why == "CUDA out of memory. Tried to allocate 9.6 GiB."
+    assert all(key in " ".join(caught.value.hints) for key in ("batch=", "shards=", "calibration="))
 
 
 def test_what_no_process_used_keeps_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,10 @@ def test_a_finished_training_is_resumed_to_the_same_end(trained: Path, once: Pat
     assert facts["step"] == 3 and facts["phase"] == "sandwich" and facts["loss"] > 0 and facts["corners"]["max"] >= 0
     assert facts["checkpoint"] == str(trained / folder.CHECKPOINT) and facts["log"] == str(trained / folder.METRICS)
     assert same_weights(trained, once) and len(lines_of(trained / folder.ENVIRONMENT)) == 2
-    assert (trained / folder.METRICS).read_bytes() == (once / folder.METRICS).read_bytes()
+    # Labels and fine-tuned networks know the checkpoint that they are from by its hash.
+    for name in (folder.METRICS, folder.CHECKPOINT, folder.BEST):
+        assert (trained / name).read_bytes() == (once / name).read_bytes()
+    assert (trained / folder.PREVIOUS).exists() == (once / folder.PREVIOUS).exists()
 
 
 def test_ctrl_c_says_the_very_line_that_goes_on(
@@ -126,8 +129,9 @@ def test_a_line_under_torchrun_starts_with_torchrun(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_a_real_process_with_workers(photographs: Path, tmp_path: Path) -> None:
-    """The signal goes to the whole group, workers that decode images among it, as a terminal sends it."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_real_processes_with_workers(number: signal.Signals, photographs: Path, tmp_path: Path) -> None:
+    """It goes to the whole group, workers that decode images among it, as a terminal and a cluster send it."""
     out = tmp_path / "run"
     changes = {"batch": 8, "workers": 2, "space": "mobilenet_v3_tiny"}
     command = training(photographs, out, "--skip-corrupt", "--epochs-scale", "300", **changes)
@@ -146,7 +150,7 @@ def test_ctrl_c_at_a_real_process_with_workers(photographs: Path, tmp_path: Path
     try:
         while not (out / folder.METRICS).exists() or len((out / folder.METRICS).read_text().splitlines()) < 3:
             assert process.poll() is None, process.stderr
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         shown, err = process.communicate(timeout=120)
     finally:
         process.kill()
