@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from ofa.train.recipes import Recipe
     from ofa.train.sources import Source
 
-# Images are held ready as float32 up to this much; larger sets are prepared anew for each network.
-_READY_BYTES = 1 << 30
+# Images are held ready as float32 up to this much; larger sets are prepared anew for each network. The images that an
+# ImageNet recipe calibrates every subnet on fit at 224 px.
+_READY_BYTES = 2 << 30
 _MEASURED_ON = 10_000
 # Cut of a training image that is decoded from a file: share of its area, and change of its proportions.
 _AREA, _PROPORTION = (0.08, 1.0), (3 / 4, 4 / 3)

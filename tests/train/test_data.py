@@ -240,3 +240,9 @@ def test_what_does_not_fit_in_memory_is_prepared_anew(divided: Data, monkeypatch
     for _ in range(2):
         made = torch.cat(list(large.batches(16, 8)))
         torch.testing.assert_close(made, torch.cat(list(first)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("recipe", [make() for make in recipes.RECIPES.values()], ids=list(recipes.RECIPES))
+def test_what_every_subnet_is_calibrated_on_is_prepared_once(recipe: Recipe) -> None:
+    largest = max(recipe.search_space(channels=3, classes=1000).resolutions)
+    assert recipe.calibration * 3 * largest**2 * 4 <= data._READY_BYTES
