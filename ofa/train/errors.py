@@ -55,12 +55,12 @@ def moments_apart(name: str, found: int, channels: int) -> UsageInvalid:
     )
 
 
-def shards_apart(shards: int, processes: int) -> UsageInvalid:
-    """Say that the shards of a batch cannot be dealt out evenly."""
+def shards_too_few(shards: int, processes: int) -> UsageInvalid:
+    """Say that some processes would have nothing to compute."""
     return UsageInvalid(
-        f"{shards} shards of a batch cannot be shared by {processes} processes",
-        why="each process takes the same number of shards; who takes them does not change the result",
-        hint=f"start a number of processes that divides {shards}, or begin a new run with --set shards={processes}",
+        f"{shards} shards of a batch are too few for {processes} processes",
+        why="each process computes one or more of them; which ones does not change the result",
+        hint=f"start {shards} processes or fewer, or begin a new run with --set shards={processes}",
     )
 
 
