@@ -84,7 +84,7 @@ def _right(trained: Trained, subnet: Subnet, calibration: Images, images: Images
     return right(extract(trained.supernet, subnet, measured), images, subnet.resolution)
 
 
-def of_file(file: Path, path: str, runtime: str | None) -> dict[str, Any]:
+def of_file(file: Path, path: str, runtime: str | None, *, problems: Problems = "raise") -> dict[str, Any]:
     """Measure an exported file through its runtime on test images, prepared as its sidecar says.
 
     Raises FileInvalid without a sidecar that says how and for a model of other classes, UsageInvalid for a runtime that
@@ -100,7 +100,7 @@ def of_file(file: Path, path: str, runtime: str | None) -> dict[str, Any]:
         raise errors.sidecar_lacking(sidecar, str(fault)) from fault
     chosen = cast(runtimes.Runtime, runtime or RUNTIME_OF.get(file.suffix, "onnxruntime"))
     network = runtimes.load(file, chosen)
-    images = Images.all_of(runs.opened(path, "test", channels=len(mean)), mean, std)
+    images = Images.all_of(runs.opened(path, "test", problems=problems, channels=len(mean)), mean, std)
     named = []
     with console.progress(f"testing with {chosen}", len(images)) as advance:
         for x in images.batches(resolution):
@@ -109,6 +109,7 @@ def of_file(file: Path, path: str, runtime: str | None) -> dict[str, Any]:
                 raise errors.other_class_count(file, logits.shape[1], len(images.source.classes))
             named.append(logits.argmax(1))
             advance(len(x))
+    _tell_replaced(images.source)
     return {"file": str(file), "runtime": chosen, "resolution": resolution} | _facts(
         np.concatenate(named) == images.labels, precision
     )

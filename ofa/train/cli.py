@@ -175,11 +175,20 @@ def evaluate(
 ) -> None:
     """Measure top-1: of a run's corner subnets, given or random ones, or of an exported file through its runtime."""
     from ofa import console
-    from ofa.train import accuracy, ranks
+    from ofa.train import accuracy, errors, ranks
 
+    problems: Problems = "skip" if skip_corrupt else "raise"
+    for_runs = {"subnet": subnet, "random": random, "split": part is Part.holdout, "seed": seed is not None}
+    for_runs |= {"weights": weights is not WeightsName.last, "device": device}
     if target.is_file():
-        rows = [accuracy.of_file(target, data, runtime)]
+        if unused := [f"--{name}" for name, given in for_runs.items() if given]:
+            raise errors.not_for(target, "an exported file", unused)
+        rows = [accuracy.of_file(target, data, runtime, problems=problems)]
     else:
+        if runtime is not None:
+            raise errors.not_for(target, "a training", ["--runtime"])
+        if subnet is not None and random:
+            raise errors.not_for(subnet, "a list of all that is measured", ["--random"])
         with ranks.joined(device) as group:
             chosen = accuracy.Choice(subnets=subnet, random=random, seed=seed or 0)
             rows = accuracy.of_run(
@@ -189,7 +198,7 @@ def evaluate(
                 part=part.value,
                 weights=weights.value,
                 ranks=group,
-                problems="skip" if skip_corrupt else "raise",
+                problems=problems,
             )
         if not group.first:
             return
