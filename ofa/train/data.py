@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # ImageNet recipe calibrates every subnet on fit at 224 px.
 _READY_BYTES = 2 << 30
 _MEASURED_ON = 10_000
-# Cut of a training image that is decoded from a file: share of its area, and change of its proportions.
+# Random cut of a training image: share of its area, and change of its proportions.
 _AREA, _PROPORTION = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
@@ -179,7 +179,7 @@ class Feed(torch.utils.data.Dataset[list[Batch]]):
         return [self._shard(step, shard, parts[shard]) for shard in self.shards]
 
     def _shard(self, step: int, shard: int, indices: NDArray[np.int64]) -> Batch:
-        """Load one shard, cut at random where images are decoded from files."""
+        """Load one shard, cut at random where the recipe says so."""
         crops, side_px = None, resolution_of(self.space, self.recipe, step)
         if self.recipe.augmentation == "imagenet":
             crops = random_cuts(len(indices), np.random.default_rng([self.recipe.seed, AUGMENT, step, shard]))

@@ -327,7 +327,9 @@ def nothing_held_back(run: Path) -> UsageInvalid:
 def not_for(path: Path, kind: str, options: Sequence[str]) -> UsageInvalid:
     """Say that options were given that change nothing of what a path holds."""
     return UsageInvalid(
-        f"{', '.join(options)} cannot be used with '{path}'", why=f"it is {kind}", hint=f"leave out {', '.join(options)}"
+        f"{', '.join(options)} cannot be used with '{path}'",
+        why=f"it is {kind}",
+        hint=f"leave out {', '.join(options)}",
     )
 
 
