@@ -242,6 +242,7 @@ def import_checkpoint(
     space: Annotated[str, typer.Option("--space", help="mobilenet_v3, proxyless or resnet50.")],
     out: Out,
     width: Annotated[float | None, typer.Option("--width", metavar="W", help="Width multiplier.")] = None,
+    holdout: Annotated[int, typer.Option("--holdout", min=0, help="Training images held back for labels.")] = 10_000,
     json: Json = False,
 ) -> None:
     """Turn a published Once-for-All checkpoint into a run folder that eval, label and finetune read."""
@@ -249,7 +250,7 @@ def import_checkpoint(
     from ofa import console
     from ofa.train import imported
 
-    facts = imported.import_checkpoint(file, spaces.load(space, width=width), out)
+    facts = imported.import_checkpoint(file, spaces.load(space, width=width), out, holdout=holdout)
     console.emit_json(facts) if json else console.show(facts, title=str(out))
 
 

@@ -42,7 +42,7 @@ def too_few_images(images: int, holdout: int, batch: int) -> UsageInvalid:
     return UsageInvalid(
         f"{images:,} images are too few to train on",
         why=f"{holdout:,} are held back, and a step takes {batch:,}",
-        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…",
+        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…, import-checkpoint --holdout …",
     )
 
 
