@@ -21,6 +21,7 @@ from ofa.errors import Interrupted
 
 if TYPE_CHECKING:
     from ofa.train.loop import Progress
+    from ofa.train.recipes import Recipe
     from ofa.train.sources.decode import Problems
 
 PANEL = "Training"
@@ -102,9 +103,9 @@ def train(
     """
     from ofa import console
     from ofa.train import data as datas
-    from ofa.train import folder, ranks, runs
     from ofa.train import loop as loops
     from ofa.train import preview as previews
+    from ofa.train import ranks, runs
 
     wanted = [*(settings or ()), *([] if seed is None else [f"seed={seed}"])]
     chosen = runs.recipe_named(recipe, wanted, epochs_scale, schedule)
@@ -115,7 +116,7 @@ def train(
             facts = previews.preview(chosen, divided, group)
             console.emit_json(facts) if json else console.show(facts, title=chosen.name)
             return
-        folder.check_begin(out, resume=resume)
+        _check_begin(out, chosen, resume, group.first)
         parts = (divided.images("calibration", group.device), divided.images("holdout", group.device))
         watch = parts if len(divided.holdout) else None
         steps = chosen.schedule(len(divided.train)).steps
@@ -141,8 +142,8 @@ def finetune(
     json: Json = False,
 ) -> None:
     """Train one subnet of a supernet on by itself; the result is a run folder like that of 'ofa train'."""
-    from ofa.train import folder, ranks, recipes, runs
     from ofa.train import loop as loops
+    from ofa.train import ranks, recipes, runs
 
     with ranks.joined(device) as group:
         begun = runs.trained(
@@ -151,7 +152,7 @@ def finetune(
         (chosen,) = runs.subnets_in(subnet, begun, exactly=1)
         recipe = recipes.finetune(begun.recipe, chosen, origin=begun.sha256, epochs=epochs, learning_rate=learning_rate)
         recipe = runs.changed(recipe, settings or (), kept=runs.INHERITED)
-        folder.check_begin(out, resume=resume)
+        _check_begin(out, recipe, resume, group.first)
         steps = recipe.schedule(len(begun.data.train)).steps
         with _watching("fine-tuning", steps, recipe.batch, group.first) as tell:
             loops.train(recipe, begun.data, out, ranks=group, start=begun.supernet.state_dict(), on_step=tell)
@@ -178,7 +179,12 @@ def evaluate(
     from ofa.train import accuracy, errors, ranks
 
     problems: Problems = "skip" if skip_corrupt else "raise"
-    for_runs = {"subnet": subnet, "random": random, "split": part is Part.holdout, "seed": seed is not None}
+    for_runs: dict[str, object] = {
+        "subnet": subnet,
+        "random": random,
+        "split": part is Part.holdout,
+        "seed": seed is not None,
+    }
     for_runs |= {"weights": weights is not WeightsName.last, "device": device}
     if target.is_file():
         if unused := [f"--{name}" for name, given in for_runs.items() if given]:
@@ -252,6 +258,16 @@ def import_checkpoint(
 
     facts = imported.import_checkpoint(file, spaces.load(space, width=width), out, holdout=holdout)
     console.emit_json(facts) if json else console.show(facts, title=str(out))
+
+
+def _check_begin(out: Path, recipe: Recipe, resume: bool, first: bool) -> None:
+    """Refuse a folder whose training is not the one meant; warn where there is none to go on with."""
+    from ofa import console
+    from ofa.train import folder, runs
+
+    folder.check_begin(out, resume=resume)
+    if resume and first and not runs.resumes(out, recipe):
+        console.warn(f"'{out}' holds no training to go on with: a new one begins")
 
 
 @contextmanager

@@ -23,6 +23,15 @@ def other_run(path: Path, found: str, expected: str) -> FileInvalid:
     )
 
 
+def other_settings(run: Path, differing: Sequence[str]) -> FileInvalid:
+    """Say in what a recipe is not that of the training to go on with."""
+    return FileInvalid(
+        f"'{run}' holds the training of another recipe",
+        why="; ".join(differing),
+        hint=("repeat the options it was begun with, and add --resume", "or train into an empty folder"),
+    )
+
+
 def other_space(path: Path, found: str, expected: str) -> SpaceMismatch:
     """Say that a checkpoint holds the weights of another space."""
     return SpaceMismatch(

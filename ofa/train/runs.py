@@ -18,7 +18,7 @@ import torch
 from ofa.errors import OfaError
 from ofa.files import MEBIBYTE, read_json, sha256_file
 from ofa.nn.supernet import Supernet, build
-from ofa.space.core import Subnet, from_json
+from ofa.space.core import Subnet, from_json, shown
 from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, settings, sources
 from ofa.train.data import Data, Images
 from ofa.train.ranks import CPU
@@ -208,6 +208,21 @@ def recipe_of(run: Path) -> Recipe:
     if why := settings.problem(recipe):
         raise errors.recipe_unreadable(path, why)
     return recipe
+
+
+def resumes(run: Path, recipe: Recipe) -> bool:
+    """Say whether a folder holds a training to go on with; raise FileInvalid where its recipe differs, and in what."""
+    if not any((run / name).exists() for name in (folder.CHECKPOINT, folder.PREVIOUS)):
+        return False
+    found = recipe_of(run)
+    differing = [
+        f"'{key}' was {shown(getattr(found, key))} and is {shown(getattr(recipe, key))}"
+        for key in recipes.NAMES
+        if key not in recipes.UNIMPORTANT and getattr(found, key) != getattr(recipe, key)
+    ]
+    if differing:
+        raise errors.other_settings(run, differing)
+    return True
 
 
 def subnets_in(path: Path, trained: Trained, *, exactly: int | None = None) -> list[Subnet]:
