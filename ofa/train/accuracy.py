@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -66,12 +67,13 @@ def of_run(
     if not len(images):
         raise errors.nothing_held_back(run)
     mine = []
-    with console.progress("testing", len(chosen)) as advance:
+    with _progress("testing", len(chosen), ranks) as advance:
         for name in list(chosen)[ranks.rank :: ranks.size]:
             found = _right(trained, chosen[name], calibration, images)
             mine.append({"subnet": name, "id": chosen[name].id, "resolution": chosen[name].resolution} | _facts(found))
             advance(ranks.size, note=f"{name}: {percent(found):.2f} %")
-    _tell_replaced(trained.data.source, images.source)
+    if ranks.first:
+        _tell_replaced(trained.data.source, images.source)
     rows = {row["subnet"]: row | {"split": part, "weights": weights} for part_ in ranks.gathered(mine) for row in part_}
     return [rows[name] for name in chosen]
 
@@ -138,7 +140,7 @@ def label_run(
         "calibration_images": len(calibration),
         "label_images": len(images),
     }
-    with console.progress("labelling", len(chosen)) as advance:
+    with _progress("labelling", len(chosen), ranks) as advance:
         top1 = label.label(
             trained.supernet,
             np.stack([subnet.array for subnet in chosen.values()]),
@@ -149,8 +151,14 @@ def label_run(
             origin=origin,
             on_label=lambda subnet, found: advance(note=f"{subnet.id}: {found:.1f} %"),
         )
-    _tell_replaced(trained.data.source)
+    if ranks.first:
+        _tell_replaced(trained.data.source)
     return {"labels": len(top1)} | spread(top1)
+
+
+def _progress(what: str, total: int, ranks: Ranks) -> AbstractContextManager[Any]:
+    """Show progress where this is the process that talks."""
+    return console.progress(what, total) if ranks.first else nullcontext(console.silent)
 
 
 def _tell_replaced(*opened: Source) -> None:

@@ -120,7 +120,7 @@ def train(
         parts = (divided.images("calibration", group.device), divided.images("holdout", group.device))
         watch = parts if len(divided.holdout) else None
         steps = chosen.schedule(len(divided.train)).steps
-        with _watching(chosen.name, steps, chosen.batch, group.first) as tell, _tracked(track, out) as log:
+        with _watching(chosen.name, steps, chosen.batch, group.first) as tell, _tracked(track, out, group.first) as log:
             loops.train(chosen, divided, out, ranks=group, watch=watch, on_step=tell, on_log=log)
         if group.first:
             _ended(out, json)
@@ -311,9 +311,9 @@ def resume_line(arguments: Sequence[str]) -> str:
 
 
 @contextmanager
-def _tracked(track: Tracker | None, out: Path) -> Iterator[Any]:
-    """Yield what takes lines of the log, or None."""
-    if track is None:
+def _tracked(track: Tracker | None, out: Path, first: bool) -> Iterator[Any]:
+    """Yield what takes lines of the log, or None where it is not wanted or another process writes."""
+    if track is None or not first:
         yield None
         return
     from ofa.train.track import tensorboard

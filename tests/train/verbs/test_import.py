@@ -119,8 +119,8 @@ def test_a_subnet_of_the_run_is_fine_tuned(run: Run, published: Path, thousand: 
     lightened(out)
     (tmp_path / "one.json").write_text(json.dumps(SPACE.corner("min", 16).to_json()))
     options = ("--data", str(thousand), "--subnet", str(tmp_path / "one.json"), "--out", str(tmp_path / "tuned"))
-    options += ("--set", "batch=64", "--set", "shards=1", "--set", "log_steps=1")
-    code, text, err = run("finetune", str(out), *options, "--epochs", "0.1", "--json")
+    fewer = ("--set", "batch=64", "--set", "shards=1", "--set", "log_steps=1")
+    code, text, err = run("finetune", str(out), *options, *fewer, "--epochs", "0.1", "--json")
     assert code == 0, err
     before, after = (checkpoint.load(one / folder.CHECKPOINT) for one in (out, tmp_path / "tuned"))
     assert json_of(text)["step"] == after.step == 5 and json_of(text)["loss"] > 0

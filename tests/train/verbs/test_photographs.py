@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ofa.train import folder
+from ofa.train.ranks import Ranks
 
 from .conftest import Run, everything_in, json_of, training
 
@@ -46,7 +47,9 @@ def test_without_leave_to_skip_the_image_is_named(
     assert code == 0, again
 
 
-def test_a_folder_without_the_broken_image_is_other_data(photographs: Path, tmp_path: Path, run: Run) -> None:
+def test_a_folder_without_the_broken_image_is_other_data(
+    photographs: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So a run that was allowed to skip can only be measured with the same leave, or not at all."""
     assert run(*steps(photographs, tmp_path / "run", "--skip-corrupt"))[0] == 0
     broken = photographs / "train" / "class-1" / "13.png"
@@ -57,6 +60,9 @@ def test_a_folder_without_the_broken_image_is_other_data(photographs: Path, tmp_
     code, out, err = run(*measure, "--skip-corrupt", "--json")
     assert code == 0 and len(json_of(out)) == 5
     assert "warning: 1 unreadable images were replaced" in err and "class-1/13.png" in err
+    with monkeypatch.context() as patch:
+        patch.setattr(Ranks, "first", False)
+        assert run(*measure, "--skip-corrupt") == (0, "", ""), "only the first of many processes talks"
     broken.unlink()
     code, _, err = run(*measure, "--skip-corrupt")
     assert code == 3 and "trained on other images" in err
