@@ -127,7 +127,12 @@ def label_run(
     ranks: Ranks,
     problems: Problems = "raise",
 ) -> dict[str, Any]:
-    """Label subnets of a run on the images it held back; see ``ofa.train.label``."""
+    """Label subnets of a run on the images it held back; see ``ofa.train.label``.
+
+    Raises UsageInvalid for a run that held none back, and for a fine-tuned one: only one of its subnets was trained.
+    """
+    if runs.recipe_of(run).subnet is not None:
+        raise errors.one_subnet_only(run)
     trained = runs.trained(run, path, weights=weights, problems=problems, device=ranks.device)
     chosen = choice.of(trained)
     calibration, images = trained.images("calibration", path), trained.images("holdout", path)

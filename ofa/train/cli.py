@@ -133,7 +133,12 @@ def finetune(
     data: DataPath,
     out: Out,
     epochs: Annotated[float, typer.Option("--epochs", min=1e-6, help="25 and 75 are what was published.")] = 25,
-    learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Rate at the recipe's batch.")] = 5e-4,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--lr", min=0, help="Rate at the recipe's batch; 5e-4 with AdamW, 0.08 for 2,048 with SGD if not given."
+        ),
+    ] = None,
     resume: Resume = False,
     weights: WhichWeights = WeightsName.last,
     settings: Settings = None,
@@ -146,10 +151,11 @@ def finetune(
     from ofa.train import ranks, recipes, runs
 
     with ranks.joined(device) as group:
-        begun = runs.trained(
-            run, data, weights=weights.value, problems="skip" if skip_corrupt else "raise", device=group.device
-        )
+        problems: Problems = "skip" if skip_corrupt else "raise"
+        begun = runs.trained(run, data, weights=weights.value, problems=problems, device=group.device, threads=1)
         (chosen,) = runs.subnets_in(subnet, begun, exactly=1)
+        if learning_rate is None:
+            learning_rate = recipes.finetune_rate(runs.changed(begun.recipe, settings or (), kept=runs.INHERITED))
         recipe = recipes.finetune(begun.recipe, chosen, origin=begun.sha256, epochs=epochs, learning_rate=learning_rate)
         recipe = runs.changed(recipe, settings or (), kept=runs.INHERITED)
         _check_begin(out, recipe, resume, group.first)

@@ -333,6 +333,15 @@ def nothing_held_back(run: Path) -> UsageInvalid:
     )
 
 
+def one_subnet_only(run: Path) -> UsageInvalid:
+    """Say that a run has no subnets to label."""
+    return UsageInvalid(
+        f"the training in '{run}' is of one subnet",
+        why="the others of its space were not trained with it, and their accuracy there tells nothing",
+        hint="label the supernet's own run, or measure the one subnet: ofa eval RUN --split holdout",
+    )
+
+
 def not_for(path: Path, kind: str, options: Sequence[str]) -> UsageInvalid:
     """Say that options were given that change nothing of what a path holds."""
     return UsageInvalid(

@@ -161,14 +161,22 @@ def _as_declared(key: str, value: Any) -> Any:
 
 
 def trained(
-    run: Path, path: str, *, weights: Weights = "last", problems: Problems = "raise", device: torch.device = CPU
+    run: Path,
+    path: str,
+    *,
+    weights: Weights = "last",
+    problems: Problems = "raise",
+    device: torch.device = CPU,
+    threads: int | None = None,
 ) -> Trained:
     """Open the supernet of a run folder with the images it was trained on; ``weights``: last, best or their average.
+
+    ``threads`` decode images in files, as in ``opened``: one is enough where worker processes load beside each other.
 
     Raises FileInvalid where the folder holds no training, SpaceMismatch or FileInvalid where images are others.
     """
     recipe = recipe_of(run)
-    source = opened(path, "train", problems=problems)
+    source = opened(path, "train", problems=problems, threads=threads)
     divided = data.divided(source, recipe)
     space = recipe.search_space(source.channels, len(source.classes))
     file = run / (folder.BEST if weights == "best" else folder.CHECKPOINT)
