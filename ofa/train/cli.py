@@ -39,7 +39,20 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training."
 Out = Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder of the training.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; a GPU where there is one if not given.")]
 Skip = Annotated[bool, typer.Option("--skip-corrupt", help="Replace unreadable images and count them.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe setting.")]
+# Written out: to ask the recipes would load torch for every line of help.
+RECIPES = "demo, small_images, small_images_shrinking, imagenet or imagenet_shrinking"
+KEYS = (
+    "augmentation, batch, calibration, checkpoint_s, checkpoint_steps, clip_norm, compile, corner_steps, distillation, "
+    "dropout, ema_decay, gradients, guard_factor, guard_steps, hard_weight, holdout, importance, label_smoothing, "
+    "log_steps, mean, momentum, optimiser, precision, rate_batch, sampling, seed, shards, space, std, student_weight, "
+    "teacher_mode, transform_decay, weight_decay, width, workers"
+)
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help=f"Change one recipe setting, again for each; KEY is one of {KEYS}."
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training that the folder holds.")]
 
 
@@ -81,7 +94,7 @@ app = typer.Typer()
 
 @app.command("train", rich_help_panel=PANEL)
 def train(
-    recipe: Annotated[str, typer.Option("--recipe", metavar="NAME|module:function", help="How to train.")],
+    recipe: Annotated[str, typer.Option("--recipe", metavar="NAME|module:function", help=f"{RECIPES}, or your own.")],
     data: DataPath,
     out: Out,
     resume: Resume = False,
@@ -89,7 +102,9 @@ def train(
         bool, typer.Option("--dry-run", help="Say what would run, for how long, in what memory.")
     ] = False,
     schedule: Annotated[Schedule | None, typer.Option("--schedule", help="Other phases than the recipe's.")] = None,
-    epochs_scale: Annotated[float, typer.Option("--epochs-scale", min=1e-6, help="Make all phases longer.")] = 1.0,
+    epochs_scale: Annotated[
+        float, typer.Option("--epochs-scale", min=1e-6, help="Make all phases so many times as long.")
+    ] = 1.0,
     settings: Settings = None,
     seed: Seed = None,
     device: Device = None,
