@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -197,25 +197,17 @@ def evaluate(
 ) -> None:
     """Measure top-1: of a run's corner subnets, given or random ones, or of an exported file through its runtime."""
     from ofa import console
-    from ofa.train import accuracy, errors, ranks
+    from ofa.train import accuracy, ranks
 
     problems: Problems = "skip" if skip_corrupt else "raise"
-    for_runs: dict[str, object] = {
-        "subnet": subnet,
-        "random": random,
-        "split": part is Part.holdout,
-        "seed": seed is not None,
-    }
-    for_runs |= {"weights": weights is not WeightsName.last, "device": device}
     if target.is_file():
-        if unused := [f"--{name}" for name, given in for_runs.items() if given]:
-            raise errors.not_for(target, "an exported file", unused)
+        for_runs = {"--subnet": subnet, "--random": random, "--split": part is Part.holdout, "--device": device}
+        for_runs |= {"--weights": weights is not WeightsName.last, "--seed": seed is not None}
+        _refuse(for_runs, target, "an exported file")
         rows = [accuracy.of_file(target, data, runtime, problems=problems)]
     else:
-        if runtime is not None:
-            raise errors.not_for(target, "a training", ["--runtime"])
-        if subnet is not None and random:
-            raise errors.not_for(subnet, "a list of all that is measured", ["--random"])
+        _refuse({"--runtime": runtime}, target, "a training")
+        _refuse({"--random": subnet and random}, target, "a training, and --subnet says what of it is measured")
         with ranks.joined(device) as group:
             chosen = accuracy.Choice(subnets=subnet, random=random, seed=seed or 0)
             rows = accuracy.of_run(
@@ -279,6 +271,14 @@ def import_checkpoint(
 
     facts = imported.import_checkpoint(file, spaces.load(space, width=width), out, holdout=holdout)
     console.emit_json(facts) if json else console.show(facts, title=str(out))
+
+
+def _refuse(given: Mapping[str, object], path: Path, kind: str) -> None:
+    """Refuse the options that were given, of those that change nothing of what a path holds."""
+    from ofa.train import errors
+
+    if unused := [name for name, value in given.items() if value]:
+        raise errors.not_for(path, kind, unused)
 
 
 def _check_begin(out: Path, recipe: Recipe, resume: bool, first: bool) -> None:
