@@ -27,6 +27,15 @@ def other_run(path: Path, found: str, expected: str) -> FileInvalid:
     )
 
 
+def other_settings(run: Path, differing: Sequence[str]) -> FileInvalid:
+    """Say in what a recipe is not that of the training to go on with."""
+    return FileInvalid(
+        f"'{run}' holds the training of another recipe",
+        why="; ".join(differing),
+        hint=("repeat the options it was begun with, and add --resume", "or train into an empty folder"),
+    )
+
+
 def other_space(path: Path, found: str, expected: str) -> SpaceMismatch:
     """Say that a checkpoint holds the weights of another space."""
     return SpaceMismatch(
@@ -46,7 +55,7 @@ def too_few_images(images: int, holdout: int, batch: int) -> UsageInvalid:
     return UsageInvalid(
         f"{images:,} images are too few to train on",
         why=f"{holdout:,} are held back, and a step takes {batch:,}",
-        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…",
+        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…, import-checkpoint --holdout …",
     )
 
 
@@ -59,12 +68,12 @@ def moments_apart(name: str, found: int, channels: int) -> UsageInvalid:
     )
 
 
-def shards_apart(shards: int, processes: int) -> UsageInvalid:
-    """Say that the shards of a batch cannot be dealt out evenly."""
+def shards_too_few(shards: int, processes: int) -> UsageInvalid:
+    """Say that some processes would have nothing to compute."""
     return UsageInvalid(
-        f"{shards} shards of a batch cannot be shared by {processes} processes",
-        why="each process takes the same number of shards; who takes them does not change the result",
-        hint=f"start a number of processes that divides {shards}, or begin a new run with --set shards={processes}",
+        f"{shards} shards of a batch are too few for {processes} processes",
+        why="each process computes one or more of them; which ones does not change the result",
+        hint=f"start {shards} processes or fewer, or begin a new run with --set shards={processes}",
     )
 
 
@@ -355,6 +364,24 @@ def nothing_held_back(run: Path) -> UsageInvalid:
         f"the training in '{run}' held no images back",
         why="labels and choices need images that it was not trained on",
         hint="train with --set holdout=N, or evaluate on test images: --split test",
+    )
+
+
+def one_subnet_only(run: Path) -> UsageInvalid:
+    """Say that a run has no subnets to label."""
+    return UsageInvalid(
+        f"the training in '{run}' is of one subnet",
+        why="the others of its space were not trained with it, and their accuracy there tells nothing",
+        hint="label the supernet's own run, or measure the one subnet: ofa eval RUN --split holdout",
+    )
+
+
+def not_for(path: Path, kind: str, options: Sequence[str]) -> UsageInvalid:
+    """Say that options were given that change nothing of what a path holds."""
+    return UsageInvalid(
+        f"{', '.join(options)} cannot be used with '{path}'",
+        why=f"it is {kind}",
+        hint=f"leave out {', '.join(options)}",
     )
 
 

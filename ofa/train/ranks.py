@@ -37,11 +37,15 @@ class Ranks:
         return self.rank == 0
 
     def shards(self, count: int) -> range:
-        """Return the shards of a step that this process computes; raises UsageInvalid where they cannot be shared."""
-        if count % self.size:
-            raise errors.shards_apart(count, self.size)
-        each = count // self.size
-        return range(self.rank * each, (self.rank + 1) * each)
+        """Return the shards of a step that this process computes; raises UsageInvalid where there are too few for all.
+
+        Where they do not come out even, the first processes take one more.
+        """
+        each, more = divmod(count, self.size)
+        if not each:
+            raise errors.shards_too_few(count, self.size)
+        first = self.rank * each + min(self.rank, more)
+        return range(first, first + each + (self.rank < more))
 
     def sum(self, vector: Tensor) -> None:
         """Add up a vector over all processes, in place and equally on all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,24 @@ def test_right_answers_are_counted(images: tuple[data.Images, data.Images]) -> N
     _, shown = images
     counts = [int(right(Always(value), shown, 16).sum()) for value in range(10)]
     assert counts == np.bincount(shown.labels, minlength=10).tolist()
+
+
+def test_a_gpu_measures_in_the_precision_that_labels_say(
+    supernet: Supernet, images: tuple[data.Images, data.Images], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TF32 is torch's default for convolutions there, and comes back for the training that goes on."""
+    allowed: list[bool] = []
+    convolve = nn.functional.conv2d
+
+    def watched(*given: Any, **named: Any) -> torch.Tensor:
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return convolve(*given, **named)
+
+    monkeypatch.setattr(nn.functional, "conv2d", watched)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    top1(supernet, supernet.space.corner("min", 16), *images)
+    many_right(supernet, [supernet.space.corner("min", 16)], *images)
+    assert allowed and not any(allowed) and torch.backends.cudnn.allow_tf32
 
 
 def test_a_label_is_the_top1_of_its_subnet(

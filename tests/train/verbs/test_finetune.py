@@ -38,7 +38,7 @@ def tuned(once: Path, subnet: Path, data: Path, out: Path, *more: str) -> list[s
 
 
 def test_a_fine_tuned_subnet_is_better_than_it_was(
-    run: Run, once: Path, chosen: Path, shown: Path, tmp_path: Path, library: Opened
+    run: Run, once: Path, chosen: Path, shown: Path, tmp_path: Path, library: Opened, refuse: Refuse
 ) -> None:
     before = everything_in(once)
     out = tmp_path / "tuned"
@@ -56,6 +56,19 @@ def test_a_fine_tuned_subnet_is_better_than_it_was(
     assert recipe.subnet == subnet_of(library).genome and recipe.origin == library.last.sha256
     assert (recipe.phases[0].epochs, recipe.phases[0].learning_rate) == (4, 0.01) and recipe.ema_decay == 0.5
     assert everything_in(once) == before
+    err = refuse(2, "label", str(out), "--data", str(shown), "--out", str(tmp_path / "labels.csv"))
+    assert "is of one subnet" in err
+
+
+@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 5e-4), ("sgd", 0.08 * 8 / 2048)])
+def test_each_optimiser_has_a_rate_of_its_own(
+    optimiser: str, rate: float, run: Run, once: Path, chosen: Path, shown: Path, tmp_path: Path
+) -> None:
+    changes = ("--set", f"optimiser={optimiser}", "--set", "batch=8", "--epochs", "0.1")
+    options = ("--subnet", str(chosen), "--data", str(shown), "--out", str(tmp_path / "tuned"))
+    code, _, err = run("finetune", str(once), *options, *changes)
+    assert code == 0, err
+    assert runs.recipe_of(tmp_path / "tuned").phases[0].learning_rate == pytest.approx(rate)
 
 
 def test_it_begins_with_the_weights_asked_for(

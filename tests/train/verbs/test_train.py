@@ -66,10 +66,16 @@ def test_a_second_training_needs_another_folder_or_resume(trained: Path, shown: 
 
 
 def test_another_recipe_does_not_go_on_in_the_folder(trained: Path, shown: Path, refuse: Refuse) -> None:
-    assert "of another recipe" in refuse(3, *training(shown, trained, "--resume", ema_decay=0.25))
-    assert "of another recipe" in refuse(3, *training(shown, trained, "--resume", "--seed", "3", ema_decay=0.5))
-    err = refuse(3, *training(shown, trained, "--resume", ema_decay=0.5, space="proxyless"))
-    assert "does not hold a supernet of 'proxyless" in err
+    err = refuse(3, *training(shown, trained, "--resume", ema_decay=0.25))
+    assert "of another recipe" in err and "'ema_decay' was 0.5 and is 0.25" in err and "'batch'" not in err
+    err = refuse(3, *training(shown, trained, "--resume", "--seed", "3", "--epochs-scale", "2", ema_decay=0.5))
+    assert "'seed' was 0 and is 3" in err and "'phases' was " in err
+    assert "'space' was " in refuse(3, *training(shown, trained, "--resume", ema_decay=0.5, space="proxyless"))
+
+
+def test_resume_without_a_training_says_that_a_new_one_begins(shown: Path, tmp_path: Path, run: Run) -> None:
+    code, _, err = run(*training(shown, tmp_path / "mistyped", "--resume"))
+    assert code == 0 and "holds no training to go on with: a new one begins" in " ".join(err.split())
 
 
 def test_other_images_do_not_go_on_in_the_folder(trained: Path, tmp_path: Path, refuse: Refuse) -> None:
