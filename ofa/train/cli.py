@@ -132,8 +132,7 @@ def train(
             console.emit_json(facts) if json else console.show(facts, title=chosen.name)
             return
         _check_begin(out, chosen, resume, group.first)
-        parts = (divided.images("calibration", group.device), divided.images("holdout", group.device))
-        watch = parts if len(divided.holdout) else None
+        watch = divided.watch(group.device)
         steps = chosen.schedule(len(divided.train)).steps
         with _watching(chosen.name, steps, chosen.batch, group.first) as tell, _tracked(track, out, group.first) as log:
             loops.train(chosen, divided, out, ranks=group, watch=watch, on_step=tell, on_log=log)
@@ -175,8 +174,10 @@ def finetune(
         recipe = runs.changed(recipe, settings or (), kept=runs.INHERITED)
         _check_begin(out, recipe, resume, group.first)
         steps = recipe.schedule(len(begun.data.train)).steps
+        watch = begun.data.watch(group.device)
         with _watching("fine-tuning", steps, recipe.batch, group.first) as tell:
-            loops.train(recipe, begun.data, out, ranks=group, start=begun.supernet.state_dict(), on_step=tell)
+            start = begun.supernet.state_dict()
+            loops.train(recipe, begun.data, out, ranks=group, start=start, watch=watch, on_step=tell)
         if group.first:
             _ended(out, json)
 

@@ -96,6 +96,10 @@ class Data:
         indices = self.holdout if part == "holdout" else self.calibration
         return Images(source=self.source, indices=indices, mean=self.mean, std=self.std, device=device)
 
+    def watch(self, device: torch.device) -> tuple[Images, Images] | None:
+        """Return what accuracies are measured on while training: calibration and held-out images; None without any."""
+        return (self.images("calibration", device), self.images("holdout", device)) if len(self.holdout) else None
+
 
 def divided(source: Source, recipe: Recipe) -> Data:
     """Divide a source as a recipe asks; a pure function of both.

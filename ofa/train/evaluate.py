@@ -79,15 +79,16 @@ def _named(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def corner_accuracies(
-    supernet: Supernet, calibration: Images, images: Images, ranks: Ranks | None = None
+    supernet: Supernet, calibration: Images, images: Images, ranks: Ranks | None = None, only: Subnet | None = None
 ) -> dict[str, float]:
     """Return the top-1 (percent) of the corner subnets at the largest resolution, and of min at the smallest.
 
-    Processes share the work; all get all of it.
+    Where a training is of ``only`` one subnet, it is that one's. Processes share the work; all get all of it.
     """
     space, ranks = supernet.space, ranks or Ranks()
     subnets = {name: space.corner(name) for name in space.corners()}
     subnets[f"min@{min(space.resolutions)}"] = space.corner("min", min(space.resolutions))
+    subnets = {"subnet": only} if only is not None else subnets
     mine = {
         name: round(top1(supernet, subnets[name], calibration, images), 4)
         for name in list(subnets)[ranks.rank :: ranks.size]

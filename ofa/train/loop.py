@@ -120,6 +120,7 @@ class Training:
         self.on_log: Callable[[Mapping[str, Any]], None] | None = None
         # Images in files are decoded ahead, by so many processes.
         self.workers = 0 if isinstance(data.source, Arrays) else recipe.workers
+        self.only = None if recipe.subnet is None else self.space.subnet(recipe.subnet)
         self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
         self.whole = True
@@ -162,7 +163,7 @@ class Training:
             with nullcontext() if due else unbroken():
                 facts = self.advance(batches)
                 if due and watch is not None:
-                    facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks)
+                    facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks, self.only)
                     # Before its line: what the log calls best is never weights that were not kept.
                     self._keep_best(facts["corners"])
                 self._log(facts)
@@ -270,6 +271,7 @@ class Training:
     def _log(self, facts: dict[str, Any]) -> None:
         """Write a line where it is due."""
         due = facts.keys() & {"corners", "event", "skipped"} or facts["step"] % self.recipe.log_steps == 0
+        due = due or facts["step"] == self.state.schedule.steps
         if due and self.ranks.first:
             # JSON has no word for a loss that is no number.
             plain = {

@@ -48,6 +48,8 @@ def test_a_fine_tuned_subnet_is_better_than_it_was(
     assert facts["step"] == 12 == len(log) and facts["phase"] == "finetune"
     assert facts["checkpoint"] == str(out / folder.CHECKPOINT)
     assert json.loads(log[-1])["loss"] < json.loads(log[0])["loss"] - 0.2
+    watched = {line["step"]: line["corners"] for line in map(json.loads, log) if "corners" in line}
+    assert watched.keys() == {12} and set(watched[12]) == {"subnet"} and (out / folder.BEST).exists()
     (start,) = json_of(run("eval", str(once), "--data", str(shown), "--subnet", str(chosen), "--json")[1])
     (end,) = json_of(run("eval", str(out), "--data", str(shown), "--json")[1])
     assert end["subnet"] == "the fine-tuned subnet" and end["id"] == start["id"] == subnet_of(library).id
@@ -69,6 +71,8 @@ def test_each_optimiser_has_a_rate_of_its_own(
     code, _, err = run("finetune", str(once), *options, *changes)
     assert code == 0, err
     assert runs.recipe_of(tmp_path / "tuned").phases[0].learning_rate == pytest.approx(rate)
+    (line,) = (tmp_path / "tuned" / folder.METRICS).read_text().splitlines()[-1:]
+    assert json.loads(line)["lr"] >= 0, "the last step has a line, however few there are"
 
 
 def test_it_begins_with_the_weights_asked_for(
