@@ -14,8 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ofa.train import errors
-from ofa.train.sources import arrays, folders, shards
+from ofa.train.sources import arrays, errors, folders, shards
 from ofa.train.sources.decode import Problems
 
 Split = Literal["train", "test"]

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ofa.errors import OfaError
 from ofa.files import canonical_json, sha256_file
-from ofa.train import augment, errors
-from ofa.train.sources import decode
+from ofa.train import augment
+from ofa.train.sources import decode, errors
 
 # As stored and, where compressed, as unpacked: all of it is kept in memory.
 MOST_BYTES = 32 << 30
