@@ -140,7 +140,7 @@ def bench(
     """
     from harness import bench as benches
     from harness.inventory import this_computer
-    from harness.ledger import alone
+    from harness.ledger import at_work
     from harness.phases import phases
     from ofa import console
     from ofa.folders import cache_folder
@@ -149,7 +149,7 @@ def bench(
     space = load_space(name, width, channels, classes)
     scope = benches.Scope(fit=fit, holdout=holdout, rounds=rounds, seed=seed)
     device = this_computer(cache_folder() / "files")
-    with alone(out), phases(f"measuring with {runtime.value}") as tell:
+    with at_work(out), phases(f"measuring with {runtime.value}") as tell:
         benches.bench(space, device=device, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
     facts = checks.show(out / benches.TABLE)
     console.emit_json(facts) if json else console.show(facts, title=str(out / benches.TABLE))

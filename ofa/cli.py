@@ -56,13 +56,17 @@ def space_facts(
     if json:
         console.emit_json(facts)
     else:
+        # A table for each quantity: a line for each corner, a column for each resolution.
+        corners = facts.pop("corners")
+        for quantity in ("params", "macs", "peak_activation_bytes"):
+            facts[quantity] = {corner: found[quantity] for corner, found in corners.items()}
         console.show(facts, title=name)
 
 
 @space.command("sample")
 def space_sample(
     name: SpaceName,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000, help="How many subnets.")] = 5,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many subnets.")] = 5,
     seed: Seed = 0,
     width: Width = None,
     channels: Channels = None,
@@ -131,7 +135,8 @@ def estimate(
         Path, typer.Option("--subnets", metavar="FILE.json", help="Subnets as 'ofa space sample --json' prints them.")
     ],
     state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help="cold, hot or -; the first of these if not given.")
+        str | None,
+        typer.Option("--state", metavar="STATE", help="cold, hot or -; nearest to the table's networks if not given."),
     ] = None,
     measured_only: Annotated[
         bool, typer.Option("--measured-only", help="Refuse modelled rows: exit code 3 where a subnet needs one.")
@@ -145,8 +150,8 @@ def estimate(
     from ofa.lut import format as tables
 
     table = tables.read(lut)
-    chosen = estimates.state_of(table, state)
     networks = _read_subnets(subnets)
+    chosen = estimates.state_of(table, networks[0].space, state)
     ms: dict[str, float] = {}
     for space_id in dict.fromkeys(network.space.id for network in networks):
         own = [network for network in networks if network.space.id == space_id]
@@ -165,7 +170,7 @@ def estimate(
 
 
 def _read_subnets(path: Path) -> list[Subnet]:
-    """Read a JSON list of subnets, or a single one; raises FileInvalid naming the first that is wrong."""
+    """Read a JSON list of subnets, or a single one; raises FileInvalid for none, or naming the first that is wrong."""
     import ofa.space as spaces
     from ofa.errors import FileInvalid
     from ofa.files import MEBIBYTE, read_json
@@ -173,6 +178,10 @@ def _read_subnets(path: Path) -> list[Subnet]:
 
     content = read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets")
     entries = content if isinstance(content, list) else [content]
+    if not entries:
+        raise FileInvalid(
+            f"'{path}' holds no subnet", why="its list is empty", hint="see 'ofa space sample SPACE --json'"
+        )
     networks = []
     for number, entry in enumerate(entries, 1):
         name = entry.get("space") if isinstance(entry, dict) else None

@@ -31,7 +31,10 @@ def check(path: Table, json: Json = False) -> None:
         console.emit_json(report)
     else:
         columns = ("path", "device", "runtime", "precision", "conditions", "ops", "modelled", "rows")
-        console.table(columns, [[table[column] for column in columns] for table in report["tables"]])
+        rows = [[*(table[name] for name in columns), table["monotonicity"]["unexpected"]] for table in report["tables"]]
+        console.table((*columns, "unexpected"), rows)
+        for line in checks.warnings(report):
+            console.warn(line)
     checks.refuse(report)
 
 
@@ -70,6 +73,7 @@ def merge(
         bool, typer.Option(help="Merge where a session does not say how long the reference network took.")
     ] = False,
     other_unit: Annotated[bool, typer.Option(help="The second table was measured on another unit.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a table that is there, be it A or B.")] = False,
     json: Json = False,
 ) -> None:
     """Combine two tables of one kind of device and equal conditions, weighted by how sure each row is."""
@@ -78,6 +82,7 @@ def merge(
     from ofa.lut import merge as merges
     from ofa.lut import pullrequest, write
 
+    write.refuse_occupied(out, replace=replace)
     made = merges.merge(
         checks.checked(first),
         checks.checked(second),
@@ -105,6 +110,7 @@ def import_(
         ),
     ] = None,
     width: Width = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a table that is there.")] = False,
     json: Json = False,
 ) -> None:
     """Make a table of a foreign one, provenance unknown: YAML or CSV of Once-for-All, CompOFA or NSGANetV2."""
@@ -113,6 +119,7 @@ def import_(
     from ofa.lut import check as checks
     from ofa.lut import importers, write
 
+    write.refuse_occupied(out, replace=replace)
     about = importers.Origin(
         device=device,
         source=origin,
@@ -143,6 +150,7 @@ def fill(
     width: Width = None,
     channels: Annotated[int | None, typer.Option("--channels", metavar="C", help="3 if not given.")] = None,
     classes: Annotated[int | None, typer.Option("--classes", metavar="N", help="1000 if not given.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a table that is there.")] = False,
     json: Json = False,
 ) -> None:
     """Price the ops of a space that a table lacks by a model of its measured rows; new rows have status modelled."""
@@ -152,6 +160,7 @@ def fill(
     from ofa.lut import fill as fills
     from ofa.lut import write
 
+    write.refuse_occupied(out, replace=replace)
     lut = checks.checked(path)
     given = {"width": width, "channels": channels, "classes": classes}
     chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}

@@ -6,12 +6,16 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, VerificationFailed
 
 
 def checkpoint_broken(path: Path, why: str) -> FileInvalid:
     """Say that a checkpoint cannot be used."""
-    return FileInvalid(f"checkpoint '{path}' cannot be used", why=why, hint="delete it and train again")
+    return FileInvalid(
+        f"checkpoint '{path}' cannot be used",
+        why=why,
+        hint=("go on from the one before it, where there is one: ofa train --resume", "or delete it and train again"),
+    )
 
 
 def other_run(path: Path, found: str, expected: str) -> FileInvalid:
@@ -20,6 +24,15 @@ def other_run(path: Path, found: str, expected: str) -> FileInvalid:
         f"checkpoint '{path}' is of another recipe",
         why=f"it was made by recipe '{found}'; this one is '{expected}'",
         hint="train into an empty folder, or delete this one",
+    )
+
+
+def other_settings(run: Path, differing: Sequence[str]) -> FileInvalid:
+    """Say in what a recipe is not that of the training to go on with."""
+    return FileInvalid(
+        f"'{run}' holds the training of another recipe",
+        why="; ".join(differing),
+        hint=("repeat the options it was begun with, and add --resume", "or train into an empty folder"),
     )
 
 
@@ -42,7 +55,7 @@ def too_few_images(images: int, holdout: int, batch: int) -> UsageInvalid:
     return UsageInvalid(
         f"{images:,} images are too few to train on",
         why=f"{holdout:,} are held back, and a step takes {batch:,}",
-        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…",
+        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…, import-checkpoint --holdout …",
     )
 
 
@@ -55,12 +68,12 @@ def moments_apart(name: str, found: int, channels: int) -> UsageInvalid:
     )
 
 
-def shards_apart(shards: int, processes: int) -> UsageInvalid:
-    """Say that the shards of a batch cannot be dealt out evenly."""
+def shards_too_few(shards: int, processes: int) -> UsageInvalid:
+    """Say that some processes would have nothing to compute."""
     return UsageInvalid(
-        f"{shards} shards of a batch cannot be shared by {processes} processes",
-        why="each process takes the same number of shards; who takes them does not change the result",
-        hint=f"start a number of processes that divides {shards}, or begin a new run with --set shards={processes}",
+        f"{shards} shards of a batch are too few for {processes} processes",
+        why="each process computes one or more of them; which ones does not change the result",
+        hint=f"start {shards} processes or fewer, or begin a new run with --set shards={processes}",
     )
 
 
@@ -70,6 +83,18 @@ def no_gpu(wanted: int, found: int) -> UsageInvalid:
         f"there is no GPU number {wanted}",
         why=f"torch sees {found}",
         hint="start one process for each GPU (torchrun --nproc-per-node), or use --device cpu",
+    )
+
+
+def gpu_full(why: str) -> UsageInvalid:
+    """Say that a GPU has too little memory."""
+    return UsageInvalid(
+        "the memory of the GPU is full",
+        why=why,
+        hint=(
+            "train with smaller parts: more shards (--set shards=…) or a smaller batch (--set batch=…)",
+            "hold fewer images at a time for batch-norm statistics: --set calibration=…",
+        ),
     )
 
 
@@ -84,6 +109,15 @@ def other_data(path: Path, found: str, expected: str) -> FileInvalid:
         f"checkpoint '{path}' was trained on other images",
         why=f"its data has the fingerprint '{found[:12]}'; these have '{expected[:12]}'",
         hint="give the data it was begun with, or train into an empty folder",
+    )
+
+
+def diverged(folder: Path, steps: int) -> VerificationFailed:
+    """Say that a training's loss is broken and stays so."""
+    return VerificationFailed(
+        f"the training in '{folder}' has lost its way",
+        why=f"the loss or its gradient was broken {steps} steps in a row, and going back did not help",
+        hint="see the events in its log; train anew with a lower learning rate, --set clip_norm=1 or another --seed",
     )
 
 
@@ -297,6 +331,15 @@ def run_begun(run: Path) -> UsageInvalid:
     )
 
 
+def not_ours(folder: Path, names: Sequence[str]) -> UsageInvalid:
+    """Say that a folder holds files that a training would write over."""
+    return UsageInvalid(
+        f"'{folder}' holds files that are no training's",
+        why=f"a training would replace {', '.join(names)}",
+        hint="give another folder with --out, or move them away",
+    )
+
+
 def no_best(run: Path) -> FileInvalid:
     """Say that a training kept no best weights."""
     return FileInvalid(
@@ -321,6 +364,24 @@ def nothing_held_back(run: Path) -> UsageInvalid:
         f"the training in '{run}' held no images back",
         why="labels and choices need images that it was not trained on",
         hint="train with --set holdout=N, or evaluate on test images: --split test",
+    )
+
+
+def one_subnet_only(run: Path) -> UsageInvalid:
+    """Say that a run has no subnets to label."""
+    return UsageInvalid(
+        f"the training in '{run}' is of one subnet",
+        why="the others of its space were not trained with it, and their accuracy there tells nothing",
+        hint="label the supernet's own run, or measure the one subnet: ofa eval RUN --split holdout",
+    )
+
+
+def not_for(path: Path, kind: str, options: Sequence[str]) -> UsageInvalid:
+    """Say that options were given that change nothing of what a path holds."""
+    return UsageInvalid(
+        f"{', '.join(options)} cannot be used with '{path}'",
+        why=f"it is {kind}",
+        hint=f"leave out {', '.join(options)}",
     )
 
 
