@@ -108,6 +108,7 @@ def test_kill_9_in_mid_epoch_loses_nothing(shrinking: Recipe, divided: Data, tmp
     assert same(tmp_path / "killed", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_many_processes_keep_their_state_as_often_as_one(
     recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def test_ctrl_c_leaves_the_last_whole_step(recipe: Recipe, divided: Data, tmp_pa
     assert same(tmp_path / "broken", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_ctrl_c_inside_an_update_keeps_the_checkpoint_before(
     recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_ctrl_c_while_corners_are_watched_loses_no_line(
     assert (tmp_path / "broken" / folder.METRICS).read_text().count("corners") == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_best_weights_are_written_loses_them_not(
     recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +274,7 @@ def test_a_kill_between_two_checkpoint_files_leaves_the_one_before(
     assert same(tmp_path, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_what_came_after_the_one_before(
     recipe: Recipe, divided: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -306,6 +310,7 @@ def test_the_last_checkpoint_is_kept_while_the_next_is_written(
     assert [checkpoint.load(path).step for path in sorted(tmp_path.iterdir())] == ([3, 3] if links else [3])
 
 
+@pytest.mark.slow
 def test_the_teacher_is_the_first_phases_network(shrinking: Recipe, divided: Data, tmp_path: Path) -> None:
     first = shrinking.schedule(len(divided.train)).starts[1]
     loop.train(shrinking, divided, tmp_path / "first", stop_at=first)
@@ -347,6 +352,7 @@ def test_a_bad_checkpoint_is_refused_and_left(
     assert not (tmp_path / "evil-was-here").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sparse", "meta", "nested"])
 def test_weights_that_are_no_plain_tensors_are_refused(kind: str, supernet: Supernet, tmp_path: Path) -> None:
     kinds: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -359,6 +365,7 @@ def test_weights_that_are_no_plain_tensors_are_refused(kind: str, supernet: Supe
         checkpoint.save(tmp_path / folder.CHECKPOINT, checkpoint.Checkpoint(space=supernet.space.id, model=model))
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_costs_the_step_and_then_goes_back(
     recipe: Recipe, divided: Data, scenes: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
