@@ -20,7 +20,11 @@ import typer
 from ofa.errors import Interrupted
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ofa.train.data import Data
     from ofa.train.loop import Progress
+    from ofa.train.ranks import Ranks
     from ofa.train.recipes import Recipe
     from ofa.train.sources.decode import Problems
 
@@ -54,6 +58,7 @@ Settings = Annotated[
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training that the folder holds.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, for how long, in what memory.")]
 
 
 class WeightsName(StrEnum):
@@ -87,6 +92,7 @@ class Tracker(StrEnum):
     tensorboard = "tensorboard"
 
 
+Track = Annotated[Tracker | None, typer.Option("--track", help="Also log to this.")]
 WhichWeights = Annotated[WeightsName, typer.Option("--weights", help="The last, the best, or their moving average.")]
 
 app = typer.Typer()
@@ -98,9 +104,7 @@ def train(
     data: DataPath,
     out: Out,
     resume: Resume = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, for how long, in what memory.")
-    ] = False,
+    dry_run: DryRun = False,
     schedule: Annotated[Schedule | None, typer.Option("--schedule", help="Other phases than the recipe's.")] = None,
     epochs_scale: Annotated[
         float, typer.Option("--epochs-scale", min=1e-6, help="Make all phases so many times as long.")
@@ -109,17 +113,14 @@ def train(
     seed: Seed = None,
     device: Device = None,
     skip_corrupt: Skip = False,
-    track: Annotated[Tracker | None, typer.Option("--track", help="Also log to this.")] = None,
+    track: Track = None,
     json: Json = False,
 ) -> None:
     """Train a supernet from nothing; start it with torchrun for many processes.
 
     Ctrl-C is safe: the same command with --resume goes on where it stopped.
     """
-    from ofa import console
     from ofa.train import data as datas
-    from ofa.train import loop as loops
-    from ofa.train import preview as previews
     from ofa.train import ranks, runs
 
     wanted = [*(settings or ()), *([] if seed is None else [f"seed={seed}"])]
@@ -128,16 +129,9 @@ def train(
         source = runs.opened(data, "train", problems="skip" if skip_corrupt else "raise", threads=1)
         divided = datas.divided(source, chosen)
         if dry_run:
-            facts = previews.preview(chosen, divided, group)
-            console.emit_json(facts) if json else console.show(facts, title=chosen.name)
-            return
-        _check_begin(out, chosen, resume, group.first)
-        watch = divided.watch(group.device)
-        steps = chosen.schedule(len(divided.train)).steps
-        with _watching(chosen.name, steps, chosen.batch, group.first) as tell, _tracked(track, out, group.first) as log:
-            loops.train(chosen, divided, out, ranks=group, watch=watch, on_step=tell, on_log=log)
-        if group.first:
-            _ended(out, json)
+            _foretell(chosen, divided, group, json)
+        else:
+            _train(chosen, divided, out, group, resume=resume, track=track, json=json)
 
 
 @app.command("finetune", rich_help_panel=PANEL)
@@ -154,14 +148,15 @@ def finetune(
         ),
     ] = None,
     resume: Resume = False,
+    dry_run: DryRun = False,
     weights: WhichWeights = WeightsName.last,
     settings: Settings = None,
     device: Device = None,
     skip_corrupt: Skip = False,
+    track: Track = None,
     json: Json = False,
 ) -> None:
     """Train one subnet of a supernet on by itself; the result is a run folder like that of 'ofa train'."""
-    from ofa.train import loop as loops
     from ofa.train import ranks, recipes, runs
 
     with ranks.joined(device) as group:
@@ -172,14 +167,11 @@ def finetune(
             learning_rate = recipes.finetune_rate(runs.changed(begun.recipe, settings or (), kept=runs.INHERITED))
         recipe = recipes.finetune(begun.recipe, chosen, origin=begun.sha256, epochs=epochs, learning_rate=learning_rate)
         recipe = runs.changed(recipe, settings or (), kept=runs.INHERITED)
-        _check_begin(out, recipe, resume, group.first)
-        steps = recipe.schedule(len(begun.data.train)).steps
-        watch = begun.data.watch(group.device)
-        with _watching("fine-tuning", steps, recipe.batch, group.first) as tell:
+        if dry_run:
+            _foretell(recipe, begun.data, group, json)
+        else:
             start = begun.supernet.state_dict()
-            loops.train(recipe, begun.data, out, ranks=group, start=start, watch=watch, on_step=tell)
-        if group.first:
-            _ended(out, json)
+            _train(recipe, begun.data, out, group, resume=resume, track=track, json=json, start=start)
 
 
 @app.command("eval", rich_help_panel=PANEL)
@@ -280,6 +272,38 @@ def _refuse(given: Mapping[str, object], path: Path, kind: str) -> None:
 
     if unused := [name for name, value in given.items() if value]:
         raise errors.not_for(path, kind, unused)
+
+
+def _foretell(recipe: Recipe, data: Data, ranks: Ranks, json: bool) -> None:
+    """Say what a training would take."""
+    from ofa import console
+    from ofa.train.preview import preview
+
+    facts = preview(recipe, data, ranks)
+    if ranks.first:
+        console.emit_json(facts) if json else console.show(facts, title=recipe.name)
+
+
+def _train(
+    recipe: Recipe,
+    data: Data,
+    out: Path,
+    ranks: Ranks,
+    *,
+    resume: bool,
+    track: Tracker | None,
+    json: bool,
+    start: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Train by a recipe, or go on; show and log how it goes, and say what it left."""
+    from ofa.train import loop
+
+    _check_begin(out, recipe, resume, ranks.first)
+    steps, watch = recipe.schedule(len(data.train)).steps, data.watch(ranks.device)
+    with _watching(recipe.name, steps, recipe.batch, ranks.first) as tell, _tracked(track, out, ranks.first) as log:
+        loop.train(recipe, data, out, ranks=ranks, start=start, watch=watch, on_step=tell, on_log=log)
+    if ranks.first:
+        _ended(out, json)
 
 
 def _check_begin(out: Path, recipe: Recipe, resume: bool, first: bool) -> None:

@@ -153,3 +153,22 @@ def test_what_cannot_be_meant_is_refused(
 def test_a_supernets_own_folder_is_refused(trained: Path, chosen: Path, shown: Path, refuse: Refuse) -> None:
     assert "holds a training already" in refuse(2, *tuned(trained, chosen, shown, trained))
     assert "of another recipe" in refuse(3, *tuned(trained, chosen, shown, trained, "--resume"))
+
+
+def test_a_dry_run_of_a_fine_tuning_says_what_would_be_and_writes_nothing(
+    run: Run, once: Path, chosen: Path, shown: Path, tmp_path: Path
+) -> None:
+    code, text, err = run(*tuned(once, chosen, shown, tmp_path / "tuned", "--dry-run", "--json"))
+    assert (code, err) == (0, "") and not (tmp_path / "tuned").exists()
+    facts = json_of(text)
+    (phase,) = facts["phases"]
+    assert facts["steps"] == 12 and (phase["phase"], phase["subnets_a_step"]) == ("finetune", 1)
+
+
+def test_a_fine_tuning_can_log_to_tensorboard_too(
+    run: Run, once: Path, chosen: Path, shown: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard", reason="the package 'tensorboard' is not installed")
+    code, _, err = run(*tuned(once, chosen, shown, tmp_path / "tuned", "--track", "tensorboard"))
+    assert code == 0, err
+    assert list((tmp_path / "tuned" / "tensorboard").iterdir())
