@@ -31,7 +31,10 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_day)]
 Facts = Annotated[dict[str, JsonValue], AfterValidator(_kept)]
 Count = Annotated[int, Field(ge=0)]
-RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec"]
+RuntimeName = Literal[
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec",
+    "simulated",
+]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
