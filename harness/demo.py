@@ -147,7 +147,7 @@ def _stages(place: Place, ledger: Ledger) -> dict[str, Any]:
         # Random subnets alone: those labelled later were picked for being good.
         labels = label.read(place.folder / LABELS, place.space)[1][: place.settings.labels]
         rows = closing.rows(place.device.name, picks, verified, tested)
-        summary = closing.summary(ledger.wall_s, labels, models, rows)
+        summary = closing.summary(ledger.wall_s, labels, models, rows, verified)
     # The page names every file by hash, so it is drawn when no other file changes any more, its own time uncounted.
     summary["wall_s"] = ledger.wall_s
     _write_json(place.folder / "summary.json", summary)

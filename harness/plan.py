@@ -146,24 +146,34 @@ class Plan(Entry):
         """Return the indexes of items (all, where not given) in one round's own shuffled order, in groups that are
         loaded together.
 
-        The two states of a file share a group, so that each file is loaded once a round.
+        The two states of a file share a group, so that each file is loaded once a round. Groups have equally many files
+        with cold items, and equally many without: among few others a cold item would find its own data still in the
+        caches, and its time would depend on the group it fell into.
         """
         rng = np.random.default_rng([self.seed, number])
         by_file: dict[str, list[int]] = {}
         for index in sorted(range(len(self.items)) if items is None else items):
             by_file.setdefault(self.items[index].file, []).append(index)
         files = list(by_file)
-        groups: list[list[int]] = [[]]
-        count, size_bytes = 0, 0
-        for place in rng.permutation(len(files)):
-            members = by_file[files[place]]
-            size_bytes += self.items[members[0]].size_bytes
-            count += 1
-            if groups[-1] and (count > self.protocol.batch_files or size_bytes > self.protocol.batch_bytes):
-                groups.append([])
-                count, size_bytes = 1, self.items[members[0]].size_bytes
-            groups[-1].extend(members)
-        return [[group[place] for place in rng.permutation(len(group))] for group in groups]
+        shuffled = [files[place] for place in rng.permutation(len(files))]
+        cold = [name for name in shuffled if any(self.items[index].state == "cold" for index in by_file[name])]
+        hot = [name for name in shuffled if name not in set(cold)]
+        groups = self._groups(cold, hot, {name: self.items[members[0]].size_bytes for name, members in by_file.items()})
+        members = [[index for name in group for index in by_file[name]] for group in groups]
+        return [[group[place] for place in rng.permutation(len(group))] for group in members]
+
+    def _groups(self, cold: list[str], hot: list[str], size_bytes: dict[str, int]) -> list[list[str]]:
+        """Divide files into as few equal groups as keep to the limits; a file beyond the limit is loaded alone."""
+        files = len(cold) + len(hot)
+        for count in range(-(-files // self.protocol.batch_files), files + 1):
+            groups = [cold[place::count] + hot[count - 1 - place :: count] for place in range(count)]
+            if all(
+                len(group) <= self.protocol.batch_files
+                and (len(group) == 1 or sum(map(size_bytes.__getitem__, group)) <= self.protocol.batch_bytes)
+                for group in groups
+            ):
+                return groups
+        return [[name] for name in [*cold, *hot]]
 
 
 def write(plan: Plan, path: Path) -> None:

@@ -3,6 +3,7 @@ predicted."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,12 @@ from harness.inventory import Device
 from harness.plan import Item, Plan, Reference, Rounds, RuntimeName, write
 from harness.reduce import Conditions, Measured, conditions, measured
 from harness.session import OnProgress, quiet, run
+from harness.stats import Estimate, over_rounds
 from ofa.errors import UsageInvalid
 
 NANOSECONDS_PER_MS = 1e6
+# Without anchors nothing says that the device is any faster or slower than it was.
+AS_IT_WAS = Estimate(value=1.0, lo=1.0, hi=1.0, rounds=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,8 @@ class Anchor:
 class Verdict:
     """One model file: predicted and measured ms, their difference in percent of the measured, and the 95 % interval.
 
-    ``measured_ms`` is at the speed the device had when the table was made (``as_timed_ms`` / ``Verification.speed``).
+    ``measured_ms`` is at the speed the device had when the table was made (``as_timed_ms`` / ``Verification.speed``),
+    and its interval holds the uncertainty of both.
     """
 
     name: str
@@ -107,7 +112,7 @@ def measure(
         for place, anchor in enumerate(anchors.values())
         if (ns := values[f"anchor:{place}", "hot"].ns) is not None
     ]
-    speed = median(ratios) if ratios else 1.0
+    speed = over_rounds(ratios) if ratios else AS_IT_WAS
     return Verification(
         device=device.name,
         runtime=runtime,
@@ -115,8 +120,8 @@ def measure(
             _verdict(name, stored[name], values[f"file:{place}", "hot"], speed, (predicted_ms or {}).get(name))
             for place, name in enumerate(files)
         ),
-        speed=speed,
-        floor_pct=100.0 * median(abs(ratio / speed - 1.0) for ratio in ratios) if len(ratios) >= 3 else None,
+        speed=speed.value,
+        floor_pct=100.0 * median(abs(ratio / speed.value - 1.0) for ratio in ratios) if len(ratios) >= 3 else None,
         conditions=found,
         plan=plan.hash,
     )
@@ -150,13 +155,18 @@ def _plan(
     )
 
 
-def _verdict(name: str, file: File, value: Measured, speed: float, predicted_ms: float | None) -> Verdict:
+def _verdict(name: str, file: File, value: Measured, speed: Estimate, predicted_ms: float | None) -> Verdict:
     """Put one measured value beside its prediction."""
 
     def ms(ns: int | None, divisor: float = 1.0) -> float | None:
         return None if ns is None else ns / NANOSECONDS_PER_MS / divisor
 
-    at_table_speed = ms(value.ns, speed)
+    at_table_speed = ms(value.ns, speed.value)
+    lo_ms = hi_ms = None
+    if at_table_speed is not None and value.lo is not None and value.hi is not None:
+        # Half intervals of independent errors add up as squares; both are made on the log scale.
+        half = math.hypot(math.log(value.hi / value.lo) / 2, math.log(speed.hi / speed.lo) / 2)
+        lo_ms, hi_ms = at_table_speed * math.exp(-half), at_table_speed * math.exp(half)
     error_pct = None
     if predicted_ms is not None and at_table_speed is not None:
         error_pct = 100.0 * (predicted_ms - at_table_speed) / at_table_speed
@@ -167,8 +177,8 @@ def _verdict(name: str, file: File, value: Measured, speed: float, predicted_ms:
         status=value.status,
         predicted_ms=predicted_ms,
         measured_ms=at_table_speed,
-        lo_ms=ms(value.lo, speed),
-        hi_ms=ms(value.hi, speed),
+        lo_ms=lo_ms,
+        hi_ms=hi_ms,
         error_pct=error_pct,
         as_timed_ms=ms(value.ns),
         init_ms=ms(value.init_ns),

@@ -131,7 +131,8 @@ def estimate(
         Path, typer.Option("--subnets", metavar="FILE.json", help="Subnets as 'ofa space sample --json' prints them.")
     ],
     state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help="cold, hot or -; the first of these if not given.")
+        str | None,
+        typer.Option("--state", metavar="STATE", help="cold, hot or -; nearest to the table's networks if not given."),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Also list the rows that each sum is made of.")] = False,
     json: Json = False,
@@ -142,8 +143,8 @@ def estimate(
     from ofa.lut import format as tables
 
     table = tables.read(lut)
-    chosen = estimates.state_of(table, state)
     networks = _read_subnets(subnets)
+    chosen = estimates.state_of(table, networks[0].space, state)
     ms: dict[str, float] = {}
     for space_id in dict.fromkeys(network.space.id for network in networks):
         own = [network for network in networks if network.space.id == space_id]

@@ -18,7 +18,8 @@ from ofa.space.ops import ops_of
 Vector = NDArray[np.float64]
 
 NANOSECONDS_PER_MS = 1e6
-# Which state is taken where none is asked for: the one nearest to how an op runs inside a network comes first.
+# Which state is taken where none is asked for and no network of the table tells which is nearer: the cold sum is an
+# upper one, whether the data of a network's ops stay in the caches (small networks) or not.
 PREFERRED = ("cold", "hot", "-")
 
 
@@ -42,22 +43,40 @@ class Estimator:
 
 
 def estimator(lut: Lut, space: SearchSpace, state: str | None = None) -> Estimator:
-    """Return the estimator of a table for a space; ``state`` by default cold, else hot, else that of neither.
+    """Return the estimator of a table for a space; ``state`` by default that whose sums lie nearest to the networks of
+    the space that were measured with the table, and without such networks cold.
 
     Raises SpaceMismatch where the table has no such state, or no usable row for some op of the space.
     """
-    chosen = state_of(lut, state)
+    chosen = state_of(lut, space, state)
     return Estimator(space=space, state=chosen, op_values_ms=op_values_ms(lut, space, chosen))
 
 
-def state_of(lut: Lut, state: str | None = None) -> str:
-    """Return the state asked for, or the preferred one of a table; raises SpaceMismatch where it has no such rows."""
+def state_of(lut: Lut, space: SearchSpace, state: str | None = None) -> str:
+    """Return the state asked for, or the one of a table that is nearest to whole networks; raises SpaceMismatch where
+    the table has no such rows."""
     found = {row.state for row in lut.rows if not row.key.startswith("@")}
     if state is None:
-        state = next((name for name in PREFERRED if name in found), PREFERRED[0])
+        known = [name for name in PREFERRED if name in found]
+        apart = {name: _apart(lut, space, name) for name in known} if len(known) > 1 else {}
+        state = min(known, key=lambda name: apart.get(name, 0.0), default=PREFERRED[0])
     if state not in found:
         raise errors.state_absent(lut.name, state, found)
     return state
+
+
+def _apart(lut: Lut, space: SearchSpace, state: str) -> float:
+    """Return how far the sums of a state lie from a table's measured networks of a space: the log of the median ratio.
+
+    0 without networks. Raises SpaceMismatch where the state lacks an op.
+    """
+    rows = [row for row in lut.networks if row.space == space.id and row.ns is not None]
+    if not rows:
+        return 0.0
+    values_ms = op_values_ms(lut, space, state)
+    genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
+    measured_ms = np.array([row.ns or 0 for row in rows]) / NANOSECONDS_PER_MS
+    return abs(float(np.median(np.log(index_of(space).sum(genomes, values_ms) / measured_ms))))
 
 
 def op_values_ms(lut: Lut, space: SearchSpace, state: str) -> Vector:
@@ -85,7 +104,7 @@ def explain(lut: Lut, subnet: Subnet, state: str | None = None) -> list[dict[str
 
     Raises SpaceMismatch where a row is missing or unusable.
     """
-    chosen = state_of(lut, state)
+    chosen = state_of(lut, subnet.space, state)
     values_ms = op_values_ms(lut, subnet.space, chosen)
     rows = {row.key: row for row in lut.rows if row.state == chosen}
     at = {op.key: place for place, op in enumerate(index_of(subnet.space).ops)}

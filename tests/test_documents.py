@@ -24,6 +24,7 @@ def demo_table() -> list[str]:
             f"{row['budget_ms']:.3f}",
             f"{row['predicted_ms']:.3f}",
             f"{row['measured_ms']:.3f} ± {half:.1f} %",
+            f"{row['as_timed_ms']:.3f}",
             f"{row['measured_on_other_ms']:.3f}",
             f"{row['predicted_top1']:.1f}",
             f"{row['measured_top1']:.1f}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +44,10 @@ def table_of(*of: SearchSpace, states: tuple[str, ...] = ("cold", "hot"), seed: 
             value = ns // 2 if state == "hot" else ns
             rows.append(Row(op.key, state, "ok", value, value - 1, value + 1, None, None, 3, (), "s1"))
     subnet = of[0].corner("min")
+    keys = [op.key for op in ops_of(subnet)]
+    ns = sum(row.ns or 0 for row in rows for key in keys if (row.key, row.state) == (key, states[0]))
     network = NetworkRow(
-        subnet.space.id, subnet.id, bytes(subnet.genome).hex(), "fit", "ok", 5, 4, 6, None, None, 3, (), "s1"
+        subnet.space.id, subnet.id, bytes(subnet.genome).hex(), "fit", "ok", ns, ns, ns, None, None, 3, (), "s1"
     )
     return Lut(header=HEADER, rows=tuple(rows), networks=(network,), sessions=({"id": "s1"},))
 
@@ -119,10 +122,27 @@ def test_no_op_is_priced_by_another_table_or_an_overhead() -> None:
         (("hot",), "hot"),
     ],
 )
-def test_the_state_nearest_to_a_network_is_taken(states: tuple[str, ...], chosen: str) -> None:
-    table = table_of(TINY, states=states)
-    assert state_of(table) == chosen == estimator(table, TINY).state
-    assert [state_of(table, state) for state in states] == list(states)
+def test_without_a_network_the_cold_state_is_taken(states: tuple[str, ...], chosen: str) -> None:
+    table = dataclasses.replace(table_of(TINY, states=states), networks=())
+    assert state_of(table, TINY) == chosen == estimator(table, TINY).state
+    assert [state_of(table, TINY, state) for state in states] == list(states)
+
+
+@pytest.mark.parametrize("nearest", ["cold", "hot"])
+def test_the_state_nearest_to_the_measured_networks_is_taken(nearest: str) -> None:
+    """Here a hot op takes half as long as a cold one; networks of another space tell nothing."""
+    other = "hot" if nearest == "cold" else "cold"
+    networks = [(TINY, name, nearest) for name in ("min", "max", "k3e6d3")] + [(WIDE, "max", other)]
+    rows = []
+    for space, corner, state in networks:
+        subnet = space.corner(corner)
+        ns = round(plain_sum_ms(TABLE, subnet, state) * 1.1e6)
+        facts = ("fit", "ok", ns, ns, ns, None, None, 3, (), "s1")
+        rows.append(NetworkRow(subnet.space.id, subnet.id, bytes(subnet.genome).hex(), *facts))
+    table = dataclasses.replace(TABLE, networks=tuple(rows))
+    assert state_of(table, TINY) == nearest == estimator(table, TINY).state
+    assert state_of(table, WIDE) == other
+    assert explain(table, TINY.corner("min")) == explain(table, TINY.corner("min"), nearest)
 
 
 def assert_refused(fault: SpaceMismatch) -> None:
@@ -143,7 +163,7 @@ def test_overheads_alone_are_no_state() -> None:
     table = Lut(header=HEADER, rows=TABLE.rows[:1], sessions=TABLE.sessions)
     assert table.rows[0].key == "@session"
     with pytest.raises(SpaceMismatch) as caught:
-        state_of(table)
+        state_of(table, TINY)
     assert_refused(caught.value)
     assert caught.value.why == "it has no rows at all"
 

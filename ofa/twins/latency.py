@@ -172,7 +172,7 @@ def load(folder: Path, space: SearchSpace | None = None) -> LatencyTwin:
 
 
 def _plain(space: SearchSpace, tables: dict[str, Vector], card: dict[str, Any]) -> LatencyTwin:
-    """Use one table as it is: the cold one, which is nearer to a network's own memory traffic."""
+    """Use one table as it is: the cold one, whose sum is an upper one whether or not data stay in the caches."""
     name = "cold" if "cold" in tables else sorted(tables)[0]
     facts = {"calibrated": False, "samples": 0, "chosen": TABLE, "weights": {name: 1.0}, "constant_ms": 0.0}
     return LatencyTwin(

@@ -17,7 +17,7 @@ from harness import journal as journals
 from harness.artefacts import File
 from harness.inventory import Device
 from harness.journal import Journal
-from harness.plan import Plan, write
+from harness.plan import Item, Plan, Reference, Rounds, write
 from harness.session import run
 from ofa.errors import DeviceLost, MeasurementRefused
 
@@ -95,6 +95,29 @@ def test_batches_keep_a_file_together(plan: Callable[..., Plan]) -> None:
     assert sorted(index for batch in batches for index in batch) == list(range(12))
     for batch in batches:
         assert len({small.items[index].file for index in batch}) == 2
+
+
+@pytest.mark.parametrize(("files", "bytes_each"), [(4, 0), (100, 0), (7, 0), (100, 90)])
+def test_batches_are_equally_large(files: int, bytes_each: int, plan: Callable[..., Plan]) -> None:
+    """Cold items share a group with equally many others, wherever they fall."""
+    items = [
+        Item(key=f"op{n}.n1", kind="op", state=state, file=f"{n:064x}", size_bytes=bytes_each)
+        for n in range(23)
+        for state in ("cold", "hot")
+    ]
+    items += [Item(key=f"net:{n}", kind="network", state="hot", file=f"{100 + n:064x}") for n in range(5)]
+    sized = plan(
+        items=tuple(items),
+        protocol=Rounds(batch_files=files, batch_bytes=500),
+        reference=Reference(key="r", file=f"{0:064x}"),
+    )
+    batches = sized.batches(3)
+    cold = [sum(sized.items[index].state == "cold" for index in batch) for batch in batches]
+    names = [len({sized.items[index].file for index in batch}) for batch in batches]
+    assert sorted(index for batch in batches for index in batch) == list(range(51))
+    assert max(cold) - min(cold) <= 1 and max(names) <= files and sum(names) == 28
+    assert max(names) - min(names) <= 1 and all(count * bytes_each <= 500 for count in cold)
+    assert len(batches) == {(4, 0): 7, (100, 0): 1, (7, 0): 4, (100, 90): 5}[files, bytes_each]
 
 
 @pytest.mark.slow

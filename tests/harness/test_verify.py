@@ -8,6 +8,7 @@ import pytest
 
 from harness.artefacts import Artefacts, File
 from harness.inventory import Device
+from harness.stats import over_rounds
 from harness.verify import Anchor, measure
 from ofa.errors import FileInvalid, UsageInvalid
 
@@ -55,6 +56,10 @@ def test_a_slower_hour_is_taken_out_by_the_anchors(stand_in: Callable[..., Devic
         0.0011, rel=2e-3
     )
     assert found.floor_pct == pytest.approx(0.0, abs=0.1)
+    # One of three anchors is told to be 1 % off: what that leaves open about the speed is in the interval.
+    speed = over_rounds([1.1, 1.1 * 3000 / 3030, 1.1])
+    assert verdict.hi_ms is not None and verdict.lo_ms is not None
+    assert verdict.hi_ms / verdict.lo_ms == pytest.approx(speed.hi / speed.lo, rel=5e-3) and speed.half_width > 0.01
 
 
 def test_nothing_to_verify_and_a_file_that_is_not_there(device: Device, tmp_path: Path) -> None:
