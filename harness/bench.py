@@ -57,7 +57,7 @@ def bench(
         run(plan, device=device, journal=journal, on_progress=on_progress)
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         lut = table(journal, found)
-    write(lut, folder / TABLE)
+    write(lut, folder / TABLE, allow_simulated=lut.simulated)
     return checked(folder / TABLE)
 
 

@@ -135,7 +135,9 @@ def this_computer(files: Path, *, python: str | None = None, name: str = "this-c
     return Device(profile=profile, transport=transport)
 
 
-def simulated(files: Path, name: str = "simulated-phone", machine: Machine | None = None) -> Device:
+def simulated(
+    files: Path, name: str = "simulated-phone", *, machine: Machine | None = None, own_process: bool = True
+) -> Device:
     """Return a simulated device by its profile; ``machine`` replaces what the profile says it is made of."""
     from harness.artefacts import agent_archive
 
@@ -145,5 +147,6 @@ def simulated(files: Path, name: str = "simulated-phone", machine: Machine | Non
         agent=agent_archive(files / "agent").resolve(),
         files=files.resolve(),
         machine=machine or profile.simulation or Machine(),
+        own_process=own_process,
     )
     return Device(profile=profile, transport=transport)

@@ -41,9 +41,8 @@ class Rounds(Entry):
 
     Canaries are timed by ``canary_calls`` before, between and after the states of a batch; a round in which one moved
     by more than ``drift_most`` is discarded and begun anew, at most ``redo_most`` times. After the plan's rounds, those
-    items whose interval is wider than ± ``half_width`` are measured on, up to ``rounds_most`` rounds, in company of at
-    least ``together_least`` items, so that a cold item stays cold. With ``soak_s`` the device is worked that long
-    before each batch, and is measured as hot as it then is; without, it is let cool.
+    items whose interval is wider than ± ``half_width`` are measured on, up to ``rounds_most`` rounds. With ``soak_s``
+    the device is worked that long before each batch, and is measured as hot as it then is; without, it is let cool.
     """
 
     name: Literal["rounds-2"] = "rounds-2"
@@ -59,7 +58,6 @@ class Rounds(Entry):
     redo_most: Annotated[int, Field(ge=0, le=100)] = 3
     half_width: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.01
     rounds_most: Annotated[int, Field(ge=1, le=1000)] = 15
-    together_least: Annotated[int, Field(ge=0, le=20000)] = 150
     soak_s: Annotated[int, Field(ge=0, le=7200)] = 0
     batch_files: Annotated[int, Field(ge=1, le=20000)] = 250
     batch_bytes: Annotated[int, Field(ge=1)] = 256 << 20

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from ofa.space.ops import Op
 
 Split = Literal["fit", "holdout", "verify"]
+# What tells that a device has drifted: work that keeps the arithmetic units busy, and work that waits for memory; the
+# third is a call of the network that does nothing.
+CANARIES = {
+    "compute": "mbconv.k3.s1.i160x14.o160x14.m960.relu.n1",
+    "memory": "mbconv.k3.s2.i24x112.o40x56.m144.relu.n1",
+}
 
 
 def network_key(space: str, identity: str) -> str:
@@ -43,7 +49,7 @@ def bench_plan(
     round is divided by; one in the middle of the space. Equal arguments on an equal device give an equal plan, whose
     files are taken from the cache. Raises DeviceLost, MeasurementRefused where the runtime cannot run a network.
     """
-    from ofa.space.ops import ops_of
+    from ofa.space.ops import ops_of, parse
 
     if device.profile.runtimes and runtime not in device.profile.runtimes:
         raise runtime_not_offered(device.name, runtime, device.profile.runtimes)
@@ -61,6 +67,7 @@ def bench_plan(
         items.append(network_item(subnet, split, artefacts.for_network(ops_of(subnet), about)))
         on_progress(number, total, "building network files")
     chosen = artefacts.for_network(ops_of(reference), about)
+    canaries = {name: artefacts.for_op(parse(key), about).name for name, key in CANARIES.items()}
     on_progress(total, total, "files are ready")
     return Plan(
         device=device.name,
@@ -71,6 +78,7 @@ def bench_plan(
         reference=Reference(
             key=network_key(reference.space.id, reference.id), file=chosen.name, size_bytes=chosen.size_bytes
         ),
+        canaries={**canaries, "dispatch": EMPTY},
         items=tuple(items),
     )
 

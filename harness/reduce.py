@@ -124,7 +124,6 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
         elif pairs[index]:
             own = {basis: _scaled(pairs[index], basis, spreads[basis].get(item.state)) for basis in BASES}
             flags = list(found.flags)
-            flags += ["attempt"] if any(row.attempt > 1 for row, _ in pairs[index]) else []
             flags += ["moved"] if any((row.round, row.batch) in drifted for row, _ in pairs[index]) else []
             result[item.key, item.state] = _measured(
                 item, pairs[index], own, found, flags, max(sessions[row.round] for row, _ in pairs[index])
@@ -281,6 +280,7 @@ def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
     records = []
     for identity, record in journal.sessions():
         own = sorted(number for number, session in rounds.items() if session == identity)
+        begun = sum(journal.attempts_of(number) for number in own)
         batches = [facts for number, _, facts in journal.batches() if number in own]
         kept = {name: value for name, value in record.items() if name not in ("environment", "device")}
         quiet = {
@@ -294,6 +294,7 @@ def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
                 **quiet,
                 "id": identity,
                 "rounds": [number + 1 for number in own],
+                "begun_anew": begun - len(own),
                 "reference_ns": reference_of(journal, found, own),
                 "temperature_c": temperatures[0] if temperatures else "unreadable",
             }

@@ -19,13 +19,7 @@ def next_round(plan: Plan, journal: Journal) -> tuple[int, tuple[int, ...]] | No
     if number < plan.rounds:
         return number, tuple(range(len(plan.items)))
     wide = unfinished(plan, journal) if number < plan.rounds_most else []
-    if not wide:
-        return None
-    # A few items alone would stay in the caches, and a cold one would not be cold.
-    others = np.setdiff1d(np.arange(len(plan.items)), wide)
-    count = max(0, min(len(others), plan.protocol.together_least - len(wide)))
-    company = np.random.default_rng([plan.seed, number, 1]).choice(others, count, replace=False)
-    return number, tuple(sorted([*wide, *company.tolist()]))
+    return (number, tuple(sorted({*wide, *company(plan, number, wide)}))) if wide else None
 
 
 def unfinished(plan: Plan, journal: Journal) -> list[int]:
@@ -37,3 +31,17 @@ def unfinished(plan: Plan, journal: Journal) -> list[int]:
         if value is not None and value.half_width is not None and value.half_width > plan.protocol.half_width:
             wide.append(index)
     return wide
+
+
+def company(plan: Plan, number: int, wide: list[int]) -> list[int]:
+    """Return cold items to be measured beside the cold ones of a later round, so that it has groups as large as any.
+
+    How cold an item is depends on how many others run before it comes round again.
+    """
+    cold = [index for index, item in enumerate(plan.items) if item.state == "cold"]
+    usual = max(sum(plan.items[index].state == "cold" for index in group) for group in plan.batches(0))
+    own = sorted(set(wide) & set(cold))
+    others = np.setdiff1d(cold, own)
+    lacking = min(len(others), -len(own) % usual) if usual else 0
+    chosen = np.random.default_rng([plan.seed, number, 1]).choice(others, lacking, replace=False)
+    return [int(index) for index in chosen]

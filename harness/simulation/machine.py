@@ -16,8 +16,11 @@ class Machine(BaseModel):
 
     Speeds: ``macs_per_ns`` of convolutions that mix channels, ``depthwise_macs_per_ns`` of those that do not, both at
     the big cores and the full clock; ``bytes_per_ns`` inside the caches and ``dram_bytes_per_ns`` from memory, which no
-    clock of the cores changes; ``layer_ns`` for each layer, ``session_ns`` for each call. What has been pushed out of
+    clock of the cores changes; ``layer_ns`` for each layer, ``session_ns`` for each call; loading takes ``load_ns`` and the
+    bytes of a network at ``storage_bytes_per_ns``. What has been pushed out of
     ``cache_bytes`` since a network ran last is read from memory again.
+
+    ``power_mode`` names a mode in which the cores run at ``power_speed`` of the speeds above.
 
     Heat: towards ``ambient_c`` with time constant ``cooling_s``, up by ``heating_c_per_s`` while busy. Above
     ``throttle_c`` the cores' clock falls by ``throttle_per_c`` a degree, to ``throttle_floor`` at most.
@@ -34,7 +37,7 @@ class Machine(BaseModel):
 
     seed: Annotated[int, Field(ge=0)] = 0
     power_mode: Annotated[str, Field(min_length=1, max_length=20)] = "full"
-    power_speeds: dict[str, Positive] = Field(default_factory=lambda: {"full": 1.0, "saving": 0.55})
+    power_speed: Positive = 1.0
     pinned: bool = True
 
     macs_per_ns: Positive = 12.0
@@ -44,6 +47,8 @@ class Machine(BaseModel):
     layer_ns: NotNegative = 1500.0
     session_ns: NotNegative = 9000.0
     cache_bytes: Positive = 2e6
+    load_ns: NotNegative = 3e6
+    storage_bytes_per_ns: Positive = 0.5
 
     ambient_c: Positive = 25.0
     cooling_s: Positive = 60.0
@@ -65,8 +70,3 @@ class Machine(BaseModel):
     preemption_ns: NotNegative = 3e6
 
     die_after_calls: Annotated[int, Field(ge=1)] | None = None
-
-    @property
-    def speed(self) -> float:
-        """Return the speed of the big cores in the power mode the device is in."""
-        return self.power_speeds[self.power_mode]

@@ -62,7 +62,7 @@ def work_of(machine: Machine, keys: Sequence[str]) -> Work:
 
 def truth_ns(machine: Machine, keys: Sequence[str], state: str) -> float:
     """Return what a call takes on the cool device: hot, right after the same call, or cold, after many others."""
-    return work_of(machine, keys).at_ns(machine.speed, 1.0 if state == "cold" else 0.0)
+    return work_of(machine, keys).at_ns(machine.power_speed, 1.0 if state == "cold" else 0.0)
 
 
 def evicted(machine: Machine, size_bytes: float) -> float:

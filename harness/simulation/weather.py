@@ -38,7 +38,7 @@ class Weather:
         self._rng = np.random.default_rng([machine.seed, *stream])
         self._slow = machine.slow_process_factor if self._rng.random() < machine.slow_process_share else 1.0
         little = not machine.pinned and self._rng.random() < machine.little_share
-        self._speed = machine.speed * (machine.little_speed if little else 1.0)
+        self._speed = machine.power_speed * (machine.little_speed if little else 1.0)
         self._used: OrderedDict[str, float] = OrderedDict()
         self._drawn: list[tuple[float, float]] = []
 
@@ -55,6 +55,10 @@ class Weather:
     def rest(self, seconds: float) -> None:
         """Let time pass without work."""
         self._pass(seconds, busy=False)
+
+    def load(self, work: Work) -> None:
+        """Read a network from storage and make it ready."""
+        self._pass((self.machine.load_ns + work.footprint_bytes / self.machine.storage_bytes_per_ns) * 1e-9, busy=True)
 
     def call(self, name: str, work: Work, luck: float) -> None:
         """Run a network once; ``luck`` is its factor in this process."""
