@@ -40,7 +40,7 @@ class Chosen:
 class Twins:
     """What a choice rests on. ``seen`` are genomes that some twin was fitted to: what is chosen must be new to both.
 
-    A network meets a budget where its latency is below it with probability ``coverage``.
+    A network meets a budget where the latency twin's upper bound at ``coverage`` does.
     """
 
     accuracy: AccuracyTwin

@@ -17,6 +17,7 @@ from harness.errors import file_invalid
 from ofa import console
 from ofa.errors import UsageInvalid
 from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
+from ofa.lut.write import under_luts
 
 RUN = "run.json"
 LOCK = ".lock"
@@ -83,7 +84,15 @@ def _times(value: Any) -> bool:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep a run folder to one process at a time; raises UsageInvalid where another one is at work in it."""
+    """Keep a run folder to one process at a time; raises UsageInvalid where another one is at work in it, and for a
+    folder under `luts`, where the run's table could not stand.
+    """
+    if under_luts(folder):
+        raise UsageInvalid(
+            f"'{folder}' is no place for a run",
+            why="under 'luts' every folder is one table; a run holds more",
+            hint=("choose a folder elsewhere, such as one under 'runs'", "then copy its table to where 'luts' has it"),
+        )
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -106,11 +106,21 @@ def verify_on(
 ) -> Verification:
     """Measure model files beside networks of the table that ``folder`` holds, by its reference.
 
-    Raises MeasurementRefused where the table was measured under other conditions, and what `verify.measure` raises.
+    Raises MeasurementRefused where a round is missing and the table was measured under other conditions, and what
+    `verify.measure` raises.
     """
     plan = plans.read(folder / PLAN)
-    same_conditions(device, plan, lut, folder)
     reference = File(name=plan.reference.file, size_bytes=plan.reference.size_bytes)
+    checked = False
+
+    def tell(done: int, total: int, text: str) -> None:
+        nonlocal checked
+        # The first word comes before the device is used. Where every round is done, it may have been updated since.
+        if done < total and not checked:
+            same_conditions(device, plan, lut, folder)
+            checked = True
+        on_progress(done, total, text)
+
     return verify.measure(
         models,
         device=device,
@@ -121,7 +131,7 @@ def verify_on(
         anchors=anchors(plan, lut),
         rounds=rounds,
         seed=seed,
-        on_progress=on_progress,
+        on_progress=tell,
     )
 
 

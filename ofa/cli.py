@@ -56,13 +56,17 @@ def space_facts(
     if json:
         console.emit_json(facts)
     else:
+        # A table for each quantity: a line for each corner, a column for each resolution.
+        corners = facts.pop("corners")
+        for quantity in ("params", "macs", "peak_activation_bytes"):
+            facts[quantity] = {corner: found[quantity] for corner, found in corners.items()}
         console.show(facts, title=name)
 
 
 @space.command("sample")
 def space_sample(
     name: SpaceName,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000, help="How many subnets.")] = 5,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many subnets.")] = 5,
     seed: Seed = 0,
     width: Width = None,
     channels: Channels = None,
@@ -163,7 +167,7 @@ def estimate(
 
 
 def _read_subnets(path: Path) -> list[Subnet]:
-    """Read a JSON list of subnets, or a single one; raises FileInvalid naming the first that is wrong."""
+    """Read a JSON list of subnets, or a single one; raises FileInvalid for none, or naming the first that is wrong."""
     import ofa.space as spaces
     from ofa.errors import FileInvalid
     from ofa.files import MEBIBYTE, read_json
@@ -171,6 +175,10 @@ def _read_subnets(path: Path) -> list[Subnet]:
 
     content = read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets")
     entries = content if isinstance(content, list) else [content]
+    if not entries:
+        raise FileInvalid(
+            f"'{path}' holds no subnet", why="its list is empty", hint="see 'ofa space sample SPACE --json'"
+        )
     networks = []
     for number, entry in enumerate(entries, 1):
         name = entry.get("space") if isinstance(entry, dict) else None

@@ -46,7 +46,8 @@ def test_every_verb_has_help(run: Run) -> None:
 
 
 def test_a_wrong_command_is_usage(run: Run) -> None:
-    for arguments in (("nonsense",), ("space", "facts"), ("space", "sample", "mobilenet_v3", "--count", "0")):
+    sample = ("space", "sample", "mobilenet_v3", "--count")
+    for arguments in (("nonsense",), ("space", "facts"), (*sample, "0"), (*sample, "10001")):
         code, out, err = run(*arguments)
         assert (code, out) == (2, "") and err
 
@@ -125,8 +126,13 @@ def test_space_list(run: Run) -> None:
 def test_space_facts(run: Run, arguments: tuple[str, ...]) -> None:
     code, out, err = run("space", "facts", *arguments, "--json")
     assert (code, err) == (0, "") and "max" in out and isinstance(json.loads(out), dict)
+    facts = json.loads(out)
     code, out, err = run("space", "facts", *arguments)
-    assert (code, err) == (0, "") and "macs" in out.lower()
+    assert (code, err) == (0, "") and "macs" in out.lower() and "{" not in out
+    rows = [line.split() for line in out.splitlines()]
+    for name in ("macs", "peak_activation_bytes"):
+        by_px = facts["corners"]["max"][name]
+        assert list(by_px) in rows and ["max", *(f"{value:,}" for value in by_px.values())] in rows
 
 
 def test_space_sample_depends_on_its_seed_alone(run: Run) -> None:

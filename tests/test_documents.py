@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import ofa.space as spaces
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "devices/README.md", ROOT / "luts/README.md"]
 RESULTS = ROOT / "benchmarks" / "results"
+
+
+ROW = re.compile(r"\| `(\w+\.py)` \|.*\| `results/([\w./]+)`(?:; (not run yet)(?:: (.+))?)? \|")
+LISTED = re.findall(ROW, (ROOT / "benchmarks" / "README.md").read_text())
 
 
 def demo_table() -> list[str]:
@@ -59,6 +65,28 @@ def test_a_result_says_how_it_came_about(name: str) -> None:
     found = json.loads((RESULTS / f"{name}.json").read_text())
     assert found["command"] == f"python benchmarks/{name}.py" and (ROOT / "benchmarks" / f"{name}.py").exists()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"]) and found["machine"]["cores"] and found["versions"]["python"]
+
+
+def parts_of(result: Path) -> set[str]:
+    """Return what a result holds: the arms that a folder has files of, or the spaces that a file tells of."""
+    if result.is_dir():
+        return {path.stem.rsplit("-", 1)[0] for path in result.iterdir()}
+    return {name.rsplit("-w", 1)[0] for name in json.loads(result.read_text())["result"]}
+
+
+@pytest.mark.parametrize(("script", "result", "mark", "missing"), LISTED, ids=lambda text: text or "-")
+def test_a_listed_result_is_there_or_said_to_be_missing(script: str, result: str, mark: str, missing: str) -> None:
+    assert (ROOT / "benchmarks" / script).exists()
+    left_out = set(re.findall("`([^`]+)`", missing))
+    assert (RESULTS / result).exists() == (not mark or bool(left_out)), "'not run yet' is wrong or lacking"
+    if left_out:
+        assert left_out.isdisjoint(parts_of(RESULTS / result)), "it has been run: list it as missing no more"
+    if result in ("estimate.json", "search.json"):
+        assert parts_of(RESULTS / result) | left_out == set(spaces.names())
+
+
+def test_every_result_is_listed() -> None:
+    assert {result.strip("/") for _, result, *_ in LISTED} >= {path.name for path in RESULTS.iterdir()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -287,6 +287,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "infinity": (json.dumps(GOOD | {"resolution": 32}).replace("32", "1e999"), "'resolution' is inf"),
     "nested without end": ("[" * 100_000, "is not valid JSON"),
     "nested deeply": (json.dumps(GOOD | {"depths": 0}).replace(": 0", ": " + DEEP), "'s1.depth' is [["),
+    "no subnet": ("[]", "holds no subnet"),
     "number": ("5", "entry 1 of"),
     "null": ("null", "entry 1 of"),
     "list in a list": ([[GOOD]], "entry 1 of"),

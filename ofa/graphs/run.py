@@ -39,9 +39,9 @@ def load(source: bytes | Path | str, runtime: Runtime, *, threads: int = 1) -> R
     """Load a model file (its bytes or its path) and return a call that maps images to its output.
 
     The call takes float32[n, C, H, W] and returns float32[n, ...] (maps as NCHW), whatever layout and batch size the
-    file has; n may be 0 only where the output is a vector. With ``torch``, ``threads`` is set for the whole process.
-    Raises PackageMissing where the runtime is absent or broken, FileInvalid where it refuses the file, UsageInvalid
-    for an unknown runtime; the call raises UsageInvalid for images of another shape.
+    file has; n may be 0. With ``torch``, ``threads`` is set for the whole process. Raises PackageMissing where the
+    runtime is absent or broken, FileInvalid where it refuses the file, UsageInvalid for an unknown runtime; the call
+    raises UsageInvalid for images of another shape.
     """
     version(runtime)
     name = "in memory" if isinstance(source, bytes) else f"'{source}'"
@@ -60,9 +60,10 @@ def load(source: bytes | Path | str, runtime: Runtime, *, threads: int = 1) -> R
 
 @functools.cache
 def version(runtime: Runtime) -> str:
-    """Return the runtime's version after constructing an interpreter with it; raise PackageMissing where it cannot.
+    """Return the version of a runtime; raise PackageMissing where it cannot be imported.
 
-    An import proves nothing: under numpy 2, tflite_runtime imports and then fails to construct.
+    For TFLite that proves nothing, so a tiny file is loaded as well: under numpy 2, tflite_runtime imports and then
+    fails to construct an interpreter.
     """
     if runtime == "torch":
         return pytorch.version()
@@ -96,8 +97,10 @@ def _run_all(name: str, shape: tuple[int, ...], single: Run, images: Array) -> A
     if images.ndim != 4 or images.shape[1:] != shape[1:] or images.dtype != np.float32:
         found = images.shape if images.dtype == np.float32 else f"{images.shape}, {images.dtype}"
         raise input_misshapen(name, expected=("n", *shape[1:]), found=found)
-    outputs = [single(np.ascontiguousarray(image[None])) for image in images]
-    return np.concatenate(outputs)
+    if not len(images):
+        # Only the runtime knows the shape of its output.
+        return single(np.zeros((1, *images.shape[1:]), np.float32))[:0]
+    return np.concatenate([single(np.ascontiguousarray(image[None])) for image in images])
 
 
 def watch(data: bytes, images: Array) -> Iterator[dict[str, Array]]:

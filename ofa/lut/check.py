@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -14,7 +14,7 @@ from ofa.errors import FileInvalid
 from ofa.lut import errors, format, monotony
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.rows import SPLITS, Row
-from ofa.lut.write import REAL, under_luts
+from ofa.lut.write import refuse_place
 
 MOST_SHOWN = 10
 NANOSECONDS_PER_MS = 1e6
@@ -25,7 +25,7 @@ def check(path: Path) -> dict[str, Any]:
 
     Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
     `refuse` for the error. A table's "monotonicity" counts pairs of ops of which the larger one is faster beyond both
-    intervals, and "unexpected" lists the worst: warnings, which leave it valid. Raises FileInvalid where there is no
+    intervals, and "unexpected" lists the worst: `warnings`, which leave it valid. Raises FileInvalid where there is no
     table at all.
     """
     path = Path(path)
@@ -44,6 +44,17 @@ def refuse(report: dict[str, Any]) -> None:
     faults = [FileInvalid(entry["what"], why=entry["why"], hint=entry["try"]) for entry in report["invalid"]]
     if faults:
         raise errors.tables_invalid(faults, len(faults) + len(report["tables"]))
+
+
+def warnings(report: dict[str, Any]) -> list[str]:
+    """Return a line for each table in which more work takes less time: how often, and the worst pair of ops."""
+    return [
+        f"{table['path']}: in {table['monotonicity']['unexpected']:,} of {table['monotonicity']['pairs']:,} pairs of "
+        f"ops more work takes less time; the worst: {worst['smaller']} takes {worst['over_pct']:g} % longer than "
+        f"{worst['larger']} ({worst['state']}); 'ofa lut show' lists more"
+        for table in report["tables"]
+        for worst in table["unexpected"][:1]
+    ]
 
 
 def show(path: Path) -> dict[str, Any]:
@@ -88,10 +99,7 @@ def below(path: Path) -> list[Path]:
 def checked(folder: Path) -> Lut:
     """Read a table and check what reading alone does not: its place under `luts`, and that its networks are subnets."""
     lut = format.read(folder)
-    if under_luts(folder):
-        if lut.simulated:
-            raise errors.simulated_among_real(folder)
-        _check_place(lut, folder)
+    refuse_place(lut, folder, allow_simulated=True)
     known: dict[str, spaces.SearchSpace | None] = {}
     for line, row in enumerate(lut.networks, 2):
         if row.space not in known:
@@ -115,14 +123,6 @@ def _space(identity: str) -> spaces.SearchSpace | None:
         return spaces.by_id(identity)
     except FileInvalid:
         return None
-
-
-def _check_place(lut: Lut, folder: Path) -> None:
-    """Raise FileInvalid unless the last folders below `luts` are those the header names."""
-    parts = folder.resolve().parts
-    places = [index for index, part in enumerate(parts) if part.lower() == REAL]
-    if places and PurePosixPath(*parts[places[-1] + 1 :]) != lut.header.place:
-        raise errors.misplaced(folder, Path(*parts[: places[-1] + 1], str(lut.header.place)))
 
 
 def summary(lut: Lut, folder: Path) -> dict[str, Any]:

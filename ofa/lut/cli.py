@@ -27,7 +27,10 @@ def check(path: Table, json: Json = False) -> None:
         console.emit_json(report)
     else:
         columns = ("path", "device", "runtime", "precision", "conditions", "ops", "rows")
-        console.table(columns, [[table[column] for column in columns] for table in report["tables"]])
+        rows = [[*(table[name] for name in columns), table["monotonicity"]["unexpected"]] for table in report["tables"]]
+        console.table((*columns, "unexpected"), rows)
+        for line in checks.warnings(report):
+            console.warn(line)
     checks.refuse(report)
 
 
@@ -66,6 +69,7 @@ def merge(
         bool, typer.Option(help="Merge where a session does not say how long the reference network took.")
     ] = False,
     other_unit: Annotated[bool, typer.Option(help="The second table was measured on another unit.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a table that is there, be it A or B.")] = False,
     json: Json = False,
 ) -> None:
     """Combine two tables of one kind of device and equal conditions, weighted by how sure each row is."""
@@ -74,6 +78,7 @@ def merge(
     from ofa.lut import merge as merges
     from ofa.lut import pullrequest, write
 
+    write.refuse_occupied(out, replace=replace)
     made = merges.merge(
         checks.checked(first),
         checks.checked(second),

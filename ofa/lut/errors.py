@@ -115,11 +115,29 @@ def simulated_among_real(path: Path) -> FileInvalid:
 
 
 def misplaced(path: Path, expected: Path) -> FileInvalid:
-    """Say that a table under `luts` stands in a folder that says something else than its header."""
+    """Say that a table stands, or was about to stand, in a folder under `luts` that its header does not name."""
     return FileInvalid(
         f"table '{path}' is not where its header says",
         why=f"device, runtime, precision and conditions name the folder '{expected}'",
-        hint="move the folder, or measure under the conditions its name promises",
+        hint="put it there, or into a folder outside 'luts'",
+    )
+
+
+def table_there(path: Path) -> UsageInvalid:
+    """Say that a table was about to be replaced without being asked for."""
+    return UsageInvalid(
+        f"there is a table in '{path}' already",
+        why="it would be replaced, and nothing else may hold what it says",
+        hint=("choose another folder", "or say that it may be replaced (--replace)"),
+    )
+
+
+def folder_of_others(path: Path) -> UsageInvalid:
+    """Say that a table was about to be written among files that belong to none."""
+    return UsageInvalid(
+        f"no table is written to '{path}'",
+        why="it holds other files, and no 'lut.json' that would make it a table's folder",
+        hint=f"choose a new folder, such as '{path / 'lut'}'",
     )
 
 

@@ -84,7 +84,9 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _page(root: Path) -> str:
-    """Return the text of the page."""
+    """Return the text of the page; raises FileInvalid where there is none, saying what it must hold."""
+    if not (root / PAGE).exists():
+        raise errors.no_place_for_index(root / PAGE, BEGIN, END)
     raw = files.read_capped(root / PAGE, max_bytes=files.MEBIBYTE, what="page")
     try:
         return raw.decode()

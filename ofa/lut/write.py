@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ofa.errors import OfaError
 from ofa.files import write_atomic
@@ -18,13 +18,14 @@ REAL = "luts"
 def write(lut: Lut, path: Path, *, allow_simulated: bool = False) -> None:
     """Write a table to a folder, sorted; a table already there is replaced, other files in the folder stay.
 
-    Simulated values need ``allow_simulated`` and are never written under a folder named `luts`. Raises FileInvalid
-    where a row, network or session is wrong, before anything is written; UsageInvalid for simulated values not asked
-    for. Any exception leaves the folder as it was. A process killed between the last renames leaves a mixture that
-    the reader refuses: the header, which names the other files by hash, goes last.
+    Simulated values need ``allow_simulated`` and are never written under a folder named `luts`; a table under one goes
+    where its header says. Raises FileInvalid where a row, network, session or the place is wrong, before anything is
+    written; UsageInvalid for simulated values not asked for. Any exception leaves the folder as it was. A process
+    killed between the last renames leaves a mixture that the reader refuses: the header, which names the other files
+    by hash, goes last.
     """
     folder = Path(path)
-    refuse_simulated(lut, folder, allowed=allow_simulated)
+    refuse_place(lut, folder, allow_simulated=allow_simulated)
     if folder.exists() and not folder.is_dir():
         raise errors.not_a_table(folder, "it is no folder")
     ordered = lut.sorted()
@@ -49,14 +50,28 @@ def write(lut: Lut, path: Path, *, allow_simulated: bool = False) -> None:
             os.rename(fresh, folder)
 
 
-def refuse_simulated(lut: Lut, folder: Path, *, allowed: bool) -> None:
-    """Raise where simulated values would be written under `luts` (FileInvalid) or unasked (UsageInvalid)."""
-    if not lut.simulated:
-        return
-    if under_luts(folder):
+def refuse_place(lut: Lut, folder: Path, *, allow_simulated: bool) -> None:
+    """Raise FileInvalid where a table cannot stand in a folder under `luts`: it is simulated, or its header names
+    another one; UsageInvalid for simulated values elsewhere unless allowed.
+    """
+    if lut.simulated and under_luts(folder):
         raise errors.simulated_among_real(folder)
-    if not allowed:
+    if lut.simulated and not allow_simulated:
         raise errors.simulated_refused(folder)
+    parts = folder.resolve().parts
+    places = [index for index, part in enumerate(parts) if part.lower() == REAL]
+    if places and PurePosixPath(*parts[places[-1] + 1 :]) != lut.header.place:
+        raise errors.misplaced(folder, Path(*parts[: places[-1] + 1], str(lut.header.place)))
+
+
+def refuse_occupied(folder: Path, *, replace: bool) -> None:
+    """Raise UsageInvalid where a folder holds a table, unless it may be replaced, or anything that is no table."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / HEADER).exists():
+        raise errors.folder_of_others(folder)
+    if not replace:
+        raise errors.table_there(folder)
 
 
 def under_luts(folder: Path) -> bool:

@@ -69,7 +69,7 @@ def factors(space: SearchSpace, values: Values) -> list[Factor]:
 
 
 def extremes_of(space: SearchSpace, terms: Sequence[Factor], constant: float = 0.0) -> Extremes:
-    """Return the exact extremes of a sum of factors; each end is checked by summing its genome again."""
+    """Return the exact extremes of a sum of factors, and a genome that attains each."""
     least, argleast = _eliminate(space, terms, np.argmin)
     most, argmost = _eliminate(space, terms, np.argmax)
     return Extremes(least=least + constant, most=most + constant, argleast=argleast, argmost=argmost)

@@ -47,9 +47,10 @@ class AccuracyTwin:
         """Return the lower and upper end, percent, of an interval meant to hold the label with ``coverage``.
 
         Symmetric about the prediction; its half width is the conformal quantile of absolute cross-validated
-        residuals (cross-conformal prediction; Vovk 2015), exact for networks drawn like the labelled ones. Networks
-        that a search picked are not: the card's ``optimism`` says how much their predictions flatter. Raises
-        UsageInvalid where there are too few labels for this coverage.
+        residuals. For networks drawn like the labelled ones it holds about that often on average, without a
+        finite-sample guarantee (`intervals.quantile` says why). For networks that a search picked it does not: the
+        card's ``optimism`` says how much their predictions flatter. Raises UsageInvalid where there are too few labels
+        for this coverage.
         """
         half = self.half_width(coverage)
         predicted = self.predict(genomes)
@@ -167,7 +168,7 @@ def _interval_facts(residuals: Vector) -> dict[str, Any]:
     """State the half width at a nominal 90 %, and the method."""
     half = intervals.quantile(np.abs(residuals), 0.9)
     return {
-        "method": "conformal quantile of absolute out-of-fold residuals",
+        "method": f"conformal quantile of absolute out-of-fold residuals; {intervals.CAVEAT}",
         "coverage": 0.9,
         "half_width_points": finite(half),
         "residuals": len(residuals),

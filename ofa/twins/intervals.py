@@ -1,4 +1,4 @@
-"""How far a prediction may be off: conformal quantiles of out-of-fold residuals, correct for small samples."""
+"""How far a prediction may be off: conformal quantiles of out-of-fold residuals."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from ofa.errors import UsageInvalid
 
 Vector = NDArray[np.float64]
 
+# What cards say of every interval made from such residuals.
+CAVEAT = "about nominal on average, no finite-sample guarantee"
+
 
 def quantile(residuals: Vector, coverage: float) -> float:
-    """Return the value that a new residual stays at or below with probability ``coverage``.
+    """Return the ceil((n + 1) * coverage)-th smallest of n residuals.
 
-    It is the ceil((n + 1) * coverage)-th smallest of n exchangeable residuals, which is correct for every n (split
-    conformal prediction; Lei et al. 2018, section 2.2). Raises UsageInvalid where n is too small to say.
+    A new residual that is exchangeable with them stays at or below it with probability ``coverage``, for every n (split
+    conformal prediction; Lei et al. 2018, section 2.2). Ours are not: each is of a model fitted without its own sample,
+    a new one is of the model fitted to all. Then coverage is about nominal on average, with no finite-sample guarantee
+    (Barber et al. 2021, section 1, which mends it by jackknife+ and CV+). Raises UsageInvalid where n is too small to
+    say.
     """
     if not 0.0 < coverage < 1.0:
         raise UsageInvalid(f"a coverage of {coverage:g} is not between 0 and 1", hint="0.9 is a usual choice")

@@ -58,10 +58,11 @@ class LatencyTwin:
         return intervals.quantile(self.ratios, coverage)
 
     def upper(self, genomes: Genomes, coverage: float = 0.9) -> Vector:
-        """Return a latency, ms, float64[n], that a measurement stays at or below with probability ``coverage``.
+        """Return a latency, ms, float64[n], that a measurement is meant to stay at or below with ``coverage``.
 
-        One-sided conformal bound from cross-validated relative residuals, correct for small n (Lei et al. 2018).
-        Raises UsageInvalid where there are no or too few measured networks for this coverage.
+        One-sided conformal quantile of cross-validated relative residuals: for networks drawn like the measured ones it
+        holds about that often on average, without a finite-sample guarantee (`intervals.quantile` says why). Raises
+        UsageInvalid where there are no or too few measured networks for this coverage.
         """
         return self.predict(genomes) * self.upper_factor(coverage)
 
@@ -145,7 +146,10 @@ def _mix_facts(mix: calibrate.Mix, names: list[str], samples: int) -> dict[str, 
         "samples": samples,
         "weights": dict(zip(names, mix.weights.tolist(), strict=True)),
         "constant_ms": mix.constant,
-        "interval": {"method": "conformal quantile of cross-validated ratios", "residuals": samples},
+        "interval": {
+            "method": f"conformal quantile of cross-validated ratios; {intervals.CAVEAT}",
+            "residuals": samples,
+        },
     }
 
 

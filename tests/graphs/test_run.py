@@ -44,6 +44,11 @@ def test_a_batch_is_its_images_one_by_one(graph: Graph, runtime: run.Runtime) ->
     assert len(np.unique(together.round(5), axis=0)) == 3
 
 
+def test_no_images_give_no_rows(graph: Graph, runtime: run.Runtime) -> None:
+    found = run.load(WRITERS[runtime](graph), runtime)(images(graph, 0))
+    assert found.shape == (0, 10) and found.dtype == np.float32
+
+
 def test_a_path_and_threads(graph: Graph, runtime: run.Runtime, tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(WRITERS[runtime](graph))

@@ -49,6 +49,12 @@ def test_another_run_does_not_continue_here(tmp_path: Path) -> None:
     assert "seed is 0" in caught.value.why and "is 1" in caught.value.why
 
 
+def test_a_run_under_luts_is_refused_before_anything_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageInvalid, match="no place for a run") as caught, alone(tmp_path / "luts" / "pixel-8"):
+        pass
+    assert caught.value.why and caught.value.hints and list(tmp_path.iterdir()) == []
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
         f"from pathlib import Path\nfrom harness.ledger import alone\nwith alone(Path({str(tmp_path)!r})): print('in')"

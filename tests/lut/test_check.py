@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ofa.errors import FileInvalid
 from ofa.lut import check, format, monotony
 from ofa.lut.format import Lut, Row
 from ofa.lut.write import write
+
+Run = Callable[..., tuple[int, str, str]]
 
 PLACE = "pixel-8/litert-fp32-xnnpack-1t"
 
@@ -209,7 +212,7 @@ def block(kernel: int = 5, size: int = 14, mid: int = 96) -> str:
     return BLOCK.format(kernel, size, size, mid)
 
 
-def test_more_work_in_less_time_is_a_warning_and_no_error(table: Lut, tmp_path: Path) -> None:
+def test_more_work_in_less_time_is_a_warning_and_no_error(table: Lut, tmp_path: Path, run: Run) -> None:
     rows = (
         timed(block(kernel=3), 1000), timed(block(), 900), timed(block(kernel=7), 1100), timed(block(mid=72), 950),
         timed(block(size=10), 300), timed(block(size=12), 200), timed("@session", 50),
@@ -225,6 +228,16 @@ def test_more_work_in_less_time_is_a_warning_and_no_error(table: Lut, tmp_path: 
     assert (worst["state"], worst["smaller_ms"], worst["larger_ms"], worst["over_pct"]) == ("hot", 3e-4, 2e-4, 50.0)
     assert [pair["grows"] for pair in found["unexpected"]] == ["map", "kernel", "expand"]
     assert check.show(folder)["unexpected"] == found["unexpected"]
+    code, out, err = run("lut", "check", str(folder))
+    first, second = (line.split() for line in out.splitlines())
+    assert code == 0 and (first[-1], second[-1]) == ("unexpected", "3")
+    assert err.startswith(f"warning: {folder}: in 3 of 5 pairs") and len(err.splitlines()) == 1
+    assert f"{block(size=10)} takes 50 % longer than {block(size=12)} (hot)" in err
+
+
+def test_a_table_without_unexpected_pairs_gives_no_warning(saved: Path, run: Run) -> None:
+    code, out, err = run("lut", "check", str(saved))
+    assert (code, out.split()[-1], err) == (0, "0", "")
 
 
 def test_what_intervals_explain_is_not_unexpected(table: Lut, tmp_path: Path) -> None:

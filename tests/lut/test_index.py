@@ -49,6 +49,15 @@ def test_without_tables_the_page_says_so(root: Path) -> None:
     assert index.index(root) == {"root": str(root), "stale": False, "tables": []}
 
 
+def test_a_folder_without_a_page_is_told_what_the_page_needs(root: Path) -> None:
+    (root / "README.md").unlink()
+    for made in (index.index, index.write):
+        with pytest.raises(FileInvalid, match="has no place for the list") as caught:
+            made(root)
+        assert index.BEGIN in caught.value.hints[0] and index.END in caught.value.hints[0]
+    assert not list(root.iterdir())
+
+
 def test_a_table_is_one_line(table: Lut, root: Path) -> None:
     put(table, root)
     put(table, root, device="pixel-10", precision="int8", units=1)
@@ -142,7 +151,3 @@ def test_what_cannot_be_listed_is_refused(table: Lut, root: Path, tmp_path: Path
     with pytest.raises(FileInvalid, match=r"ops\.csv"):
         index.write(root)
     assert (root / "README.md").read_text() == PAGE
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    with pytest.raises(FileInvalid, match="cannot be read"):
-        index.index(bare)

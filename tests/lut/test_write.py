@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import ofa.space as spaces
 from ofa.errors import FileInvalid, OfaError, UsageInvalid
 from ofa.lut import format
+from ofa.lut.check import checked
 from ofa.lut.format import Lut, Row
 from ofa.lut.write import write
 from ofa.space.index import ops_in
@@ -348,6 +349,18 @@ def test_simulated_values_do_not_enter_luts_by_another_way(
     with pytest.raises(FileInvalid, match="under 'luts'"):
         write(simulated, Path("pixel"), allow_simulated=True)
     assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("place", ["luts", "luts/foo/bar", "LUTS/pixel-8/litert-fp32-xnnpack-1t/lut"])
+def test_under_luts_a_table_is_written_where_its_header_says_and_nowhere_else(
+    place: str, table: Lut, tmp_path: Path
+) -> None:
+    with pytest.raises(FileInvalid, match="not where its header says") as caught:
+        write(table, tmp_path / place)
+    right = tmp_path / place.split("/")[0] / "pixel-8" / "litert-fp32-xnnpack-1t"
+    assert f"'{right}'" in caught.value.why and list(tmp_path.iterdir()) == []
+    write(table, right)
+    assert checked(right) == table.sorted()
 
 
 def test_a_table_that_hides_a_simulated_row_is_not_written(table: Lut, tmp_path: Path) -> None:

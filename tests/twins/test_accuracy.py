@@ -229,3 +229,4 @@ def test_card_is_plain_json() -> None:
     assert json.loads(json.dumps(twin.card, allow_nan=False)) == twin.card
     assert set(twin.card["models"]) == {accuracy.BASE, accuracy.BOOSTED}
     assert twin.card["interval"]["coverage"] == 0.9
+    assert "no finite-sample guarantee" in twin.card["interval"]["method"]

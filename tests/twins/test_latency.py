@@ -116,6 +116,11 @@ def test_upper_bound_holds_as_often_as_it_says() -> None:
     assert twin.upper_factor(0.5) < twin.upper_factor(0.9)
 
 
+def test_card_promises_of_the_interval_what_it_keeps() -> None:
+    twin = latency.fit(TINY, tables(TINY), *measured(TINY, 20, 0), seed=0)
+    assert "no finite-sample guarantee" in twin.card["interval"]["method"]
+
+
 def test_card_compares_with_macs_and_with_the_tables_as_they_are() -> None:
     twin = latency.fit(TINY, tables(TINY), *measured(TINY, 30, 0), seed=0)
     models = twin.card["models"]
