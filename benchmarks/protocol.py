@@ -1,4 +1,4 @@
-"""The protocol on a simulated device, where the truth is known: how often its intervals hold, beside a plain benchmark's."""
+"""The protocol on a simulated device, whose truth is known: how often its intervals hold, and a plain benchmark's."""
 
 from __future__ import annotations
 
@@ -32,8 +32,14 @@ REFERENCE = [op.key for op in ops_of(middle(SPACE))]
 STATES: tuple[State, ...] = ("cold", "hot")
 NOISES = (0.005, 0.015, 0.04)
 SEEDS = 10
-# Hot work settles at 103 °C, and throttles above 70 °C; all is a tenth slower an hour later; every tenth process is slow.
-HARSH = {"drift_per_h": 0.1, "heating_c_per_s": 1.3, "slow_process_share": 0.1, "tail_share": 0.05, "cache_bytes": 3e5}
+# Work would settle at 103 °C, and throttles above 70 °C; in an hour all is a tenth slower; every tenth process is slow.
+HARSH: dict[str, Any] = {
+    "drift_per_h": 0.1,
+    "heating_c_per_s": 1.3,
+    "slow_process_share": 0.1,
+    "tail_share": 0.05,
+    "cache_bytes": 3e5,
+}
 PLAIN_CALLS = 50
 
 
@@ -89,12 +95,21 @@ def protocol(machine: Machine) -> Held:
             run(plan, device=device, journal=journal)
             found = conditions(journal)
             values = [value for value in measured(journal, found).values() if not value.key.startswith("@")]
-    rows = [(value.ns, value.lo, value.hi, value.key, value.state, value.rounds) for value in values]
     scale = found.reference_ns
     return held(
         machine,
-        [(ns / scale[state], lo / scale[state], hi / scale[state], key, state) for ns, lo, hi, key, state, _ in rows],
-        mean(row[-1] for row in rows),
+        [
+            (
+                value.ns / scale[value.state],
+                value.lo / scale[value.state],
+                value.hi / scale[value.state],
+                value.key,
+                value.state,
+            )
+            for value in values
+            if value.ns and value.lo and value.hi
+        ],
+        mean(value.rounds for value in values),
     )
 
 
@@ -122,7 +137,7 @@ def plain(machine: Machine) -> Held:
 
 def held(machine: Machine, rows: list[tuple[float, float, float, str, str]], rounds: float) -> Held:
     """Compare ratios (value, low, high) by key and state with the truth."""
-    unit = {state: truth_ns(machine, REFERENCE, state) for state in STATES}
+    unit: dict[str, float] = {state: truth_ns(machine, REFERENCE, state) for state in STATES}
     truth = np.array([truth_ns(machine, [key], state) / unit[state] for *_, key, state in rows])
     value, low, high = (np.array([row[place] for row in rows]) for place in range(3))
     return Held(

@@ -20,7 +20,13 @@ from ofa.files import canonical_json, read_capped, sha256_bytes, sha256_file, wr
 if TYPE_CHECKING:
     from ofa.space.ops import Op
 
-FORMATS = {"onnxruntime": "onnx", "litert": "tflite", "tflite_runtime": "tflite", "torch": "pytorch", "simulated": "keys"}
+FORMATS = {
+    "onnxruntime": "onnx",
+    "litert": "tflite",
+    "tflite_runtime": "tflite",
+    "torch": "pytorch",
+    "simulated": "keys",
+}
 NEWEST_OPSET = 17
 NEWEST_IR_VERSION = 8
 MAX_FILE_BYTES = 2 << 30

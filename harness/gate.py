@@ -28,7 +28,7 @@ def cool(
     Raises MeasurementRefused where nothing can be read, or after twenty minutes of rest; DeviceLost.
     """
     limit_c = device.profile.calm.max_temp_c
-    if limit_c is None or (found := hottest_c(state)) is not None and found <= limit_c:
+    if limit_c is None or ((found := hottest_c(state)) is not None and found <= limit_c):
         return
     rested_s, pause_s = 0.0, FIRST_REST_S
     while found is None or found > limit_c - BELOW_C:

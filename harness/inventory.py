@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import fields_invalid, file_invalid
 from harness.simulation.machine import Machine
+from harness.transport.contract import Transport
 from harness.transport.local import Local
 from harness.transport.simulated import Simulated
 from ofa.files import read_capped
@@ -71,7 +72,7 @@ class Device:
     """A device as the bench uses it: its kind, and the way to it."""
 
     profile: Profile
-    transport: Local | Simulated
+    transport: Transport
 
     @property
     def name(self) -> str:

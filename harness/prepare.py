@@ -9,6 +9,7 @@ from harness.artefacts import Artefacts, File
 from harness.errors import runtime_not_offered, way_not_offered
 from harness.inventory import Device
 from harness.plan import EMPTY, SESSION_KEY, Item, Plan, Reference, Rounds, RuntimeName, State
+from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def bench_plan(
 ) -> Plan:
     """Return the plan that measures ops (in each state) and whole networks (hot) on a device with one runtime.
 
-    Files are built with random weights: latency does not depend on their values. ``reference`` is the network every
-    round is divided by; one in the middle of the space. Equal arguments on an equal device give an equal plan, whose
-    files are taken from the cache. Raises DeviceLost, MeasurementRefused where the runtime cannot run a network.
+    Files are built with random weights: latency does not depend on their values. ``reference`` is what every round is
+    divided by. Equal arguments on an equal device give an equal plan, whose files are taken from the cache. Raises
+    DeviceLost, MeasurementRefused where the runtime cannot run a network.
     """
-    from ofa.space.ops import ops_of, parse
+    from ofa.space.ops import ops_of
 
     if device.profile.runtimes and runtime not in device.profile.runtimes:
         raise runtime_not_offered(device.name, runtime, device.profile.runtimes)
@@ -67,7 +68,6 @@ def bench_plan(
         items.append(network_item(subnet, split, artefacts.for_network(ops_of(subnet), about)))
         on_progress(number, total, "building network files")
     chosen = artefacts.for_network(ops_of(reference), about)
-    canaries = {name: artefacts.for_op(parse(key), about).name for name, key in CANARIES.items()}
     on_progress(total, total, "files are ready")
     return Plan(
         device=device.name,
@@ -78,9 +78,16 @@ def bench_plan(
         reference=Reference(
             key=network_key(reference.space.id, reference.id), file=chosen.name, size_bytes=chosen.size_bytes
         ),
-        canaries={**canaries, "dispatch": EMPTY},
+        canaries=canaries(artefacts, about),
         items=tuple(items),
     )
+
+
+def canaries(artefacts: Artefacts, about: Runtime) -> dict[str, str]:
+    """Return the files of the canaries by name."""
+    from ofa.space.ops import parse
+
+    return {name: artefacts.for_op(parse(key), about).name for name, key in CANARIES.items()} | {"dispatch": EMPTY}
 
 
 def overhead_items() -> list[Item]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from harness.errors import answer_refused, device_lost, versions_differ
-from harness.transport.local import LocalChannel
+from harness.transport.contract import Channel
 
 VERSION = 1
 MAX_ANSWER_BYTES = 1 << 16
@@ -211,7 +211,7 @@ class Conversation:
 
     __slots__ = ("channel", "device", "number")
 
-    def __init__(self, channel: LocalChannel, device: str) -> None:
+    def __init__(self, channel: Channel, device: str) -> None:
         """Speak over an open channel to a device of that name."""
         self.channel = channel
         self.device = device

@@ -16,9 +16,9 @@ class Machine(BaseModel):
 
     Speeds: ``macs_per_ns`` of convolutions that mix channels, ``depthwise_macs_per_ns`` of those that do not, both at
     the big cores and the full clock; ``bytes_per_ns`` inside the caches and ``dram_bytes_per_ns`` from memory, which no
-    clock of the cores changes; ``layer_ns`` for each layer, ``session_ns`` for each call; loading takes ``load_ns`` and the
-    bytes of a network at ``storage_bytes_per_ns``. What has been pushed out of
-    ``cache_bytes`` since a network ran last is read from memory again.
+    clock of the cores changes; ``layer_ns`` for each layer, ``session_ns`` for each call; loading takes ``load_ns``
+    and the bytes of a network at ``storage_bytes_per_ns``. What has been pushed out of ``cache_bytes`` since a network
+    ran last is read from memory again.
 
     ``power_mode`` names a mode in which the cores run at ``power_speed`` of the speeds above.
 

@@ -125,13 +125,14 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     sys.path.insert(0, str(archive))
     try:
         exec(code, agent)
-        bench, probe, runtimes, timing = (import_module(name) for name in MODULES)
+        modules: dict[str, Any] = {name: import_module(name) for name in MODULES}
     finally:
         # The agent's modules have everyday names, and the next agent of this process must be another one.
         sys.path.remove(str(archive))
         for name in set(sys.modules) - before:
             if name.partition(".")[0] in MODULES:
                 del sys.modules[name]
+    bench, probe, runtimes, timing = (modules[name] for name in MODULES)
     runtimes.ADAPTERS.clear()
     runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_empty)
     clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)

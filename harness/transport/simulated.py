@@ -14,7 +14,8 @@ from typing import Any
 from harness.errors import device_lost
 from harness.simulation.machine import Machine
 from harness.simulation.process import Simulation, agent_of
-from harness.transport.local import LocalChannel, start
+from harness.transport.contract import Channel
+from harness.transport.local import start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Simulated:
     machine: Machine
     own_process: bool = True
 
-    def open(self) -> LocalChannel | Inside:
+    def open(self) -> Channel:
         """Start an agent; raises DeviceLost where its process cannot be started."""
         if not self.own_process:
             return Inside(self)

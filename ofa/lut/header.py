@@ -32,7 +32,13 @@ Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValida
 Facts = Annotated[dict[str, JsonValue], AfterValidator(_kept)]
 Count = Annotated[int, Field(ge=0)]
 RuntimeName = Literal[
-    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec",
+    "onnxruntime",
+    "litert",
+    "tflite_runtime",
+    "torch",
+    "benchmark_model",
+    "ort_perf_test",
+    "trtexec",
     "simulated",
 ]
 Precision = Literal["fp32", "fp16", "int8"]

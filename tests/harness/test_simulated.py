@@ -1,4 +1,4 @@
-"""A simulated device: the agent's own code on a virtual clock, a truth to be held to, and equal runs from equal seeds."""
+"""A simulated device: the agent's own code on a virtual clock, a truth to hold to, equal runs from equal seeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,6 @@ import ofa.space as spaces
 from harness import journal as journals
 from harness.artefacts import Artefacts
 from harness.bench import Scope, bench, middle
-from harness.gate import BELOW_C
 from harness.inventory import Device, simulated
 from harness.plan import Plan, Rounds
 from harness.prepare import bench_plan
@@ -26,6 +27,7 @@ from harness.session import ready_runtime, run
 from harness.simulation.machine import Machine
 from harness.simulation.truth import truth_ns, work_of
 from harness.simulation.weather import Moment, Weather
+from harness.transport.simulated import Simulated
 from ofa.errors import FileInvalid, MeasurementRefused
 from ofa.lut.format import Lut
 from ofa.lut.write import write
@@ -36,20 +38,20 @@ SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 OPS = ops_in(SPACE)[::6]
 COOL = Moment(time_s=0.0, temperature_c=25.0)
 # What a simulated device does when nothing disturbs it.
-STILL = {
+STILL: dict[str, Any] = {
     "call_noise": 0.0, "tail_share": 0.0, "round_noise": 0.0, "slow_process_share": 0.0, "heating_c_per_s": 0.0,
     "cache_bytes": 1e5,
 }  # fmt: skip
 
 
-def phone(folder: Path, *, own_process: bool = False, **parts: object) -> Device:
-    return simulated(folder / "files", machine=Machine(**parts), own_process=own_process)  # type: ignore[arg-type]
+def phone(folder: Path, *, own_process: bool = False, **parts: Any) -> Device:
+    return simulated(folder / "files", machine=Machine(**parts), own_process=own_process)
 
 
-def plan_of(device: Device, ops: list[Op] | None = None, *, rounds: int = 2, **protocol: object) -> Plan:
+def plan_of(device: Device, ops: Sequence[Op] = OPS, *, rounds: int = 2, **protocol: Any) -> Plan:
     return bench_plan(
-        device, "simulated", Artefacts(device.transport.files), ops=ops or OPS, networks=(), reference=middle(SPACE),
-        seed=3, rounds=rounds, protocol=Rounds(**{"rounds_most": rounds, **protocol}),  # type: ignore[arg-type]
+        device, "simulated", Artefacts(device.transport.files), ops=ops, networks=(), reference=middle(SPACE),
+        seed=3, rounds=rounds, protocol=Rounds(**{"rounds_most": rounds, **protocol}),
     )  # fmt: skip
 
 
@@ -65,15 +67,15 @@ def test_a_still_device_is_measured_as_it_is(tmp_path: Path) -> None:
     lut = measure(device, plan, tmp_path)
     assert lut.simulated and lut.header.runtime == "simulated"
     for row in lut.rows:
-        true_ns = truth_ns(device.transport.machine, [] if row.key.startswith("@") else [row.key], row.state)
+        true_ns = truth_ns(machine_of(device), [] if row.key.startswith("@") else [row.key], row.state)
         assert row.ns == pytest.approx(true_ns, rel=1e-3, abs=2), row.key
         assert row.status == "ok" and not row.flags
     hot, cold = ({row.key: row.ns for row in lut.rows if row.state == state} for state in ("hot", "cold"))
-    assert all(cold[op.key] > hot[op.key] for op in OPS)
+    assert all((cold[op.key] or 0) > (hot[op.key] or 0) for op in OPS)
 
 
 def test_a_network_is_its_ops_and_one_call(tmp_path: Path) -> None:
-    machine = Machine(**STILL | {"cache_bytes": 1e15})  # type: ignore[arg-type]
+    machine = Machine(**STILL | {"cache_bytes": 1e15})
     keys = [op.key for op in ops_of(middle(SPACE))]
     apart = sum(truth_ns(machine, [key], "hot") - machine.session_ns for key in keys)
     assert truth_ns(machine, keys, "hot") == pytest.approx(apart + machine.session_ns)
@@ -89,13 +91,18 @@ def test_equal_seeds_give_equal_tables_inside_and_in_processes_of_their_own(tmp_
     assert made["inside"] == made["process"] != made["other"]
 
 
+def machine_of(device: Device) -> Machine:
+    assert isinstance(device.transport, Simulated)
+    return device.transport.machine
+
+
 def values(lut: Lut) -> list[object]:
     """Return a table's rows without the sessions they came from."""
-    return [row._replace(session="") for row in (*lut.rows, *lut.networks)]
+    return [row._replace(session="") for row in lut.rows] + [row._replace(session="") for row in lut.networks]
 
 
 def test_the_clock_falls_with_heat_and_memory_does_not() -> None:
-    machine = Machine(**STILL)  # type: ignore[arg-type]
+    machine = Machine(**STILL)
     hot = Weather(machine, Moment(time_s=0.0, temperature_c=80.0), (0,))
     assert hot.clock() == pytest.approx(0.6)
     key = OPS[3].key
@@ -110,8 +117,8 @@ def test_the_clock_falls_with_heat_and_memory_does_not() -> None:
 def test_all_that_disturbs_a_call_lengthens_it() -> None:
     work = work_of(Machine(), [OPS[0].key])
 
-    def mean_s(**parts: object) -> float:
-        weather = Weather(Machine(**STILL | parts), COOL, (0,))  # type: ignore[arg-type]
+    def mean_s(**parts: Any) -> float:
+        weather = Weather(Machine(**STILL | parts), COOL, (0,))
         for _ in range(2000):
             weather.call("a" * 15, work, 1.0)
         return weather.time_s / 2000
@@ -136,10 +143,9 @@ def test_a_hot_device_rests_before_a_batch(tmp_path: Path) -> None:
         assert limit_c is not None and any("cooling" in text for text in said)
         lut = table(journal)
         assert not drifts(journal)
-    machine = device.transport.machine  # type: ignore[union-attr]
+    machine = machine_of(device)
     for row in lut.rows:
         assert row.ns == pytest.approx(truth_ns(machine, [] if row.key[0] == "@" else [row.key], row.state), rel=2e-3)
-    assert BELOW_C < limit_c
 
 
 def test_a_device_that_does_not_cool_is_not_measured(tmp_path: Path) -> None:
@@ -147,7 +153,7 @@ def test_a_device_that_does_not_cool_is_not_measured(tmp_path: Path) -> None:
     plan = plan_of(device)
     with (
         journals.resume(tmp_path / "journal.sqlite", plan) as journal,
-        pytest.raises(MeasurementRefused, match="hot|temperature"),
+        pytest.raises(MeasurementRefused, match="not cool enough"),
     ):
         run(plan, device=device, journal=journal)
 
@@ -201,7 +207,9 @@ def test_the_bench_works_on_a_simulated_device(tmp_path: Path) -> None:
 
 HOST = """
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from harness.inventory import simulated
 from harness.simulation.machine import Machine
 sys.path.insert(0, {here!r})
@@ -278,7 +286,7 @@ def test_intervals_hold_the_true_ratios_as_often_as_they_say(noise: float, tmp_p
             run(plan, device=device, journal=journal)
             found = conditions(journal)
             rows = [value for value in measured(journal, found).values() if not value.key.startswith("@")]
-        machine = device.transport.machine  # type: ignore[union-attr]
+        machine = machine_of(device)
         unit = {state: truth_ns(machine, [op.key for op in ops_of(middle(SPACE))], state) for state in ("hot", "cold")}
         for row in rows:
             true = truth_ns(machine, [row.key], row.state) / unit[row.state] * found.reference_ns[row.state]
