@@ -48,8 +48,17 @@ class Runtime(StrEnum):
     litert = "litert"
     tflite_runtime = "tflite_runtime"
     torch = "torch"
+    simulated = "simulated"
 
 
+class Regime(StrEnum):
+    """How hot a device is while it is measured."""
+
+    burst = "burst"
+    sustained = "sustained"
+
+
+SOAK_S = 180
 RESUME = "run the same command again: what was finished is kept"
 
 
@@ -125,7 +134,14 @@ def bench(
     name: SpaceName,
     runtime: Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and table are kept.")],
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")] = "this-computer",
     rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Fresh processes, each in a new order.")] = 5,
+    rounds_most: Annotated[
+        int, typer.Option("--rounds-most", min=1, max=1000, help="Rounds of what is not known to 1 % by then.")
+    ] = 15,
+    regime: Annotated[
+        Regime, typer.Option("--regime", help="Measured cool, or as hot as long work makes the device.")
+    ] = Regime.burst,
     fit: Annotated[int, typer.Option("--fit", min=0, max=5000, help="Whole networks to calibrate on.")] = 32,
     holdout: Annotated[int, typer.Option("--holdout", min=0, max=5000, help="Whole networks to check with.")] = 12,
     seed: Seed = 0,
@@ -134,12 +150,12 @@ def bench(
     classes: Classes = None,
     json: Json = False,
 ) -> None:
-    """Measure every op of a space on this computer, and whole networks beside them, into a latency table.
+    """Measure every op of a space on a device, and whole networks beside them, into a latency table.
 
     Ctrl-C is safe: the same command goes on with the rounds that are missing.
     """
     from harness import bench as benches
-    from harness.inventory import this_computer
+    from harness.inventory import device_named
     from harness.ledger import alone
     from harness.phases import phases
     from ofa import console
@@ -147,10 +163,12 @@ def bench(
     from ofa.lut import check as checks
 
     space = load_space(name, width, channels, classes)
-    scope = benches.Scope(fit=fit, holdout=holdout, rounds=rounds, seed=seed)
-    device = this_computer(cache_folder() / "files")
+    soak_s = SOAK_S if regime is Regime.sustained else 0
+    most = max(rounds, rounds_most)
+    scope = benches.Scope(fit=fit, holdout=holdout, rounds=rounds, rounds_most=most, soak_s=soak_s, seed=seed)
+    chosen = device_named(device, cache_folder() / "files")
     with alone(out), phases(f"measuring with {runtime.value}") as tell:
-        benches.bench(space, device=device, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
+        benches.bench(space, device=chosen, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
     facts = checks.show(out / benches.TABLE)
     console.emit_json(facts) if json else console.show(facts, title=str(out / benches.TABLE))
 

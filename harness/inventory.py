@@ -120,6 +120,11 @@ def load_profile(name: str) -> Profile:
     return read_profile(devices_folder() / "profiles" / f"{name}.toml")
 
 
+def device_named(name: str, files: Path) -> Device:
+    """Return a device by the name of its profile; raises FileInvalid listing those there are."""
+    return simulated(files, name) if load_profile(name).transport == "simulated" else this_computer(files, name=name)
+
+
 def this_computer(files: Path, *, python: str | None = None, name: str = "this-computer") -> Device:
     """Return this computer as a device. ``files``: the artefact folder; ``python``: another interpreter for the
     agent."""

@@ -42,7 +42,7 @@ class Rounds(Entry):
     Canaries are timed by ``canary_calls`` before, between and after the states of a batch; a round in which one moved
     by more than ``drift_most`` is discarded and begun anew, at most ``redo_most`` times. After the plan's rounds, those
     items whose interval is wider than ± ``half_width`` are measured on, up to ``rounds_most`` rounds. With ``soak_s``
-    the device is worked that long before each batch, and is measured as hot as it then is; without, it is let cool.
+    the device is worked that long before each round, and is measured as hot as it then is; without, it is let cool.
     """
 
     name: Literal["rounds-2"] = "rounds-2"
@@ -62,10 +62,11 @@ class Rounds(Entry):
     batch_files: Annotated[int, Field(ge=1, le=20000)] = 250
     batch_bytes: Annotated[int, Field(ge=1)] = 256 << 20
 
-    def for_agent(self) -> dict[str, int]:
-        """Return the parameters the agent needs."""
+    def for_agent(self, place: int) -> dict[str, int]:
+        """Return the parameters the agent needs for a batch: only the first one finds a device that has rested."""
         names = ("warm_calls", "cold_cycles", "hot_bursts", "burst_least", "burst_most", "burst_us")
-        return self.model_dump(include={*names, "reference_every", "canary_calls", "soak_s"})
+        soak_s = self.soak_s if place == 0 else self.soak_s // 20
+        return self.model_dump(include={*names, "reference_every", "canary_calls"}) | {"soak_s": soak_s}
 
     @property
     def regime(self) -> Literal["burst", "sustained"]:

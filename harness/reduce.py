@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
@@ -220,10 +221,17 @@ def table(journal: Journal, found: Conditions | None = None) -> Lut:
     ).sorted()
 
 
-def conditions_slug(runtime: str, kernels: str, threads: int) -> str:
-    """Return the short name of what differs between tables of one device, runtime and precision ("xnnpack-1t")."""
-    usual = "xnnpack" if runtime in ("litert", "tflite_runtime") else "cpu"
-    return f"{usual if kernels == 'default' else kernels}-{threads}t"
+def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
+    """Return the short name of what differs between tables of one device, runtime and precision: "xnnpack-1t".
+
+    A power mode that the device tells and the sustained regime stand behind it: "cpu-1t-15w-sustained".
+    """
+    usual = "xnnpack" if plan.runtime in ("litert", "tflite_runtime") else "cpu"
+    parts = [usual if plan.kernels == "default" else plan.kernels, f"{plan.threads}t"]
+    mode = str(environment.get("power_mode", "unreadable")).lower()
+    parts += [re.sub(r"[^a-z0-9]+", "_", mode).strip("_")] if mode != "unreadable" else []
+    parts += [plan.protocol.regime] if plan.protocol.regime != "burst" else []
+    return "-".join(parts)
 
 
 def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
@@ -233,7 +241,7 @@ def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
         runtime=plan.runtime,
         runtime_version=str(first["environment"]["runtime_version"]),
         precision=plan.precision,
-        conditions=conditions_slug(plan.runtime, plan.kernels, plan.threads),
+        conditions=conditions_slug(plan, first["environment"]),
         environment=first["environment"],
         protocol={
             **plan.protocol.model_dump(),

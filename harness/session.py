@@ -286,7 +286,7 @@ def measure_batch(
         "runtime": plan.runtime,
         "kernels": plan.kernels,
         "threads": plan.threads,
-        "parameters": {**plan.protocol.for_agent(), "seed": plan.batch_seed(ask.number, place)},
+        "parameters": plan.protocol.for_agent(place) | {"seed": plan.batch_seed(ask.number, place)},
         "reference": plan.reference.file,
         "canaries": plan.canaries,
         "items": [[index, plan.items[index].state, plan.items[index].file] for index in batch],

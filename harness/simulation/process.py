@@ -84,7 +84,7 @@ class Simulation:
 
     def environment(self) -> dict[str, Any]:
         """Return what the device says it is."""
-        content = self.machine.model_dump_json(exclude={"seed", "die_after_calls"})
+        content = self.machine.model_dump(mode="json", exclude={"seed", "die_after_calls"})
         return {"machine": "simulated", "power_mode": self.machine.power_mode, "simulated": content}
 
     def state(self) -> dict[str, Any]:

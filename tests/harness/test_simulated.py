@@ -28,10 +28,12 @@ from harness.simulation.machine import Machine
 from harness.simulation.truth import truth_ns, work_of
 from harness.simulation.weather import Moment, Weather
 from harness.transport.simulated import Simulated
-from ofa.errors import FileInvalid, MeasurementRefused
+from ofa.errors import FileInvalid, MeasurementRefused, UsageInvalid
+from ofa.estimate import estimator
+from ofa.lut import shelf
 from ofa.lut.format import Lut
 from ofa.lut.write import write
-from ofa.space.index import ops_in
+from ofa.space.index import index_of, ops_in
 from ofa.space.ops import Op, ops_of
 
 SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
@@ -188,6 +190,45 @@ def test_power_modes_are_other_environments(tmp_path: Path) -> None:
         ids[mode] = lut.header.environment_id
         assert lut.header.environment["power_mode"] == mode
     assert ids["full"] != ids["saving"]
+
+
+def test_a_request_that_fits_two_power_modes_names_what_differs(tmp_path: Path) -> None:
+    for mode, speed in (("15w", 0.6), ("30w", 1.0)):
+        device = phone(tmp_path / mode, **STILL | {"power_mode": mode, "power_speed": speed})
+        lut = measure(device, plan_of(device, OPS[:4]), tmp_path / mode)
+        write(lut, tmp_path / "tables" / lut.header.place, allow_simulated=True)
+    with pytest.raises(UsageInvalid, match=r"2 tables .* fit") as caught:
+        shelf.one(tmp_path / "tables", device="simulated-phone")
+    assert "power_mode" in caught.value.why and "cpu-1t-15w" in caught.value.why and "cpu-1t-30w" in caught.value.why
+    slow, quick = (shelf.one(tmp_path / "tables", conditions=f"cpu-1t-{mode}") for mode in ("15w", "30w"))
+    assert sum(row.ns or 0 for row in slow.rows) > 1.2 * sum(row.ns or 0 for row in quick.rows)
+    with pytest.raises(FileInvalid, match="no table under"):
+        shelf.one(tmp_path / "tables", conditions="cpu-4t")
+
+
+def test_a_throttled_device_ranks_networks_otherwise_and_other_networks_are_chosen(tmp_path: Path) -> None:
+    """Heat slows the cores and not the memory: what computes much loses to what moves much."""
+    machine = {"heating_c_per_s": 2.0, "cooling_s": 40.0, "throttle_per_c": 0.02, "macs_per_ns": 3.0}
+    machine |= {"dram_bytes_per_ns": 0.7, "layer_ns": 200.0}
+    tables = {}
+    for regime, soak_s in (("burst", 0), ("sustained", 60)):
+        device = phone(tmp_path / regime, **STILL | machine)
+        scope = Scope(fit=12, holdout=4, rounds=2, rounds_most=2, soak_s=soak_s, seed=0)
+        lut = bench(SPACE, device=device, runtime="simulated", folder=tmp_path / regime, scope=scope)
+        assert lut.header.environment["regime"] == regime
+        tables[regime] = lut
+    assert tables["burst"].header.environment_id != tables["sustained"].header.environment_id
+    genomes = spaces.sample.unique(spaces.sample.random(SPACE, 3000, np.random.default_rng(0)))
+    sums = {regime: estimator(lut, SPACE)(genomes) for regime, lut in tables.items()}
+    macs = index_of(SPACE).sum(genomes, index_of(SPACE).values(lambda op: float(op.macs)))
+    chosen = {}
+    for regime, ms in sums.items():
+        fits = ms <= np.quantile(ms, 0.3)
+        chosen[regime] = int(np.flatnonzero(fits)[np.argmax(macs[fits])])
+    assert chosen["burst"] != chosen["sustained"]
+    # Each is over the other regime's limit, or worse there than the other's choice.
+    order = {regime: np.argsort(np.argsort(ms)) for regime, ms in sums.items()}
+    assert np.abs(order["burst"] - order["sustained"]).max() > 100
 
 
 def test_a_simulated_table_never_enters_luts(tmp_path: Path) -> None:
