@@ -19,6 +19,9 @@ MEDIAN_TO_MEAN_LARGE = math.sqrt(math.pi / 2)
 CONFIDENCE = 0.95
 # Spreads that agree better than chance lets them have one cause: freedom beyond this is as good as infinite.
 MOST_FREEDOM = 1e3
+# The reference's own noise is in every ratio of a round: however many items there are, it is known from its own rounds
+# alone. Where it is as large as an item's, the variance of both is worth four times their freedom (Satterthwaite 1946).
+SHARED_FREEDOM = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,7 @@ def over_rounds(values: Sequence[float], spread: Spread | None = None) -> Estima
     prior = spread or Spread(variance=0.0, freedom=0.0)
     freedom = count - 1 + prior.freedom
     variance = ((count - 1) * float(np.var(logs, ddof=1)) + prior.freedom * prior.variance) / freedom
+    freedom = min(freedom, SHARED_FREEDOM * (count - 1))
     widening = MEDIAN_TO_MEAN[count - 1] if count <= len(MEDIAN_TO_MEAN) else MEDIAN_TO_MEAN_LARGE
     half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * widening * math.sqrt(variance / count)
     return Estimate(value=math.exp(centre), lo=math.exp(centre - half), hi=math.exp(centre + half), rounds=count)
