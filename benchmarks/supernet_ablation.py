@@ -2,7 +2,8 @@
 
 Does the order in which kernel, depth and width open matter, and how channels are sorted before widths open? Beside
 them: single-path sampling (one random subnet a step on true labels) and a slimmable network (one expand ratio for all
-blocks, sandwich rule). Every variant has the same compute, the same images, and is tested on the same 50 subnets.
+blocks, sandwich rule). Every variant takes the same multiply-accumulates (its phases are as long as that makes them)
+on the same images, and is tested on the same 50 subnets.
 
     python benchmarks/supernet_ablation.py --data FOLDER --variant kernel-depth-expand --seed 0
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cifar10 import WANTED, read
-from supernet_cifar10 import EPOCHS, Spent, subnets, tell, work, write
+from supernet_cifar10 import EPOCHS, Spent, passes, subnets, tell, work, write
 
 from ofa.train import data, evaluate, loop, recipes, schedule
 from ofa.train.recipes import Recipe
@@ -25,6 +26,8 @@ from ofa.train.schedule import Kind
 
 TESTED = 50
 SIZE = 0.2
+# Of every variant's training: a fifth of what an arm of ``supernet_cifar10.py`` takes.
+MACS = 5.8e12
 # Every second test image: they are sorted by class in part, so a prefix would not do.
 STRIDE = 2
 
@@ -43,9 +46,9 @@ def main() -> None:
 
 def variant(images: Path, name: str, seed: int, run: Path) -> None:
     """Train one variant, or go on with it, then test its subnets."""
-    base = dataclasses.replace(recipes.small_images(), name=name, seed=seed, batch=64, log_steps=50)
-    recipe = VARIANTS[name](base)
-    divided = data.divided(read(images / "cifar10_train.npz"), recipe)
+    source = read(images / "cifar10_train.npz")
+    recipe = recipe_of(name, seed, len(source))
+    divided = data.divided(source, recipe)
     spent = Spent(run)
     with spent:
         supernet = loop.train(recipe, divided, run, on_step=tell)
@@ -66,6 +69,14 @@ def variant(images: Path, name: str, seed: int, run: Path) -> None:
     }
     command = f"python benchmarks/supernet_ablation.py --data FOLDER --variant {name} --seed {seed}"
     write("supernet_ablation", f"{name}-{seed}", command, found)
+
+
+def recipe_of(name: str, seed: int, images: int) -> Recipe:
+    """Return a variant's recipe on so many images (some of them held back), its phases so long that it takes MACS."""
+    base = dataclasses.replace(recipes.small_images(), name=name, seed=seed, batch=64, log_steps=50)
+    recipe = VARIANTS[name](base)
+    _, macs = passes(recipe, recipe.search_space(3, 10), images - recipe.holdout)
+    return dataclasses.replace(recipe, phases=schedule.scaled(recipe.phases, MACS / macs))
 
 
 def shrinking(order: tuple[Kind, ...] = schedule.ORDER, importance: str = "input") -> Callable[[Recipe], Recipe]:
@@ -89,7 +100,7 @@ def shrinking(order: tuple[Kind, ...] = schedule.ORDER, importance: str = "input
 
 
 def single_path(base: Recipe) -> Recipe:
-    """Return one random subnet a step on true labels; four times the steps of the plain arm cost the same."""
+    """Return one random subnet a step on true labels; four times the steps of the plain arm cost about the same."""
     rate = base.phases[0].learning_rate
     epochs = 4 * SIZE * EPOCHS["plain"]
     return dataclasses.replace(base, phases=schedule.single_path(epochs=epochs, learning_rate=rate, warmup_epochs=0.2))

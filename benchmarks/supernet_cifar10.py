@@ -123,7 +123,13 @@ def accuracies(supernet: Supernet, divided: data.Data, test: Path, tested: list[
 
 
 def work(recipe: Recipe, space: SearchSpace, images: int) -> dict[str, float]:
-    """Return how many images times subnets a training sees, and the multiply-accumulates it takes.
+    """Return how many images times subnets a training sees, and the multiply-accumulates it takes (see ``passes``)."""
+    seen, macs = passes(recipe, space, images)
+    return {"subnet_images": seen, "training_tmacs": round(macs / 1e12, 1)}
+
+
+def passes(recipe: Recipe, space: SearchSpace, images: int) -> tuple[int, float]:
+    """Return how many images times subnets a training on so many images sees, and its multiply-accumulates.
 
     A forward and backward pass count three times a forward one; a frozen teacher's forward pass counts once.
     """
@@ -138,7 +144,7 @@ def work(recipe: Recipe, space: SearchSpace, images: int) -> dict[str, float]:
         if phase.teacher == "frozen":
             total += float(index.sum(space.corner("max", resolution).array[None], macs)[0])
         seen += len(genomes)
-    return {"subnet_images": seen * recipe.batch, "training_tmacs": round(total * recipe.batch / 1e12, 1)}
+    return seen * recipe.batch, total * recipe.batch
 
 
 class Spent:

@@ -156,7 +156,7 @@ def bench(
     """
     from harness import bench as benches
     from harness.inventory import device_named
-    from harness.ledger import alone
+    from harness.ledger import at_work
     from harness.phases import phases
     from ofa import console
     from ofa.folders import cache_folder
@@ -167,7 +167,7 @@ def bench(
     most = max(rounds, rounds_most)
     scope = benches.Scope(fit=fit, holdout=holdout, rounds=rounds, rounds_most=most, soak_s=soak_s, seed=seed)
     chosen = device_named(device, cache_folder() / "files")
-    with alone(out), phases(f"measuring with {runtime.value}") as tell:
+    with at_work(out), phases(f"measuring with {runtime.value}") as tell:
         benches.bench(space, device=chosen, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
     facts = checks.show(out / benches.TABLE)
     console.emit_json(facts) if json else console.show(facts, title=str(out / benches.TABLE))

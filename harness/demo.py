@@ -19,7 +19,7 @@ from harness.bench import TABLE, Scope, bench
 from harness.choose import Chosen, Twins, choose
 from harness.inventory import Device, this_computer
 from harness.learn import LABELS, Lesson, learn
-from harness.ledger import Ledger, alone, versions
+from harness.ledger import Ledger, at_work, versions
 from harness.phases import phases
 from harness.plan import RuntimeName
 from harness.session import greet
@@ -113,7 +113,7 @@ def demo(folder: Path, chosen: Settings | None = None) -> dict[str, Any]:
     everything finished so far.
     """
     chosen = chosen or settings()
-    with alone(folder):
+    with at_work(folder):
         space = chosen.recipe.search_space(channels=1, classes=10)
         place = Place(folder=folder, settings=chosen, space=space, device=this_computer(folder / ".files"))
         ledger = Ledger(folder, _facts(place))

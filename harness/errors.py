@@ -36,6 +36,15 @@ def fields_invalid(what: str, path: Path | str, fault: ValidationError, known: I
     return file_invalid(what, path, why)
 
 
+def nothing_to_report(folder: Path, broken: Iterable[str]) -> FileInvalid:
+    """Say that a folder holds no stage of a run that a page could show."""
+    return FileInvalid(
+        f"run folder '{folder}' holds nothing to report",
+        why="; ".join(broken) or "it has no run.json, table, twin, front, labels, training log or summary",
+        hint="name the folder that 'ofa demo' or 'ofa bench' wrote",
+    )
+
+
 def device_lost(device: str, why: str, *hints: str) -> DeviceLost:
     """Say that a device stopped answering."""
     return DeviceLost(f"device '{device}' stopped answering", why=why, hint=hints or (RESUME_HINT,))

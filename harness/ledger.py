@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -17,10 +15,11 @@ from harness.errors import file_invalid
 from ofa import console
 from ofa.errors import UsageInvalid
 from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
+from ofa.lock import alone
 from ofa.lut.write import under_luts
 
 RUN = "run.json"
-LOCK = ".lock"
+LONGEST_S = 1e9
 
 
 class Ledger:
@@ -64,7 +63,7 @@ class Ledger:
 def _read(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Read an earlier session's record; raises FileInvalid where it is not one of this run."""
     found = read_json(path, max_bytes=MEBIBYTE, what="run file")
-    if not isinstance(found, dict) or not _times(found.get("stages_s")):
+    if not isinstance(found, dict) or not _times(found.get("stages_s")) or not _records(found.get("sessions", [])):
         raise file_invalid(
             "run file", path, "it is no record of a run", f"remove '{path}' alone: the other files are kept"
         )
@@ -78,12 +77,18 @@ def _read(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
 def _times(value: Any) -> bool:
     """Say whether a value maps stages to seconds."""
     return isinstance(value, dict) and all(
-        isinstance(item, int | float) and not isinstance(item, bool) and item >= 0 for item in value.values()
+        isinstance(item, int | float) and not isinstance(item, bool) and 0 <= item <= LONGEST_S
+        for item in value.values()
     )
 
 
+def _records(value: Any) -> bool:
+    """Say whether a value is a list of JSON objects."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def at_work(folder: Path) -> Iterator[None]:
     """Keep a run folder to one process at a time; raises UsageInvalid where another one is at work in it, and for a
     folder under `luts`, where the run's table could not stand.
     """
@@ -93,20 +98,8 @@ def alone(folder: Path) -> Iterator[None]:
             why="under 'luts' every folder is one table; a run holds more",
             hint=("choose a folder elsewhere, such as one under 'runs'", "then copy its table to where 'luts' has it"),
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as fault:
-            raise UsageInvalid(
-                f"another process is at work in '{folder}'",
-                why="two at once would disturb each other's measurements",
-                hint="wait until it has ended, or choose another folder",
-            ) from fault
+    with alone(folder):
         yield
-    finally:
-        os.close(handle)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -138,6 +138,9 @@ def estimate(
         str | None,
         typer.Option("--state", metavar="STATE", help="cold, hot or -; nearest to the table's networks if not given."),
     ] = None,
+    measured_only: Annotated[
+        bool, typer.Option("--measured-only", help="Refuse modelled rows: exit code 3 where a subnet needs one.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also list the rows that each sum is made of.")] = False,
     json: Json = False,
 ) -> None:
@@ -152,12 +155,12 @@ def estimate(
     ms: dict[str, float] = {}
     for space_id in dict.fromkeys(network.space.id for network in networks):
         own = [network for network in networks if network.space.id == space_id]
-        estimator = estimates.estimator(table, own[0].space, chosen)
-        ms |= {network.id: float(value) for network, value in zip(own, estimator.predict(_genomes(own)), strict=True)}
+        values_ms = estimates.price(table, own, chosen, measured_only=measured_only)
+        ms |= {network.id: float(value) for network, value in zip(own, values_ms, strict=True)}
     found: list[dict[str, Any]] = [{"id": each.id, "space": each.space.id, "ms": ms[each.id]} for each in networks]
     if explain:
         for entry, network in zip(found, networks, strict=True):
-            entry["rows"] = estimates.explain(table, network, chosen)
+            entry["rows"] = estimates.explain(table, network, chosen, measured_only=measured_only)
     if json:
         console.emit_json({"lut": str(lut), "table": table.name, "state": chosen, "subnets": found})
         return
@@ -193,10 +196,3 @@ def _read_subnets(path: Path) -> list[Subnet]:
         except FileInvalid as fault:
             raise FileInvalid(f"entry {number} of '{path}': {fault.what}", why=fault.why, hint=fault.hints) from fault
     return networks
-
-
-def _genomes(networks: list[Subnet]) -> Any:
-    """Return the genomes of subnets of one space, uint8[n, G]."""
-    import numpy as np
-
-    return np.stack([network.array for network in networks])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ofa.errors import printable
 from ofa.files import readable_json
 
 if TYPE_CHECKING:
@@ -28,18 +29,20 @@ def emit_json(value: Any) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
     """Print a table on standard output; a column of numbers is set right.
 
-    Text is printed as it stands; see ``cell`` for the rest. Where the output is not a terminal there are no borders
-    and no line is folded or cut.
+    Text is printed as it stands but for control characters; see ``cell`` for the rest. Where the output is not a
+    terminal there are no borders and no line is folded or cut.
     """
     from rich.table import Table
     from rich.text import Text
 
     console = _console(sys.stdout)
-    grid = Table(title=Text(title) if title else None, title_justify="left", box=_box(console), pad_edge=False)
+    grid = Table(
+        title=Text(_lines_of(title)) if title else None, title_justify="left", box=_box(console), pad_edge=False
+    )
     grid.show_header = any(columns)
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
-        grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(Text(_lines_of(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(cell(value)) for value in row))
     with console.capture() as drawn:
@@ -70,7 +73,7 @@ def cell(value: Any) -> str:
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list | tuple):
         return " ".join(cell(item) for item in value)
-    return str(value)
+    return _lines_of(str(value))
 
 
 def note(text: str) -> None:
@@ -173,7 +176,12 @@ def _lines(what: str, total: int) -> Advance:
 
 def _say(text: str, *, style: str | None) -> None:
     """Print on standard error without reading markup or folding lines."""
-    _console(sys.stderr).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    _console(sys.stderr).print(_lines_of(text), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _lines_of(text: str) -> str:
+    """Return a text whose only control characters are the ends of its lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _console(stream: TextIO) -> Console:

@@ -91,6 +91,11 @@ class Interrupted(OfaError):
     exit_code = 130
 
 
+def printable(text: str) -> str:
+    """Return a text with its control characters as escapes: what comes from a file must not steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def package_missing(package: str, *, extra: str, needed_for: str) -> PackageMissing:
     """Say which extra of ofa-lab brings ``package``."""
     return PackageMissing(

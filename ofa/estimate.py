@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ofa.lut import errors
 from ofa.lut.format import Lut
-from ofa.lut.rows import USABLE, Row
+from ofa.lut.rows import MEASURED, USABLE, Row
 from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.space.index import index_of
 from ofa.space.ops import ops_of
@@ -42,14 +43,16 @@ class Estimator:
     __call__ = predict
 
 
-def estimator(lut: Lut, space: SearchSpace, state: str | None = None) -> Estimator:
+def estimator(lut: Lut, space: SearchSpace, state: str | None = None, *, measured_only: bool = False) -> Estimator:
     """Return the estimator of a table for a space; ``state`` by default that whose sums lie nearest to the networks of
     the space that were measured with the table, and without such networks cold.
 
-    Raises SpaceMismatch where the table has no such state, or no usable row for some op of the space.
+    Raises SpaceMismatch where the table has no such state, or no usable row for some op of the space; with
+    ``measured_only`` no modelled row is usable.
     """
     chosen = state_of(lut, space, state)
-    return Estimator(space=space, state=chosen, op_values_ms=op_values_ms(lut, space, chosen))
+    values_ms = op_values_ms(lut, space, chosen, measured_only=measured_only)
+    return Estimator(space=space, state=chosen, op_values_ms=values_ms)
 
 
 def state_of(lut: Lut, space: SearchSpace, state: str | None = None) -> str:
@@ -68,49 +71,77 @@ def state_of(lut: Lut, space: SearchSpace, state: str | None = None) -> str:
 def _apart(lut: Lut, space: SearchSpace, state: str) -> float:
     """Return how far the sums of a state lie from a table's measured networks of a space: the log of the median ratio.
 
-    0 without networks. Raises SpaceMismatch where the state lacks an op.
+    0 without networks. Raises SpaceMismatch where the state lacks an op of one.
     """
     rows = [row for row in lut.networks if row.space == space.id and row.ns is not None]
     if not rows:
         return 0.0
-    values_ms = op_values_ms(lut, space, state)
-    genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
+    sums_ms = price(lut, [space.subnet(list(bytes.fromhex(row.genome))) for row in rows], state)
     measured_ms = np.array([row.ns or 0 for row in rows]) / NANOSECONDS_PER_MS
-    return abs(float(np.median(np.log(index_of(space).sum(genomes, values_ms) / measured_ms))))
+    return abs(float(np.median(np.log(sums_ms / measured_ms))))
 
 
-def op_values_ms(lut: Lut, space: SearchSpace, state: str) -> Vector:
-    """Return the latency of each op, ms, float64[n_ops]; raises SpaceMismatch where one has no usable row."""
-    rows = {row.key: row for row in lut.rows if row.state == state}
+def op_values_ms(lut: Lut, space: SearchSpace, state: str, *, measured_only: bool = False) -> Vector:
+    """Return the latency of each op, ms, float64[n_ops]; raises SpaceMismatch where one has no usable row.
+
+    A twin or a search that must not rest on modelled rows takes its values with ``measured_only``.
+    """
     keys = [op.key for op in index_of(space).ops]
-    missing = [key for key in keys if not _usable(rows.get(key))]
-    if missing:
-        refused = rows.get(missing[0])
-        raise errors.ops_missing(
-            lut.name,
-            space=space.id,
-            state=state,
-            missing=len(missing),
-            needed=len(keys),
-            first=missing[0],
-            unusable=refused.status if refused else "",
-            spaces=sorted({network.space for network in lut.networks}),
-        )
-    return np.array([rows[key].ns or 0 for key in keys], dtype=np.float64) / NANOSECONDS_PER_MS
+    values_ms = _values_ms(lut, keys, state, measured_only=measured_only)
+    _refuse_missing(lut, keys, values_ms, state, of=space.id)
+    return values_ms
 
 
-def explain(lut: Lut, subnet: Subnet, state: str | None = None) -> list[dict[str, Any]]:
+def price(lut: Lut, subnets: Sequence[Subnet], state: str, *, measured_only: bool = False) -> Vector:
+    """Return the sum of each of some subnets of one space, ms, float64[n]; only their own ops need a usable row.
+
+    Raises SpaceMismatch naming the first subnet that has an op without one.
+    """
+    index = index_of(subnets[0].space)
+    values_ms = _values_ms(lut, [op.key for op in index.ops], state, measured_only=measured_only)
+    found = index.sum(np.stack([subnet.array for subnet in subnets]), values_ms)
+    for row in np.flatnonzero(np.isnan(found))[:1]:
+        explain(lut, subnets[row], state, measured_only=measured_only)
+    return found
+
+
+def explain(lut: Lut, subnet: Subnet, state: str | None = None, *, measured_only: bool = False) -> list[dict[str, Any]]:
     """Return the rows an estimate is the sum of, in network order: key, status, ms, its interval, share in percent.
 
-    Raises SpaceMismatch where a row is missing or unusable.
+    Raises SpaceMismatch where a row of the subnet is missing or unusable.
     """
     chosen = state_of(lut, subnet.space, state)
-    values_ms = op_values_ms(lut, subnet.space, chosen)
-    rows = {row.key: row for row in lut.rows if row.state == chosen}
-    at = {op.key: place for place, op in enumerate(index_of(subnet.space).ops)}
     keys = [op.key for op in ops_of(subnet)]
-    total_ms = sum(values_ms[at[key]] for key in keys)
-    return [_line(rows[key], float(values_ms[at[key]]), float(total_ms)) for key in keys]
+    values_ms = _values_ms(lut, keys, chosen, measured_only=measured_only)
+    _refuse_missing(lut, keys, values_ms, chosen, of=f"{subnet.space.id} {subnet.id}")
+    rows = {row.key: row for row in lut.rows if row.state == chosen}
+    total_ms = float(values_ms.sum())
+    return [_line(rows[key], float(ms), total_ms) for key, ms in zip(keys, values_ms, strict=True)]
+
+
+def _values_ms(lut: Lut, keys: Sequence[str], state: str, *, measured_only: bool) -> Vector:
+    """Return the latency of each key, ms, float64[n]; NaN where it has no usable row."""
+    statuses = USABLE & MEASURED if measured_only else USABLE
+    known = {row.key: row.ns for row in lut.rows if row.state == state and row.status in statuses}
+    return np.array([known.get(key) for key in keys], dtype=np.float64) / NANOSECONDS_PER_MS
+
+
+def _refuse_missing(lut: Lut, keys: Sequence[str], values_ms: Vector, state: str, *, of: str) -> None:
+    """Raise SpaceMismatch where a value is NaN, naming the first key; ``of`` says whose ops they are."""
+    missing = [key for key, lacks in zip(keys, np.isnan(values_ms), strict=True) if lacks]
+    if not missing:
+        return
+    refused = next((row for row in lut.rows if (row.key, row.state) == (missing[0], state)), None)
+    raise errors.ops_missing(
+        lut.name,
+        of=of,
+        state=state,
+        missing=len(missing),
+        needed=len(keys),
+        first=missing[0],
+        unusable=refused.status if refused else "",
+        spaces=sorted({network.space for network in lut.networks}),
+    )
 
 
 def _line(row: Row, ms: float, total_ms: float) -> dict[str, Any]:
@@ -123,8 +154,3 @@ def _line(row: Row, ms: float, total_ms: float) -> dict[str, Any]:
         "hi_ms": (row.hi or 0) / NANOSECONDS_PER_MS,
         "share_pct": 100 * ms / total_ms,
     }
-
-
-def _usable(row: Row | None) -> bool:
-    """Say whether a row has a time that a sum may use."""
-    return row is not None and row.status in USABLE and row.ns is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from ofa.errors import FileInvalid
 
 MEBIBYTE = 1 << 20
+MOST_DIGITS = 300
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -52,20 +54,25 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def read_capped(path: Path, *, max_bytes: int, what: str) -> bytes:
-    """Read a file of at most ``max_bytes``; raise FileInvalid where it is absent, a folder or larger.
+    """Read a file of at most ``max_bytes``; raise FileInvalid where it is absent, larger, or a folder, pipe or device.
 
     ``what`` names the kind of file in the message ("table", "plan").
     """
     path = Path(path)
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > max_bytes:
-            raise FileInvalid(
-                f"{what} '{path}' is too large",
-                why=f"it has {size_bytes:,} bytes; at most {max_bytes:,} are read",
-                hint="check that this is the file you meant",
-            )
-        return path.read_bytes()
+        # Asked before it is opened: a pipe that nobody writes to would wait for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("it is a folder, a pipe or a device, not a plain file")
+        with path.open("rb") as stream:
+            size_bytes = os.fstat(stream.fileno()).st_size
+            if size_bytes > max_bytes:
+                raise FileInvalid(
+                    f"{what} '{path}' is too large",
+                    why=f"it has {size_bytes:,} bytes; at most {max_bytes:,} are read",
+                    hint="check that this is the file you meant",
+                )
+            # What is appended meanwhile is not read: a file may grow without end.
+            return stream.read(size_bytes)
     except OSError as fault:
         raise FileInvalid(
             f"{what} '{path}' cannot be read",
@@ -75,14 +82,24 @@ def read_capped(path: Path, *, max_bytes: int, what: str) -> bytes:
 
 
 def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
-    """Read a JSON file of at most ``max_bytes``; NaN and Infinity are refused."""
+    """Read a JSON file of at most ``max_bytes``; raise FileInvalid for what no JSON file can keep as well.
+
+    That is NaN and Infinity, a number that no float holds (1e999), and half of a surrogate pair.
+    """
     raw = read_capped(path, max_bytes=max_bytes, what=what)
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"'{constant}' is not a number JSON knows")
 
+    def whole(digits: str) -> int:
+        if len(digits) > MOST_DIGITS:
+            raise ValueError(f"a number has {len(digits):,} digits; at most {MOST_DIGITS} are read")
+        return int(digits)
+
     try:
-        return json.loads(raw.decode(), parse_constant=refuse)
+        found = json.loads(raw.decode(), parse_constant=refuse, parse_int=whole)
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+        return found
     except (ValueError, RecursionError) as fault:
         raise FileInvalid(
             f"{what} '{path}' is not valid JSON", why=str(fault), hint="write it again; it may have been cut short"

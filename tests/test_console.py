@@ -39,6 +39,18 @@ def test_show_puts_records_below_single_values(capsys: pytest.CaptureFixture[str
     assert ["deep.width", "1"] in lines and lines.index(["max", "10"]) < lines.index(["min", "2"])
 
 
+def test_no_text_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    steering = "a\x1b]0;owned\x07\x9b2J\r\b\u202e\udc80"
+    escaped = r"a\x1b]0;owned\x07\x9b2J\r\x08\u202e\udc80"
+    for say in (console.note, console.warn, console.fail):
+        say(f"{steering}\nnext line")
+    console.table((steering, "list"), [(steering, [steering])], title=steering)
+    console.show({steering: {steering: steering}})
+    out, err = capsys.readouterr()
+    assert (out + err).replace("\n", "").isprintable()
+    assert out.count(escaped) == 7 and err.count(f"{escaped}\nnext line\n") == 3
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

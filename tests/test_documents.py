@@ -89,6 +89,18 @@ def test_every_result_is_listed() -> None:
     assert {result.strip("/") for _, result, *_ in LISTED} >= {path.name for path in RESULTS.iterdir()}
 
 
+def test_what_filled_cells_are_worth_is_what_the_benchmark_found() -> None:
+    text = (ROOT / "docs" / "reading-a-lut.md").read_text()
+    found = json.loads((RESULTS / "lut_fill.json").read_text())
+    assert found["command"] == "python benchmarks/lut_fill.py --data FOLDER"
+    promises = found["result"]["promises"]
+    assert promises.pop("the published network of 30 ms")["ms"] == [29.97] and "29.97 ms" in text
+    assert len(promises) == 5
+    for name, said in promises.items():
+        assert said["kept"] and said["pct"] <= said["limit_pct"]
+        assert f"| {name} | {said['pct']:.2f} % | {said['limit_pct']:g} % |" in text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):

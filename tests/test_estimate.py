@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import ofa.space as spaces
 from ofa.errors import SpaceMismatch
-from ofa.estimate import Estimator, estimator, explain, op_values_ms, state_of
+from ofa.estimate import Estimator, estimator, explain, op_values_ms, price, state_of
 from ofa.lut.format import Header, Lut, NetworkRow, Row
 from ofa.lut.write import write
 from ofa.space import sample
@@ -196,14 +197,47 @@ def test_a_row_of_an_unusable_status_is_not_summed(status: str) -> None:
     assert_refused(caught.value)
     assert f"has no usable row for '{key}' (status '{status}')" in caught.value.what
     assert caught.value.why.startswith("1 of the 260 ops")
-    with pytest.raises(SpaceMismatch):
-        explain(table, TINY.corner("min"))
+    with_it, without_it = split(subnets_of(TINY, 200), key)
+    with pytest.raises(SpaceMismatch, match=re.escape(f"has no usable row for '{key}' (status '{status}')")):
+        explain(table, with_it[0])
+    assert sum(row["ms"] for row in explain(table, without_it[0])) > 0
 
 
 @pytest.mark.parametrize("status", ["noisy", "modelled"])
 def test_a_row_of_a_usable_status_is_summed(status: str) -> None:
     key = ops_in(TINY)[5].key
     assert isinstance(estimator(changed(TABLE, key, "cold", status=status), TINY), Estimator)
+
+
+def test_modelled_rows_can_be_refused() -> None:
+    key = ops_in(TINY)[5].key
+    table = changed(TABLE, key, "cold", status="modelled")
+    assert estimator(changed(TABLE, key, "cold", status="noisy"), TINY, measured_only=True).state == "cold"
+    with pytest.raises(SpaceMismatch) as caught:
+        estimator(table, TINY, measured_only=True)
+    assert_refused(caught.value)
+    assert f"has no usable row for '{key}' (status 'modelled')" in caught.value.what
+    assert "have no measured time in it" in caught.value.why
+
+
+def test_subnets_are_priced_where_their_own_ops_are() -> None:
+    key = ops_in(TINY)[5].key
+    table = changed(TABLE, key, "cold")
+    with_it, without_it = split(subnets_of(TINY, 200), key)
+    expected = [plain_sum_ms(TABLE, subnet, "cold") for subnet in without_it]
+    assert price(table, without_it, "cold").tolist() == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(SpaceMismatch) as caught:
+        price(table, [*without_it, *with_it], "cold")
+    assert_refused(caught.value)
+    assert with_it[0].id in caught.value.why and caught.value.why.startswith("1 of the")
+
+
+def split(subnets: list[Subnet], key: str) -> tuple[list[Subnet], list[Subnet]]:
+    """Return the subnets that have an op, and those that do not."""
+    has = [key in {op.key for op in ops_of(subnet)} for subnet in subnets]
+    found = tuple([subnet for subnet, mine in zip(subnets, has, strict=True) if mine is side] for side in (True, False))
+    assert all(found)
+    return found[0], found[1]
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +303,15 @@ def test_the_command_prices_several_spaces_in_the_order_given(run: Run, lut: Pat
     assert run("estimate", "--lut", str(lut), "--subnets", file(listed(mixed)), "--explain")[0] == 0
 
 
+def test_the_command_refuses_modelled_rows_where_told(run: Run, tmp_path: Path, file: Callable[[Any], str]) -> None:
+    subnet = TINY.corner("min")
+    write(changed(TABLE, ops_of(subnet)[1].key, "cold", status="modelled"), tmp_path / "lut")
+    command = ("estimate", "--lut", str(tmp_path / "lut"), "--subnets", file(subnet.to_json()), "--json")
+    assert run(*command)[0] == 0 and run(*command, "--measured-only", "--state", "hot")[0] == 0
+    code, out, err = run(*command, "--measured-only")
+    assert (code, out) == (3, "") and "(status 'modelled')" in " ".join(err.split())
+
+
 def test_the_command_reads_what_sampling_prints(run: Run, lut: Path, file: Callable[[Any], str]) -> None:
     tiny = ("mobilenet_v3_tiny", "--channels", "1", "--classes", "10")
     _, sampled, _ = run("space", "sample", *tiny, "-n", "5", "--json")
@@ -284,7 +327,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "not JSON": ("depths: 1", "is not valid JSON"),
     "cut short": (json.dumps([GOOD])[:-9], "is not valid JSON"),
     "NaN": (json.dumps(GOOD | {"resolution": float("nan")}), "'NaN' is not a number JSON knows"),
-    "infinity": (json.dumps(GOOD | {"resolution": 32}).replace("32", "1e999"), "'resolution' is inf"),
+    "infinity": (json.dumps(GOOD | {"resolution": 32}).replace("32", "1e999"), "Out of range float values"),
     "nested without end": ("[" * 100_000, "is not valid JSON"),
     "nested deeply": (json.dumps(GOOD | {"depths": 0}).replace(": 0", ": " + DEEP), "'s1.depth' is [["),
     "no subnet": ("[]", "holds no subnet"),

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.report.parse import number
-from harness.report.table import Table
-from ofa.errors import OfaError
+from ofa.lut.format import Lut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,23 +22,25 @@ class Compared:
     measured_ms: float
 
 
-def compare(twin: Path, table: Table | None) -> tuple[Compared, ...]:
-    """Return the networks of a table with a saved twin's predictions; none where the twin cannot be loaded."""
-    rows = [row for row in table.networks if row.ns > 0] if table else []
-    if not rows or not (twin / "card.json").is_file():
+def compare(twin: Path, table: Lut) -> tuple[Compared, ...]:
+    """Return the networks of a table with a saved twin's predictions; none without a twin or what it needs to run.
+
+    Raises FileInvalid where the twin cannot be loaded.
+    """
+    if not table.networks or not (twin / "card.json").is_file():
         return ()
     try:
         from ofa.twins import latency
-
-        found = latency.load(twin)
-        genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
-        found.space.check(genomes)
-        predicted_ms = found.predict(genomes)
-    except (ImportError, OfaError, ValueError):
+    except ImportError:
         return ()
+    found = latency.load(twin)
+    rows = [(row, row.ns) for row in table.networks if row.ns is not None and row.space == found.space.id]
+    if not rows:
+        return ()
+    genomes = np.array([list(bytes.fromhex(row.genome)) for row, _ in rows], dtype=np.uint8)
     return tuple(
-        Compared(id=row.id, fitted=row.split == "fit", predicted_ms=float(ms), measured_ms=row.ns / 1e6)
-        for row, ms in zip(rows, predicted_ms, strict=True)
+        Compared(id=row.id, fitted=row.split == "fit", predicted_ms=float(ms), measured_ms=ns / 1e6)
+        for (row, ns), ms in zip(rows, found.predict(genomes), strict=True)
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from harness.report.figure import SCALE, SERIES, Figure, axis, layout, lines, vertical
 from harness.report.read import Bench, Run
 from harness.report.shape import Shape, resolutions_of, shape_of
-from harness.report.table import OpRow
 from harness.report.words import figures3, plain
+from ofa.lut.format import Row
 
 MOST_CELLS = 1200
 MOST_COLUMNS_WITH_WORDS = 10
@@ -27,13 +27,13 @@ def maps(bench: Bench, run: Run) -> list[Figure | None]:
     """Draw a table as two heat maps: block by resolution, and kernel with expand ratio by block."""
     if bench.table is None:
         return []
-    state = _state(bench.table.ops)
+    state = _state(bench.table.rows)
     priced = [
         (shape, row)
-        for row in bench.table.ops
-        if row.state == state and (shape := shape_of(row.key)) is not None and row.ns > 0
+        for row in bench.table.rows
+        if row.state == state and (shape := shape_of(row.key)) is not None and row.ns
     ]
-    sizes = resolutions_of(bench.table.header, run.facts)
+    sizes = resolutions_of(run.facts.get("space") or {row.space for row in bench.table.networks})
     by_size = _by_resolution(priced, sizes) if sizes else _collect(priced, _block, _input_size)
     places = "resolution of the network, px" if sizes else "input feature map, px"
     by_kernel = _collect(((shape, row) for shape, row in priced if shape.kernel), _kernel_expand, _block)
@@ -51,7 +51,7 @@ def maps(bench: Bench, run: Run) -> list[Figure | None]:
     ]
 
 
-def _state(rows: Iterable[OpRow]) -> str:
+def _state(rows: Iterable[Row]) -> str:
     """Return the state to show: hot where it was measured, else whatever there is."""
     states = {row.state for row in rows}
     return next((state for state in ("hot", "-", "cold") if state in states), "hot")
@@ -70,22 +70,22 @@ def _kernel_expand(shape: Shape) -> str:
 
 
 def _collect(
-    priced: Iterable[tuple[Shape, OpRow]], down: Callable[[Shape], str], across: Callable[[Shape], str]
+    priced: Iterable[tuple[Shape, Row]], down: Callable[[Shape], str], across: Callable[[Shape], str]
 ) -> Cells:
     """Gather latencies, ns, into the cells of a map, with whether each was modelled."""
     cells: Cells = defaultdict(list)
     for shape, row in priced:
-        cells[down(shape), across(shape)].append((row.ns, row.status == "modelled"))
+        cells[down(shape), across(shape)].append((row.ns or 0, row.status == "modelled"))
     return cells
 
 
-def _by_resolution(priced: Iterable[tuple[Shape, OpRow]], sizes: dict[str, dict[int, int]]) -> Cells:
+def _by_resolution(priced: Iterable[tuple[Shape, Row]], sizes: dict[str, dict[int, int]]) -> Cells:
     """Gather latencies by block and network resolution; ``sizes[block][resolution]`` is a block's input size, px."""
     cells: Cells = defaultdict(list)
     for shape, row in priced:
         for resolution, in_size in sizes.get(shape.block, {}).items():
             if in_size == shape.in_size:
-                cells[shape.block, str(resolution)].append((row.ns, row.status == "modelled"))
+                cells[shape.block, str(resolution)].append((row.ns or 0, row.status == "modelled"))
     return cells
 
 
@@ -228,11 +228,16 @@ def noise(run: Run) -> Figure | None:
 
 def _half_widths(bench: Bench, state: str) -> Any:
     """Return the half widths of a table's measured rows, percent of latency."""
-    rows = bench.table.ops if bench.table else ()
+    rows = bench.table.rows if bench.table else ()
     return np.array(
         [
-            50.0 * (row.hi_ns - row.lo_ns) / row.ns
+            50.0 * (row.hi - row.lo) / row.ns
             for row in rows
-            if row.state == state and row.ns > 0 and row.status in ("ok", "noisy") and not row.key.startswith("@")
+            if row.state == state
+            and row.ns
+            and row.lo is not None
+            and row.hi is not None
+            and row.status in ("ok", "noisy")
+            and not row.key.startswith("@")
         ]
     )

@@ -22,12 +22,12 @@ _STYLE, _SCRIPT, _TEMPLATE = "page.css", "page.js", "page.html.jinja"
 def write(run_dir: Path) -> Path:
     """Write ``report.html`` into a run folder from whatever stages it holds, and return its path.
 
-    Equal folders give equal bytes. Raises FileInvalid where ``run.json`` is absent or unreadable, and PackageMissing
-    without plotly or Jinja2.
+    Equal folders give equal bytes. Raises FileInvalid where it holds none, and PackageMissing without plotly or Jinja2.
     """
     run = gather(Path(run_dir))
     path = Path(run_dir) / "report.html"
-    files.write_atomic(path, render(run))
+    # The name of a file may be no Unicode text, and is shown all the same.
+    files.write_atomic(path, render(run).encode(errors="backslashreplace"))
     return path
 
 

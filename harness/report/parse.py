@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,7 @@ def labels(text: str | None) -> tuple[tuple[Label, ...], int]:
     if text is None:
         return (), 0
     found, skipped = [], 0
-    for row in csv.DictReader(io.StringIO(text)):
+    for row in _csv_rows(text):
         top1, resolution, images = (number(row.get(name)) for name in ("top1", "resolution", "images"))
         if top1 is None or resolution is None or not 0 <= top1 <= 100:
             skipped += 1
@@ -131,6 +131,18 @@ def labels(text: str | None) -> tuple[tuple[Label, ...], int]:
         known = None if images is None else int(images)
         found.append(Label(id=str(row.get("id") or ""), resolution=int(resolution), top1=top1, images=known))
     return tuple(found), skipped
+
+
+def _csv_rows(text: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV text; one that the csv module refuses, such as for a field of megabytes, is empty."""
+    reader = csv.DictReader(io.StringIO(text))
+    while True:
+        try:
+            yield next(reader)
+        except csv.Error:
+            yield {}
+        except StopIteration:
+            return
 
 
 def steps(text: str | None) -> tuple[tuple[Step, ...], int]:
@@ -141,6 +153,8 @@ def steps(text: str | None) -> tuple[tuple[Step, ...], int]:
     for line in filter(str.strip, text.splitlines()):
         try:
             facts = json.loads(line)
+            # Half a surrogate pair is no text that a page could hold.
+            json.dumps(facts, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             facts = None
         step = number(facts.get("step")) if isinstance(facts, dict) else None

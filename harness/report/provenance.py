@@ -35,8 +35,11 @@ class FileFact:
     parents: tuple[Parent, ...]
 
 
-def of(folder: Path) -> tuple[FileFact, ...]:
-    """Return the files of a run, sorted by path, without links and without what is still being written."""
+def of(folder: Path) -> tuple[tuple[FileFact, ...], int]:
+    """Return the first files of a run by path, and how many more there are that are not among them.
+
+    Links, and what is still being written, are neither.
+    """
     found: dict[str, Path] = {}
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -47,7 +50,7 @@ def of(folder: Path) -> tuple[FileFact, ...]:
             found[path.relative_to(folder).as_posix()] = path
     kept = dict(sorted(found.items())[:SHOWN])
     digests = {name: digest for name, path in kept.items() if (digest := _digest(path))}
-    return tuple(
+    facts = tuple(
         FileFact(
             path=name,
             size_bytes=kept[name].stat().st_size,
@@ -56,6 +59,7 @@ def of(folder: Path) -> tuple[FileFact, ...]:
         )
         for name, digest in digests.items()
     )
+    return facts, len(found) - len(facts)
 
 
 def _digest(path: Path) -> str | None:

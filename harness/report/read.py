@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.errors import nothing_to_report
 from harness.report import calibration, provenance
 from harness.report.parse import Choice, Front, Label, Step, number
 from harness.report.parse import choices as parse_choices
 from harness.report.parse import front as parse_front
 from harness.report.parse import labels as parse_labels
 from harness.report.parse import steps as parse_steps
-from harness.report.table import Table
-from harness.report.table import read as read_table
 from ofa import files
 from ofa.errors import FileInvalid
+from ofa.lut.check import checked
+from ofa.lut.format import Lut
 
 MAX_BYTES = 64 * files.MEBIBYTE
 _SIMULATED_IN = ("transport", "source", "status", "kind")
@@ -31,7 +32,7 @@ class Bench:
     device: str
     runtime: str
     label: str
-    table: Table | None
+    table: Lut | None
     card: dict[str, Any] | None
     front: Front | None
     choices: tuple[Choice, ...]
@@ -54,6 +55,7 @@ class Run:
     steps: tuple[Step, ...]
     accuracy_card: dict[str, Any] | None
     files: tuple[provenance.FileFact, ...]
+    files_left_out: int
     missing: tuple[str, ...]
     broken: tuple[str, ...]
     simulated: bool
@@ -103,31 +105,34 @@ class _Reader:
         if count:
             self.broken.append(f"{name}: {count} {of} could not be read and {'is' if count == 1 else 'are'} left out")
 
-    def table(self, name: str) -> Table | None:
+    def table(self, name: str) -> Lut | None:
         """Return a latency table of the run, or None."""
         path = self.folder / name
         if not (path / "lut.json").is_file():
             self.missing.append(name)
             return None
         try:
-            found = read_table(path)
+            found = checked(path)
         except FileInvalid as fault:
             self.broken.append(f"{name}: {fault.what}: {fault.why}")
             return None
-        self.simulated = self.simulated or says_simulated(found.header) or found.simulated
+        self.simulated = self.simulated or found.simulated
         return found
+
+    def networks(self, twin: str, table: Lut | None) -> tuple[calibration.Compared, ...]:
+        """Return the networks of a table beside what a twin of the run says of them."""
+        try:
+            return calibration.compare(self.folder / twin, table) if table else ()
+        except FileInvalid as fault:
+            self.broken.append(f"{twin}: {fault.why or fault.what}")
+            return ()
 
 
 def gather(folder: Path) -> Run:
-    """Read a run folder; raise FileInvalid only where its ``run.json`` is absent or unreadable."""
+    """Read a run folder; raise FileInvalid only where it holds nothing that could be shown."""
     folder = Path(folder)
-    run_facts = files.read_json(folder / "run.json", max_bytes=MAX_BYTES, what="run file")
-    if not isinstance(run_facts, dict):
-        raise FileInvalid(
-            f"run file '{folder / 'run.json'}' holds no JSON object", hint="run the command that made it again"
-        )
     reader = _Reader(folder)
-    reader.simulated = says_simulated(run_facts)
+    run_facts = reader.json("run.json")
     summary = reader.json("summary.json") or {}
     rows, skipped = parse_choices(summary.get("rows"))
     reader.skipped("summary.json", skipped, "rows")
@@ -137,18 +142,24 @@ def gather(folder: Path) -> Run:
     reader.skipped("supernet/metrics.jsonl", skipped, "lines")
     accuracy_card = reader.json("twins/accuracy/card.json")
     models = summary.get("models")
+    benches = _benches(reader, rows)
+    if run_facts is None and not (summary or benches or label_rows or metric_rows or accuracy_card):
+        raise nothing_to_report(folder, reader.broken)
+    facts = run_facts or {}
+    listed, left_out = provenance.of(folder)
     return Run(
-        name=str(run_facts.get("name") or folder.resolve().name),
-        facts=run_facts,
+        name=str(facts.get("name") or folder.resolve().name),
+        facts=facts,
         wall_s=number(summary.get("wall_s")),
         spread=_spread(summary.get("accuracy_spread"), label_rows),
         models=models if isinstance(models, dict) else {},
         choices=rows,
-        benches=_benches(reader, rows),
+        benches=benches,
         labels=label_rows,
         steps=metric_rows,
         accuracy_card=accuracy_card,
-        files=provenance.of(folder),
+        files=listed,
+        files_left_out=left_out,
         missing=tuple(reader.missing),
         broken=tuple(reader.broken),
         simulated=reader.simulated,
@@ -158,37 +169,43 @@ def gather(folder: Path) -> Run:
 def _benches(reader: _Reader, rows: tuple[Choice, ...]) -> tuple[Bench, ...]:
     """Return one bench for each runtime of the summary or with a folder that holds a table, twin or front."""
     named = {row.runtime: row.device for row in rows}
-    marks = ("lut/lut.json", "twin/card.json", "front.json")
-    present = sorted(
-        path.name
-        for path in reader.folder.iterdir()
-        if path.is_dir() and not path.is_symlink() and any((path / mark).is_file() for mark in marks)
-    )
-    tables = {
-        runtime: reader.table(f"{runtime}/lut") if _plain(runtime) else None
-        for runtime in dict.fromkeys([*named, *present])
-    }
-    devices = {runtime: named.get(runtime) or (table.device if table else "") for runtime, table in tables.items()}
+    places = {name: f"{name}/" if _plain(name) else None for name in [*named, *_folders(reader.folder)]}
+    if not places and _is_bench(reader.folder):
+        places = {"": ""}
+    tables = {name: None if place is None else reader.table(f"{place}lut") for name, place in places.items()}
+    devices = {name: named.get(name) or (table.header.device if table else "") for name, table in tables.items()}
     # With one device, its name in every label would only be noise.
     floors = calibration.floors(reader.json("verify.json"))
     several = len(set(devices.values())) > 1
     benches = []
-    for runtime, table in tables.items():
-        device = devices[runtime]
+    for name, place in places.items():
+        device, table = devices[name], tables[name]
+        runtime = name or (table.header.runtime if table else reader.folder.resolve().name)
         benches.append(
             Bench(
                 device=device,
                 runtime=runtime,
                 label=f"{device} / {runtime}" if several and device and runtime not in device else runtime,
                 table=table,
-                card=reader.json(f"{runtime}/twin/card.json") if _plain(runtime) else None,
-                front=parse_front(reader.json(f"{runtime}/front.json")) if _plain(runtime) else None,
+                card=None if place is None else reader.json(f"{place}twin/card.json"),
+                front=None if place is None else parse_front(reader.json(f"{place}front.json")),
                 choices=tuple(row for row in rows if row.runtime == runtime),
-                networks=calibration.compare(reader.folder / runtime / "twin", table),
+                networks=reader.networks(f"{place}twin", table),
                 floor_percent=floors.get(runtime),
             )
         )
     return tuple(benches)
+
+
+def _folders(folder: Path) -> list[str]:
+    """Return the names of the folders of a run that are benches, sorted."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in found if path.is_dir() and not path.is_symlink() and _is_bench(path))
+
+
+def _is_bench(folder: Path) -> bool:
+    """Say whether a folder holds a table, twin or front: a folder of the demo's, or that of `ofa bench` itself."""
+    return any((folder / mark).is_file() for mark in ("lut/lut.json", "twin/card.json", "front.json"))
 
 
 def _plain(name: str) -> bool:

@@ -42,16 +42,19 @@ def shape_of(key: str) -> Shape | None:
     )
 
 
-def resolutions_of(header: dict[str, Any], run_facts: dict[str, Any]) -> dict[str, dict[int, int]]:
-    """Return, for each block of the run's search space, its input size at each resolution, px; empty where unknown."""
+def resolutions_of(named: Any) -> dict[str, dict[int, int]]:
+    """Return, for each block of a search space, its input size at each resolution, px; empty where it is not known.
+
+    ``named`` is what a run says its space is, or the set of spaces whose networks a table holds.
+    """
     import ofa.space as spaces
     from ofa.space import ops
 
-    name = run_facts.get("space") or header.get("space")
-    if not isinstance(name, str):
+    names = named if isinstance(named, set) else {str(named)}
+    if len(names) != 1:
         return {}
     try:
-        space = spaces.by_id(name)
+        space = spaces.by_id(*names)
     except OfaError:
         return {}
     found: dict[str, dict[int, int]] = {}

@@ -13,6 +13,7 @@ import ofa.space as spaces
 from ofa.errors import FileInvalid
 from ofa.lut import errors, format, monotony
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
+from ofa.lut.header import FILLED
 from ofa.lut.rows import SPLITS, Row
 from ofa.lut.write import refuse_place
 
@@ -25,8 +26,8 @@ def check(path: Path) -> dict[str, Any]:
 
     Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
     `refuse` for the error. A table's "monotonicity" counts pairs of ops of which the larger one is faster beyond both
-    intervals, and "unexpected" lists the worst: `warnings`, which leave it valid. Raises FileInvalid where there is no
-    table at all.
+    intervals, and "unexpected" lists the worst: `warnings`, which leave it valid. "modelled" is how many of its "ops" a
+    model priced in some state. Raises FileInvalid where there is no table at all.
     """
     path = Path(path)
     tables: list[dict[str, Any]] = []
@@ -58,7 +59,10 @@ def warnings(report: dict[str, Any]) -> list[str]:
 
 
 def show(path: Path) -> dict[str, Any]:
-    """Return what one table holds: header, counts, widths of intervals, largest ops; raises FileInvalid."""
+    """Return what one table holds: header, counts, widths of measured intervals, largest ops; raises FileInvalid.
+
+    "filled" says of each time that missing rows were modelled how many of each kind, and the model's own error.
+    """
     folder = Path(path)
     lut = checked(folder)
     usable = [row for row in lut.rows if row.ns is not None]
@@ -66,8 +70,9 @@ def show(path: Path) -> dict[str, Any]:
     return summary(lut, folder) | {
         "runtime_version": lut.header.runtime_version,
         "environment": lut.header.environment,
-        "protocol": lut.header.protocol,
-        "half_width_pct": _half_widths(usable),
+        "protocol": {name: value for name, value in lut.header.protocol.items() if name != FILLED},
+        "filled": _fills(lut.header.protocol.get(FILLED)),
+        "half_width_pct": _half_widths([row for row in usable if row.status != "modelled"]),
         "overheads": [_line(row) for row in usable if row.key.startswith("@")],
         "largest": [_line(row) for row in largest],
         "without_time": [
@@ -140,6 +145,7 @@ def summary(lut: Lut, folder: Path) -> dict[str, Any]:
         "simulated": header.simulated,
         "created": header.created,
         "ops": len({row.key for row in lut.rows if not row.key.startswith("@")}),
+        "modelled": len({row.key for row in lut.rows if row.status == "modelled"}),
         "rows": len(lut.rows),
         "states": _counts(row.state for row in lut.rows),
         "statuses": _counts(row.status for row in lut.rows),
@@ -163,6 +169,18 @@ def _half_widths(rows: list[Row]) -> dict[str, float] | None:
         return None
     cuts = quantiles(widths, n=20, method="inclusive")
     return {"median": round(cuts[9], 3), "p95": round(cuts[18], 3)}
+
+
+def _fills(said: Any) -> list[dict[str, Any]]:
+    """Return what a header says of each time that missing rows were modelled, without the model itself."""
+    entries = [entry for entry in said if isinstance(entry, dict)] if isinstance(said, list) else []
+    found: list[dict[str, Any]] = []
+    for entry in entries:
+        rows, wrong = (entry.get(name) for name in ("rows", "left_out_pct"))
+        found.append({"space": entry.get("space"), "state": entry.get("state")})
+        found[-1] |= rows if isinstance(rows, dict) else {}
+        found[-1] |= {f"{how}_left_out_pct": value for how, value in wrong.items()} if isinstance(wrong, dict) else {}
+    return found
 
 
 def _line(row: Row) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ofa.lut import student
 from ofa.lut.format import Lut
+from ofa.lut.header import FILLED
 from ofa.lut.heldout import held_out
 from ofa.lut.rows import MEASURED, USABLE, NetworkRow, Row
 
@@ -31,13 +32,14 @@ def diff(a: Lut, b: Lut, *, names: tuple[str, str] = ("before", "after")) -> dic
     """Compare table ``b`` with table ``a``; ratios are b over a, and any two tables can be compared.
 
     Returns plain facts: "a", "b" (what each is), "environment", "protocol" and "identity" (lists of {"path", "a", "b"};
-    a side that lacks the path has no such key), "ops" and "networks" (see ``_part``), "held_out" of both, and
-    "differs": whether anything does beyond noise. `ofa.lut.pullrequest.compared` renders them.
+    a side that lacks the path has no such key; what a protocol says of modelled rows is left out), "ops" and "networks"
+    (see ``_part``), "held_out" of both, and "differs": whether anything does beyond noise.
+    `ofa.lut.pullrequest.compared` renders them.
     """
     differences = {
         "identity": list(differing(identity(a), identity(b))),
         "environment": list(differing(a.header.environment, b.header.environment)),
-        "protocol": list(differing(a.header.protocol, b.header.protocol)),
+        "protocol": list(differing(_protocol(a), _protocol(b))),
     }
     parts = {
         "ops": _part({row[:2]: row for row in a.rows}, {row[:2]: row for row in b.rows}, ("key", "state")),
@@ -60,6 +62,11 @@ def identity(lut: Lut) -> dict[str, Any]:
     return {name: getattr(lut.header, name) for name in IDENTITY}
 
 
+def _protocol(lut: Lut) -> dict[str, Any]:
+    """Return how a table was measured; how missing rows were modelled is no part of it."""
+    return {name: value for name, value in lut.header.protocol.items() if name != FILLED}
+
+
 def about(lut: Lut, name: str) -> dict[str, Any]:
     """Return what a table is, in a few facts."""
     return {
@@ -70,6 +77,7 @@ def about(lut: Lut, name: str) -> dict[str, Any]:
         "simulated": lut.simulated,
         "created": lut.header.created,
         "rows": len(lut.rows),
+        "modelled": sum(row.status == "modelled" for row in lut.rows),
         "networks": len(lut.networks),
         "sessions": sum("merged" not in session for session in lut.sessions),
     }

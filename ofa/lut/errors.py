@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -22,7 +22,7 @@ def quoted(value: Any) -> str:
     """Return a value for a message: quoted, on one line, cut where it is long."""
     text = value if isinstance(value, str) else reprlib.repr(value)
     text = text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
-    return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + "'"
+    return f"'{printable(text)}'"
 
 
 def file_invalid(path: Path, why: str, *hints: str) -> FileInvalid:
@@ -162,15 +162,23 @@ def state_absent(table: str, state: str, found: Iterable[str]) -> SpaceMismatch:
 
 
 def ops_missing(
-    table: str, *, space: str, state: str, missing: int, needed: int, first: str, unusable: str, spaces: Sequence[str]
+    table: str, *, of: str, state: str, missing: int, needed: int, first: str, unusable: str, spaces: Sequence[str]
 ) -> SpaceMismatch:
-    """Say how many ops of a space a table does not price, and the first; ``unusable`` is that row's status, if any."""
+    """Say how many ops of a space or subnet a table does not price, and the first; ``unusable`` is its row's status.
+
+    A modelled row is unusable only where measured ones were asked for.
+    """
     lacks = f"has no usable row for '{first}' (status '{unusable}')" if unusable else f"has no row for '{first}'"
+    asked = "measured " if unusable == "modelled" else ""
     made_for = f"; its networks are of {', '.join(spaces)}" if spaces else ""
     return SpaceMismatch(
         f"table '{table}' {lacks} in state '{state}'",
-        why=f"{missing:,} of the {needed:,} ops of '{space}' have no time in it{made_for}",
-        hint=(f"measure the missing ops of '{space}' into this table", "or use a table that was measured for it"),
+        why=f"{missing:,} of the {needed:,} ops of '{of}' have no {asked}time in it{made_for}",
+        hint=(
+            f"measure the missing ops of '{of.partition(' ')[0]}' into this table",
+            "or use a table that was measured for it",
+            "or take modelled rows, too" if asked else "or let a model price them: ofa lut fill",
+        ),
     )
 
 

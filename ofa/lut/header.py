@@ -12,6 +12,8 @@ from ofa.files import canonical_json, readable_json, sha256_bytes
 from ofa.lut import errors
 
 SCHEMA = "lut/1"
+# Under this name a protocol says what modelled rows rest on; it goes with them.
+FILLED = "fill"
 
 
 def _day(text: str) -> str:
@@ -31,6 +33,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_day)]
 Facts = Annotated[dict[str, JsonValue], AfterValidator(_kept)]
 Count = Annotated[int, Field(ge=0)]
+# "unknown" is for imported tables only: whoever published them did not say.
 RuntimeName = Literal[
     "onnxruntime",
     "litert",
@@ -40,8 +43,9 @@ RuntimeName = Literal[
     "ort_perf_test",
     "trtexec",
     "simulated",
+    "unknown",
 ]
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "unknown"]
 
 
 class Header(BaseModel):

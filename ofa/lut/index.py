@@ -76,7 +76,7 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
         entry["precision"],
         entry["conditions"] + (" (simulated)" if entry["simulated"] else ""),
         "<br>".join(entry["spaces"]),
-        f"{entry['ops']:,}",
+        f"{entry['ops']:,}" + (f" ({entry['modelled']:,} modelled)" if entry["modelled"] else ""),
         "<br>".join(map(held_out_error, entry["held_out"])),
         f"{entry['units']:,}",
         entry["created"],

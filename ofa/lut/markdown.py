@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ofa.errors import printable
+
 MOST_CHARACTERS = 60
 
 
@@ -15,7 +17,7 @@ def code(value: Any) -> str:
     Nothing in it is Markdown, HTML or a mention any more, so a table cannot write into the page that describes it.
     """
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = printable(text)
     text = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
     # Readers disagree on whether a pipe after a backslash ends the cell of a table.
     text = text.replace("`", "'").replace("\\|", "\\¦")

@@ -15,15 +15,13 @@ from ofa.lut import errors, student
 from ofa.lut.combine import AnyRow, combine
 from ofa.lut.diff import about, differing, identity
 from ofa.lut.format import Lut
-from ofa.lut.header import Header
+from ofa.lut.header import FILLED, Header
 from ofa.lut.heldout import held_out
 from ofa.lut.rows import NetworkRow, Row
 
 MOST_REFERENCE_RATIO = 1.02
 # How often and in which order, but not how a call is timed.
 MAY_DIFFER = ("rounds", "seed")
-# What a protocol says of modelled rows goes with them.
-OF_MODELLED = "fill"
 NANOSECONDS_PER_MS = 1e6
 
 
@@ -83,7 +81,7 @@ def _refuse_unlike(a: Lut, b: Lut) -> None:
     """Raise FileInvalid where two tables are not of the same conditions, naming the first differences."""
     if a.simulated != b.simulated:
         raise errors.simulated_with_measured()
-    free = {OF_MODELLED} | {name for name in MAY_DIFFER if all(_numbers(lut.header.protocol, name) for lut in (a, b))}
+    free = {FILLED} | {name for name in MAY_DIFFER if all(_numbers(lut.header.protocol, name) for lut in (a, b))}
     if found := list(differing(_alike(a, free), _alike(b, free))):
         raise errors.tables_unlike(found)
 
@@ -225,7 +223,7 @@ def _units(a: Lut, b: Lut, *, other_unit: bool) -> tuple[int, bool]:
 
 def _header(a: Header, b: Header, units: int) -> Header:
     """Return the header of a merged table: the rounds of both, every seed, the later date."""
-    protocol = {name: value for name, value in a.protocol.items() if name != OF_MODELLED}
+    protocol = {name: value for name, value in a.protocol.items() if name != FILLED}
     rounds, seeds = ([*_numbers(a.protocol, name), *_numbers(b.protocol, name)] for name in MAY_DIFFER)
     if rounds:
         protocol["rounds"] = sum(rounds)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from ofa.lut.rows import USABLE, Row
+from ofa.lut import student
+from ofa.lut.rows import Row
 from ofa.space import ops
 
 MOST_SHOWN = 10
@@ -19,14 +20,14 @@ GROWTH = ("kernel", "expand", "map")
 def unexpected(rows: Iterable[Row]) -> tuple[dict[str, int], list[dict[str, Any]]]:
     """Return how many pairs there are and how many are unexpected, in all and by what grows, and the worst pairs.
 
-    A pair is two ops of one state that differ in one thing only and are neighbours among those with a time: kernels 3
-    and 5, expand ratios 4 and 6, maps of 14 and 16. It is unexpected where the op with less to do has an interval that
-    lies wholly above the other's. Devices do that (a kernel size with fast code of its own, maps that fill a cache
-    line), and so does a measurement that went wrong: a warning, never an error.
+    A pair is two ops of one state that differ in one thing only and are neighbours among those measured: kernels 3 and
+    5, expand ratios 4 and 6, maps of 14 and 16. It is unexpected where the op with less to do has an interval that lies
+    wholly above the other's. Devices do that (a kernel size with fast code of its own, maps that fill a cache line),
+    and so does a measurement that went wrong: a warning, never an error.
     """
     families: dict[tuple[Any, ...], list[tuple[int, Row]]] = defaultdict(list)
     for row in rows:
-        if row.status in USABLE and row.ns is not None and not row.key.startswith("@"):
+        if student.measured(row) and not row.key.startswith("@"):
             for family, size in _families(ops.parse(row.key)):
                 families[(row.state, *family)].append((size, row))
     pairs, found = 0, []

@@ -40,7 +40,9 @@ def _side(side: Mapping[str, Any]) -> str:
     """Return what one table is, in a few words."""
     simulated = ", **simulated**" if side["simulated"] else ""
     units = count(side["units"], "unit")
-    return f"{code(side['table'])} ({side['created']}, environment {code(side['environment_id'])}, {units}{simulated})"
+    modelled = f", {count(side['modelled'], 'modelled row')}" if side["modelled"] else ""
+    environment = f"environment {code(side['environment_id'])}"
+    return f"{code(side['table'])} ({side['created']}, {environment}, {units}{modelled}{simulated})"
 
 
 def _conditions(facts: Mapping[str, Any]) -> list[str]:

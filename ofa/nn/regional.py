@@ -6,7 +6,6 @@ a step many times slower (whittle-org/whittle#312). The tail is one function of 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ofa.nn.blocks import EPSILON, activate, batch_statistics
+from ofa.nn.blocks import EPSILON, activate
 from ofa.space.layers import Layer
 
 # Graphs a training may compile: a few for each activation, with and without gradient.
@@ -22,29 +21,26 @@ BUDGET = 32
 
 
 class Regional:
-    """Finishes layers as ``blocks.batch_statistics`` does, compiled; eager from the ``budget``-th graph on."""
+    """Finishes layers as ``blocks.batch_statistics`` does, compiled; what fits none of ``budget`` graphs runs eager."""
 
     def __init__(self, *, budget: int = BUDGET, backend: str = "inductor") -> None:
-        self.budget, self.graphs = budget, 0
+        self.graphs = 0
+        # All tails are one code object, for which torch alone would compile eight graphs. It warns at the limit.
+        self._limit = torch._dynamo.config.patch(recompile_limit=budget)
         self._inner: Callable[..., Any] = torch._dynamo.lookup_backend(backend)
         self._tails: dict[str | None, Callable[..., Any]] = {}
 
     def __call__(self, layer: Layer, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Normalise float[n, c, h, w] by the batch and apply the layer's activation."""
-        if self.graphs > self.budget:
-            return batch_statistics(layer, x, scale, shift)
         if layer.act not in self._tails:
             self._tails[layer.act] = torch.compile(_tail(layer), dynamic=True, backend=self._counted)
-        out: Tensor = self._tails[layer.act](x, scale, shift)
+        with self._limit:
+            out: Tensor = self._tails[layer.act](x, scale, shift)
         return out
 
     def _counted(self, graph: Any, inputs: Any) -> Any:
         """Compile one graph, and count it."""
         self.graphs += 1
-        if self.graphs > self.budget:
-            warnings.warn(
-                f"more than {self.budget} graphs were compiled; training goes on without compilation", stacklevel=2
-            )
         return self._inner(graph, inputs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -66,12 +67,13 @@ def of_run(
     if not len(images):
         raise errors.nothing_held_back(run)
     mine = []
-    with console.progress("testing", len(chosen)) as advance:
+    with _progress("testing", len(chosen), ranks) as advance:
         for name in list(chosen)[ranks.rank :: ranks.size]:
             found = _right(trained, chosen[name], calibration, images)
             mine.append({"subnet": name, "id": chosen[name].id, "resolution": chosen[name].resolution} | _facts(found))
             advance(ranks.size, note=f"{name}: {percent(found):.2f} %")
-    _tell_replaced(trained.data.source, images.source)
+    if ranks.first:
+        _tell_replaced(trained.data.source, images.source)
     rows = {row["subnet"]: row | {"split": part, "weights": weights} for part_ in ranks.gathered(mine) for row in part_}
     return [rows[name] for name in chosen]
 
@@ -84,7 +86,7 @@ def _right(trained: Trained, subnet: Subnet, calibration: Images, images: Images
     return right(extract(trained.supernet, subnet, measured), images, subnet.resolution)
 
 
-def of_file(file: Path, path: str, runtime: str | None) -> dict[str, Any]:
+def of_file(file: Path, path: str, runtime: str | None, *, problems: Problems = "raise") -> dict[str, Any]:
     """Measure an exported file through its runtime on test images, prepared as its sidecar says.
 
     Raises FileInvalid without a sidecar that says how and for a model of other classes, UsageInvalid for a runtime that
@@ -100,7 +102,7 @@ def of_file(file: Path, path: str, runtime: str | None) -> dict[str, Any]:
         raise errors.sidecar_lacking(sidecar, str(fault)) from fault
     chosen = cast(runtimes.Runtime, runtime or RUNTIME_OF.get(file.suffix, "onnxruntime"))
     network = runtimes.load(file, chosen)
-    images = Images.all_of(runs.opened(path, "test", channels=len(mean)), mean, std)
+    images = Images.all_of(runs.opened(path, "test", problems=problems, channels=len(mean)), mean, std)
     named = []
     with console.progress(f"testing with {chosen}", len(images)) as advance:
         for x in images.batches(resolution):
@@ -109,6 +111,7 @@ def of_file(file: Path, path: str, runtime: str | None) -> dict[str, Any]:
                 raise errors.other_class_count(file, logits.shape[1], len(images.source.classes))
             named.append(logits.argmax(1))
             advance(len(x))
+    _tell_replaced(images.source)
     return {"file": str(file), "runtime": chosen, "resolution": resolution} | _facts(
         np.concatenate(named) == images.labels, precision
     )
@@ -124,7 +127,12 @@ def label_run(
     ranks: Ranks,
     problems: Problems = "raise",
 ) -> dict[str, Any]:
-    """Label subnets of a run on the images it held back; see ``ofa.train.label``."""
+    """Label subnets of a run on the images it held back; see ``ofa.train.label``.
+
+    Raises UsageInvalid for a run that held none back, and for a fine-tuned one: only one of its subnets was trained.
+    """
+    if runs.recipe_of(run).subnet is not None:
+        raise errors.one_subnet_only(run)
     trained = runs.trained(run, path, weights=weights, problems=problems, device=ranks.device)
     chosen = choice.of(trained)
     calibration, images = trained.images("calibration", path), trained.images("holdout", path)
@@ -137,7 +145,7 @@ def label_run(
         "calibration_images": len(calibration),
         "label_images": len(images),
     }
-    with console.progress("labelling", len(chosen)) as advance:
+    with _progress("labelling", len(chosen), ranks) as advance:
         top1 = label.label(
             trained.supernet,
             np.stack([subnet.array for subnet in chosen.values()]),
@@ -148,8 +156,14 @@ def label_run(
             origin=origin,
             on_label=lambda subnet, found: advance(note=f"{subnet.id}: {found:.1f} %"),
         )
-    _tell_replaced(trained.data.source)
+    if ranks.first:
+        _tell_replaced(trained.data.source)
     return {"labels": len(top1)} | spread(top1)
+
+
+def _progress(what: str, total: int, ranks: Ranks) -> AbstractContextManager[Any]:
+    """Show progress where this is the process that talks."""
+    return console.progress(what, total) if ranks.first else nullcontext(console.silent)
 
 
 def _tell_replaced(*opened: Source) -> None:

@@ -35,7 +35,7 @@ def augmented(
     """Return training images as ``prepared`` does, after random changes drawn on the device of ``images``.
 
     ``crop_flip``: shifted by up to an eighth of the side, and mirrored; ``imagenet``: mirrored, brightness and
-    saturation changed (the random cut of the image was made where it was decoded); ``none``: neither.
+    saturation changed (the random cut of the image was made where it was loaded); ``none``: neither.
     """
     if kind == "none":
         return prepared(images, resolution, mean, std)

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ from ofa.errors import Interrupted
 
 if TYPE_CHECKING:
     from ofa.train.loop import Progress
+    from ofa.train.recipes import Recipe
     from ofa.train.sources.decode import Problems
 
 PANEL = "Training"
@@ -38,7 +39,20 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training."
 Out = Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder of the training.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; a GPU where there is one if not given.")]
 Skip = Annotated[bool, typer.Option("--skip-corrupt", help="Replace unreadable images and count them.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe setting.")]
+# Written out: to ask the recipes would load torch for every line of help.
+RECIPES = "demo, small_images, small_images_shrinking, imagenet or imagenet_shrinking"
+KEYS = (
+    "augmentation, batch, calibration, checkpoint_s, checkpoint_steps, clip_norm, compile, corner_steps, distillation, "
+    "dropout, ema_decay, gradients, guard_factor, guard_steps, hard_weight, holdout, importance, label_smoothing, "
+    "log_steps, mean, momentum, optimiser, precision, rate_batch, sampling, seed, shards, space, std, student_weight, "
+    "teacher_mode, transform_decay, weight_decay, width, workers"
+)
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help=f"Change one recipe setting, again for each; KEY is one of {KEYS}."
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training that the folder holds.")]
 
 
@@ -80,7 +94,7 @@ app = typer.Typer()
 
 @app.command("train", rich_help_panel=PANEL)
 def train(
-    recipe: Annotated[str, typer.Option("--recipe", metavar="NAME|module:function", help="How to train.")],
+    recipe: Annotated[str, typer.Option("--recipe", metavar="NAME|module:function", help=f"{RECIPES}, or your own.")],
     data: DataPath,
     out: Out,
     resume: Resume = False,
@@ -88,7 +102,9 @@ def train(
         bool, typer.Option("--dry-run", help="Say what would run, for how long, in what memory.")
     ] = False,
     schedule: Annotated[Schedule | None, typer.Option("--schedule", help="Other phases than the recipe's.")] = None,
-    epochs_scale: Annotated[float, typer.Option("--epochs-scale", min=1e-6, help="Make all phases longer.")] = 1.0,
+    epochs_scale: Annotated[
+        float, typer.Option("--epochs-scale", min=1e-6, help="Make all phases so many times as long.")
+    ] = 1.0,
     settings: Settings = None,
     seed: Seed = None,
     device: Device = None,
@@ -102,9 +118,9 @@ def train(
     """
     from ofa import console
     from ofa.train import data as datas
-    from ofa.train import folder, ranks, runs
     from ofa.train import loop as loops
     from ofa.train import preview as previews
+    from ofa.train import ranks, runs
 
     wanted = [*(settings or ()), *([] if seed is None else [f"seed={seed}"])]
     chosen = runs.recipe_named(recipe, wanted, epochs_scale, schedule)
@@ -115,11 +131,10 @@ def train(
             facts = previews.preview(chosen, divided, group)
             console.emit_json(facts) if json else console.show(facts, title=chosen.name)
             return
-        folder.check_begin(out, resume=resume)
-        parts = (divided.images("calibration", group.device), divided.images("holdout", group.device))
-        watch = parts if len(divided.holdout) else None
+        _check_begin(out, chosen, resume, group.first)
+        watch = divided.watch(group.device)
         steps = chosen.schedule(len(divided.train)).steps
-        with _watching(chosen.name, steps, chosen.batch, group.first) as tell, _tracked(track, out) as log:
+        with _watching(chosen.name, steps, chosen.batch, group.first) as tell, _tracked(track, out, group.first) as log:
             loops.train(chosen, divided, out, ranks=group, watch=watch, on_step=tell, on_log=log)
         if group.first:
             _ended(out, json)
@@ -132,7 +147,12 @@ def finetune(
     data: DataPath,
     out: Out,
     epochs: Annotated[float, typer.Option("--epochs", min=1e-6, help="25 and 75 are what was published.")] = 25,
-    learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Rate at the recipe's batch.")] = 5e-4,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--lr", min=0, help="Rate at the recipe's batch; 5e-4 with AdamW, 0.08 for 2,048 with SGD if not given."
+        ),
+    ] = None,
     resume: Resume = False,
     weights: WhichWeights = WeightsName.last,
     settings: Settings = None,
@@ -141,20 +161,23 @@ def finetune(
     json: Json = False,
 ) -> None:
     """Train one subnet of a supernet on by itself; the result is a run folder like that of 'ofa train'."""
-    from ofa.train import folder, ranks, recipes, runs
     from ofa.train import loop as loops
+    from ofa.train import ranks, recipes, runs
 
     with ranks.joined(device) as group:
-        begun = runs.trained(
-            run, data, weights=weights.value, problems="skip" if skip_corrupt else "raise", device=group.device
-        )
+        problems: Problems = "skip" if skip_corrupt else "raise"
+        begun = runs.trained(run, data, weights=weights.value, problems=problems, device=group.device, threads=1)
         (chosen,) = runs.subnets_in(subnet, begun, exactly=1)
+        if learning_rate is None:
+            learning_rate = recipes.finetune_rate(runs.changed(begun.recipe, settings or (), kept=runs.INHERITED))
         recipe = recipes.finetune(begun.recipe, chosen, origin=begun.sha256, epochs=epochs, learning_rate=learning_rate)
         recipe = runs.changed(recipe, settings or (), kept=runs.INHERITED)
-        folder.check_begin(out, resume=resume)
+        _check_begin(out, recipe, resume, group.first)
         steps = recipe.schedule(len(begun.data.train)).steps
+        watch = begun.data.watch(group.device)
         with _watching("fine-tuning", steps, recipe.batch, group.first) as tell:
-            loops.train(recipe, begun.data, out, ranks=group, start=begun.supernet.state_dict(), on_step=tell)
+            start = begun.supernet.state_dict()
+            loops.train(recipe, begun.data, out, ranks=group, start=start, watch=watch, on_step=tell)
         if group.first:
             _ended(out, json)
 
@@ -177,9 +200,15 @@ def evaluate(
     from ofa import console
     from ofa.train import accuracy, ranks
 
+    problems: Problems = "skip" if skip_corrupt else "raise"
     if target.is_file():
-        rows = [accuracy.of_file(target, data, runtime)]
+        for_runs = {"--subnet": subnet, "--random": random, "--split": part is Part.holdout, "--device": device}
+        for_runs |= {"--weights": weights is not WeightsName.last, "--seed": seed is not None}
+        _refuse(for_runs, target, "an exported file")
+        rows = [accuracy.of_file(target, data, runtime, problems=problems)]
     else:
+        _refuse({"--runtime": runtime}, target, "a training")
+        _refuse({"--random": subnet and random}, target, "a training, and --subnet says what of it is measured")
         with ranks.joined(device) as group:
             chosen = accuracy.Choice(subnets=subnet, random=random, seed=seed or 0)
             rows = accuracy.of_run(
@@ -189,7 +218,7 @@ def evaluate(
                 part=part.value,
                 weights=weights.value,
                 ranks=group,
-                problems="skip" if skip_corrupt else "raise",
+                problems=problems,
             )
         if not group.first:
             return
@@ -233,6 +262,7 @@ def import_checkpoint(
     space: Annotated[str, typer.Option("--space", help="mobilenet_v3, proxyless or resnet50.")],
     out: Out,
     width: Annotated[float | None, typer.Option("--width", metavar="W", help="Width multiplier.")] = None,
+    holdout: Annotated[int, typer.Option("--holdout", min=0, help="Training images held back for labels.")] = 10_000,
     json: Json = False,
 ) -> None:
     """Turn a published Once-for-All checkpoint into a run folder that eval, label and finetune read."""
@@ -240,8 +270,26 @@ def import_checkpoint(
     from ofa import console
     from ofa.train import imported
 
-    facts = imported.import_checkpoint(file, spaces.load(space, width=width), out)
+    facts = imported.import_checkpoint(file, spaces.load(space, width=width), out, holdout=holdout)
     console.emit_json(facts) if json else console.show(facts, title=str(out))
+
+
+def _refuse(given: Mapping[str, object], path: Path, kind: str) -> None:
+    """Refuse the options that were given, of those that change nothing of what a path holds."""
+    from ofa.train import errors
+
+    if unused := [name for name, value in given.items() if value]:
+        raise errors.not_for(path, kind, unused)
+
+
+def _check_begin(out: Path, recipe: Recipe, resume: bool, first: bool) -> None:
+    """Refuse a folder whose training is not the one meant; warn where there is none to go on with."""
+    from ofa import console
+    from ofa.train import folder, runs
+
+    folder.check_begin(out, resume=resume)
+    if resume and first and not runs.resumes(out, recipe):
+        console.warn(f"'{out}' holds no training to go on with: a new one begins")
 
 
 @contextmanager
@@ -285,9 +333,9 @@ def resume_line(arguments: Sequence[str]) -> str:
 
 
 @contextmanager
-def _tracked(track: Tracker | None, out: Path) -> Iterator[Any]:
-    """Yield what takes lines of the log, or None."""
-    if track is None:
+def _tracked(track: Tracker | None, out: Path, first: bool) -> Iterator[Any]:
+    """Yield what takes lines of the log, or None where it is not wanted or another process writes."""
+    if track is None or not first:
         yield None
         return
     from ofa.train.track import tensorboard

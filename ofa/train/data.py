@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from ofa.train.recipes import Recipe
     from ofa.train.sources import Source
 
-# Images are held ready as float32 up to this much; larger sets are prepared anew for each network.
-_READY_BYTES = 1 << 30
+# Images are held ready as float32 up to this much; larger sets are prepared anew for each network. The images that an
+# ImageNet recipe calibrates every subnet on fit at 224 px.
+_READY_BYTES = 2 << 30
 _MEASURED_ON = 10_000
-# Cut of a training image that is decoded from a file: share of its area, and change of its proportions.
+# Random cut of a training image: share of its area, and change of its proportions.
 _AREA, _PROPORTION = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
@@ -95,18 +96,22 @@ class Data:
         indices = self.holdout if part == "holdout" else self.calibration
         return Images(source=self.source, indices=indices, mean=self.mean, std=self.std, device=device)
 
+    def watch(self, device: torch.device) -> tuple[Images, Images] | None:
+        """Return what accuracies are measured on while training: calibration and held-out images; None without any."""
+        return (self.images("calibration", device), self.images("holdout", device)) if len(self.holdout) else None
+
 
 def divided(source: Source, recipe: Recipe) -> Data:
     """Divide a source as a recipe asks; a pure function of both.
 
-    The part held back has every class in its share. Raises UsageInvalid where too few images are left to train on, and
+    The part held back has every class in its share. Raises UsageInvalid where no images are left to train on, and
     where the recipe's mean or deviation is not one number a channel.
     """
     rng = np.random.default_rng([recipe.seed, ORDER])
     everything = rng.permutation(len(source))
     holdout = _by_class(source.labels, everything, recipe.holdout)
     train = np.setdiff1d(np.arange(len(source)), holdout)
-    if len(train) < recipe.batch:
+    if not len(train):
         raise errors.too_few_images(len(source), recipe.holdout, recipe.batch)
     calibration = np.sort(rng.choice(train, min(recipe.calibration, len(train)), replace=False))
     mean, std = recipe.mean, recipe.std
@@ -161,9 +166,14 @@ class Batch:
 
 
 class Feed(torch.utils.data.Dataset[list[Batch]]):
-    """What some shards of each step read, by step number: a pure function of the recipe, the data and the step."""
+    """What some shards of each step read, by step number: a pure function of the recipe, the data and the step.
+
+    Raises UsageInvalid where the images do not fill one batch.
+    """
 
     def __init__(self, data: Data, recipe: Recipe, space: SearchSpace, shards: Sequence[int]) -> None:
+        if len(data.train) < recipe.batch:
+            raise errors.too_few_images(len(data.source), recipe.holdout, recipe.batch)
         self.data, self.recipe, self.space, self.shards = data, recipe, space, tuple(shards)
         self.steps_per_epoch = max(1, len(data.train) // recipe.batch)
         self._trained = np.zeros(len(data.source), dtype=np.bool_)
@@ -178,7 +188,7 @@ class Feed(torch.utils.data.Dataset[list[Batch]]):
         return [self._shard(step, shard, parts[shard]) for shard in self.shards]
 
     def _shard(self, step: int, shard: int, indices: NDArray[np.int64]) -> Batch:
-        """Load one shard, cut at random where images are decoded from files."""
+        """Load one shard, cut at random where the recipe says so."""
         crops, side_px = None, resolution_of(self.space, self.recipe, step)
         if self.recipe.augmentation == "imagenet":
             crops = random_cuts(len(indices), np.random.default_rng([self.recipe.seed, AUGMENT, step, shard]))

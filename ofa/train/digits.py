@@ -1,8 +1,8 @@
 """Cluttered scenes of handwritten digits: one whole digit to name, among pieces of others, on noise.
 
 The digits are scikit-learn's 1,797 images of 8x8 px (UCI "Optical Recognition of Handwritten Digits"), which install
-with the package. Training, twin labels and final test draw from disjoint digits, so a supernet is never labelled or
-tested on a digit it was trained on.
+with the package. The splits draw from disjoint digits: ``ofa demo`` never labels or tests a supernet on a digit it was
+trained on. A part held back of one split shows its digits in other scenes.
 """
 
 from __future__ import annotations

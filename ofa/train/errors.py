@@ -6,12 +6,16 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, VerificationFailed
 
 
 def checkpoint_broken(path: Path, why: str) -> FileInvalid:
     """Say that a checkpoint cannot be used."""
-    return FileInvalid(f"checkpoint '{path}' cannot be used", why=why, hint="delete it and train again")
+    return FileInvalid(
+        f"checkpoint '{path}' cannot be used",
+        why=why,
+        hint=("go on from the one before it, where there is one: ofa train --resume", "or delete it and train again"),
+    )
 
 
 def other_run(path: Path, found: str, expected: str) -> FileInvalid:
@@ -20,6 +24,15 @@ def other_run(path: Path, found: str, expected: str) -> FileInvalid:
         f"checkpoint '{path}' is of another recipe",
         why=f"it was made by recipe '{found}'; this one is '{expected}'",
         hint="train into an empty folder, or delete this one",
+    )
+
+
+def other_settings(run: Path, differing: Sequence[str]) -> FileInvalid:
+    """Say in what a recipe is not that of the training to go on with."""
+    return FileInvalid(
+        f"'{run}' holds the training of another recipe",
+        why="; ".join(differing),
+        hint=("repeat the options it was begun with, and add --resume", "or train into an empty folder"),
     )
 
 
@@ -42,7 +55,7 @@ def too_few_images(images: int, holdout: int, batch: int) -> UsageInvalid:
     return UsageInvalid(
         f"{images:,} images are too few to train on",
         why=f"{holdout:,} are held back, and a step takes {batch:,}",
-        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…",
+        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…, import-checkpoint --holdout …",
     )
 
 
@@ -55,12 +68,12 @@ def moments_apart(name: str, found: int, channels: int) -> UsageInvalid:
     )
 
 
-def shards_apart(shards: int, processes: int) -> UsageInvalid:
-    """Say that the shards of a batch cannot be dealt out evenly."""
+def shards_too_few(shards: int, processes: int) -> UsageInvalid:
+    """Say that some processes would have nothing to compute."""
     return UsageInvalid(
-        f"{shards} shards of a batch cannot be shared by {processes} processes",
-        why="each process takes the same number of shards; who takes them does not change the result",
-        hint=f"start a number of processes that divides {shards}, or begin a new run with --set shards={processes}",
+        f"{shards} shards of a batch are too few for {processes} processes",
+        why="each process computes one or more of them; which ones does not change the result",
+        hint=f"start {shards} processes or fewer, or begin a new run with --set shards={processes}",
     )
 
 
@@ -70,6 +83,18 @@ def no_gpu(wanted: int, found: int) -> UsageInvalid:
         f"there is no GPU number {wanted}",
         why=f"torch sees {found}",
         hint="start one process for each GPU (torchrun --nproc-per-node), or use --device cpu",
+    )
+
+
+def gpu_full(why: str) -> UsageInvalid:
+    """Say that a GPU has too little memory."""
+    return UsageInvalid(
+        "the memory of the GPU is full",
+        why=why,
+        hint=(
+            "train with smaller parts: more shards (--set shards=…) or a smaller batch (--set batch=…)",
+            "hold fewer images at a time for batch-norm statistics: --set calibration=…",
+        ),
     )
 
 
@@ -87,143 +112,21 @@ def other_data(path: Path, found: str, expected: str) -> FileInvalid:
     )
 
 
+def diverged(folder: Path, steps: int) -> VerificationFailed:
+    """Say that a training's loss is broken and stays so."""
+    return VerificationFailed(
+        f"the training in '{folder}' has lost its way",
+        why=f"the loss or its gradient was broken {steps} steps in a row, and going back did not help",
+        hint="see the events in its log; train anew with a lower learning rate, --set clip_norm=1 or another --seed",
+    )
+
+
 def no_teacher(path: Path) -> FileInvalid:
     """Say that the frozen teacher is missing."""
     return FileInvalid(
         f"there is no teacher '{path}'",
         why="a phase learns from the network that the first phase trained, and its file is gone",
         hint="put the file back, or train into an empty folder",
-    )
-
-
-def no_images_at(path: Path, split: str, looked_for: Sequence[str]) -> FileInvalid:
-    """Say that a path holds no images of a split that we know to read."""
-    there = f"looked for {', '.join(looked_for)}" if path.is_dir() else "it is neither a folder nor an .npz file"
-    return FileInvalid(
-        f"'{path}' holds no {split} images",
-        why=there if path.exists() else "there is no such file or folder",
-        hint="name an .npz file of training images, or a folder that holds one of these",
-    )
-
-
-def only_training_images(path: Path) -> UsageInvalid:
-    """Say that test images were asked of a single file."""
-    return UsageInvalid(
-        f"'{path}' is one file, and so holds training images only",
-        hint="name a folder that holds train.npz and test.npz",
-    )
-
-
-def arrays_broken(path: Path | None, why: str) -> FileInvalid:
-    """Say that arrays of images cannot be used; ``path`` is None for arrays that are in no file."""
-    return FileInvalid(
-        f"images '{path}' cannot be used" if path else "these arrays of images cannot be used",
-        why=why,
-        hint="it takes images uint8[n, h, w] or [n, h, w, c], labels [n] from 0 on, and may have names classes [k]",
-    )
-
-
-def class_empty(path: Path | None, name: str) -> FileInvalid:
-    """Say that a class has no image."""
-    return FileInvalid(
-        f"class '{name}' has no image" + (f" in '{path}'" if path else ""),
-        why="a network cannot learn or be tested on a class it is never shown",
-        hint="add images of it, or take the class out",
-    )
-
-
-def no_class_folders(root: Path) -> FileInvalid:
-    """Say that a folder has no folders in it."""
-    return FileInvalid(
-        f"'{root}' holds no class folders",
-        why="an image is labelled by the folder it is in",
-        hint="put the images of each class into a folder of its own: <class>/<image>",
-    )
-
-
-def class_unnamed(root: Path, name: str) -> FileInvalid:
-    """Say that a class folder's name is no text."""
-    return FileInvalid(
-        f"a class folder in '{root}' has a name that is no text", why=f"it is '{name}'", hint="rename it in UTF-8"
-    )
-
-
-def folder_unreadable(folder: Path, fault: OSError) -> FileInvalid:
-    """Say that a folder cannot be listed."""
-    return FileInvalid(
-        f"folder '{folder}' cannot be listed",
-        why=fault.strerror or str(fault),
-        hint="check the path and its permissions",
-    )
-
-
-def shard_broken(path: Path, member: str, why: str) -> FileInvalid:
-    """Say what is wrong with a shard, at which of its members; none for the shard as a whole."""
-    return FileInvalid(
-        f"shard '{path}' cannot be used" + (f" from its member '{member}' on" if member else ""),
-        why=why,
-        hint="fetch or write it again, as a plain tar of <key>.jpg beside <key>.cls",
-    )
-
-
-def label_gap(path: Path, member: str, label: int, missing: int) -> FileInvalid:
-    """Say that labels are not all of 0 to the highest, and where the highest is."""
-    return FileInvalid(
-        f"no image has the label {missing}, but labels go up to {label}",
-        why=f"member '{member}' of shard '{path}' has that label",
-        hint="number the classes from 0 on without gaps, and pass all shards",
-    )
-
-
-def image_broken(place: str, why: str) -> FileInvalid:
-    """Say that one image cannot be read."""
-    return FileInvalid(
-        f"image '{place}' cannot be read",
-        why=why,
-        hint="mend or remove it, or let unreadable images be skipped and counted",
-    )
-
-
-def none_readable(name: str, place: str) -> FileInvalid:
-    """Say that a class has no image that could stand in for an unreadable one."""
-    return FileInvalid(
-        f"no image of class '{name}' can be read",
-        why=f"'{place}' and all others of it are damaged or gone",
-        hint="check where the images are kept, and whether they can be read at all",
-    )
-
-
-def other_classes(train: Sequence[str], test: Sequence[str]) -> FileInvalid:
-    """Say that training and test images are not labelled alike, and what the first difference is."""
-    only = {"training": sorted(set(train) - set(test)), "test": sorted(set(test) - set(train))}
-    told = [f"'{names[0]}' is only among the {where} images" for where, names in only.items() if names]
-    return FileInvalid(
-        f"{len(train):,} classes of training images are not the {len(test):,} of test images",
-        why="; ".join(told) or "they come in another order",
-        hint="use the same classes, named alike and in the same order, for both",
-    )
-
-
-def other_channels(path: Path, found: int, wanted: int | None) -> UsageInvalid:
-    """Say that arrays have other channels than the network takes."""
-    return UsageInvalid(
-        f"images '{path}' have {found} channels, not {wanted}",
-        why="arrays are used as they are",
-        hint="convert the array, or choose a space with its channels",
-    )
-
-
-def no_side() -> UsageInvalid:
-    """Say that images of files were asked for in no size."""
-    return UsageInvalid("images from files need a size", why="each has its own", hint="pass side_px")
-
-
-def wrong_crops(count: int) -> UsageInvalid:
-    """Say that crops are not what they must be."""
-    return UsageInvalid(
-        f"crops do not fit {count:,} images",
-        why="a crop is (top, left, height, width) in fractions of its image, one for each image, and lies inside it",
-        hint="keep 0 <= top, 0 < height and top + height <= 1, and likewise from left to right",
     )
 
 
@@ -297,6 +200,15 @@ def run_begun(run: Path) -> UsageInvalid:
     )
 
 
+def not_ours(folder: Path, names: Sequence[str]) -> UsageInvalid:
+    """Say that a folder holds files that a training would write over."""
+    return UsageInvalid(
+        f"'{folder}' holds files that are no training's",
+        why=f"a training would replace {', '.join(names)}",
+        hint="give another folder with --out, or move them away",
+    )
+
+
 def no_best(run: Path) -> FileInvalid:
     """Say that a training kept no best weights."""
     return FileInvalid(
@@ -321,6 +233,24 @@ def nothing_held_back(run: Path) -> UsageInvalid:
         f"the training in '{run}' held no images back",
         why="labels and choices need images that it was not trained on",
         hint="train with --set holdout=N, or evaluate on test images: --split test",
+    )
+
+
+def one_subnet_only(run: Path) -> UsageInvalid:
+    """Say that a run has no subnets to label."""
+    return UsageInvalid(
+        f"the training in '{run}' is of one subnet",
+        why="the others of its space were not trained with it, and their accuracy there tells nothing",
+        hint="label the supernet's own run, or measure the one subnet: ofa eval RUN --split holdout",
+    )
+
+
+def not_for(path: Path, kind: str, options: Sequence[str]) -> UsageInvalid:
+    """Say that options were given that change nothing of what a path holds."""
+    return UsageInvalid(
+        f"{', '.join(options)} cannot be used with '{path}'",
+        why=f"it is {kind}",
+        hint=f"leave out {', '.join(options)}",
     )
 
 

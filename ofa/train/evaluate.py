@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,6 +17,21 @@ from ofa.train.data import Images
 from ofa.train.ranks import Ranks
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Let a GPU compute convolutions in float32 as a CPU does, not in TF32: 10 bits of a number where labels say fp32.
+
+    What a training does with convolutions is its own affair, and is put back.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@full_precision()
 def statistics(supernet: Supernet, subnet: Subnet, calibration: Images) -> Statistics:
     """Measure a subnet's batch-norm statistics on training images at its resolution."""
     return calibrate(supernet, subnet, calibration.batches(subnet.resolution))
@@ -32,6 +48,7 @@ def percent(correct: NDArray[np.bool_]) -> float:
     return float(correct.mean() * 100)
 
 
+@full_precision()
 @torch.inference_mode()
 def right(network: nn.Module, images: Images, resolution: int) -> NDArray[np.bool_]:
     """Return which images a plain network in eval mode names rightly, bool[n]."""
@@ -41,6 +58,7 @@ def right(network: nn.Module, images: Images, resolution: int) -> NDArray[np.boo
     return found
 
 
+@full_precision()
 @torch.inference_mode()
 def many_right(
     supernet: Supernet, subnets: Sequence[Subnet], calibration: Images, images: Images
@@ -61,15 +79,16 @@ def _named(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def corner_accuracies(
-    supernet: Supernet, calibration: Images, images: Images, ranks: Ranks | None = None
+    supernet: Supernet, calibration: Images, images: Images, ranks: Ranks | None = None, only: Subnet | None = None
 ) -> dict[str, float]:
     """Return the top-1 (percent) of the corner subnets at the largest resolution, and of min at the smallest.
 
-    Processes share the work; all get all of it.
+    Where a training is of ``only`` one subnet, it is that one's. Processes share the work; all get all of it.
     """
     space, ranks = supernet.space, ranks or Ranks()
     subnets = {name: space.corner(name) for name in space.corners()}
     subnets[f"min@{min(space.resolutions)}"] = space.corner("min", min(space.resolutions))
+    subnets = {"subnet": only} if only is not None else subnets
     mine = {
         name: round(top1(supernet, subnets[name], calibration, images), 4)
         for name in list(subnets)[ranks.rank :: ranks.size]

@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ofa.files import readable_json, write_atomic
+from ofa import console
+from ofa.errors import FileInvalid
+from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 from ofa.nn.supernet import Supernet
 from ofa.space.core import SearchSpace
 from ofa.train import checkpoint, errors, lines
@@ -30,16 +32,30 @@ if TYPE_CHECKING:
     from ofa.train.state import State
 
 CHECKPOINT, PREVIOUS, BEST, TEACHER = "checkpoint.pt", "checkpoint.previous.pt", "best.pt", "teacher.pt"
+DAMAGED = "checkpoint.damaged.pt"
 METRICS, RECIPE, DATA, ENVIRONMENT = "metrics.jsonl", "recipe.json", "data.json", "environment.jsonl"
 
 
 def begin(folder: Path, recipe: Recipe, data: Data) -> None:
-    """Make the folder, and write what is trained on what, and that a session has begun."""
+    """Make the folder, and write what is trained on what, and that a session has begun.
+
+    Raises UsageInvalid where that would replace files that no training wrote.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CHECKPOINT).exists() and not (folder / PREVIOUS).exists():
+        _check_ours(folder, recipe)
         write_atomic(folder / RECIPE, readable_json(recipe.to_json()))
         write_atomic(folder / DATA, readable_json(described(data)))
     lines.append(folder / ENVIRONMENT, json.dumps(environment(), sort_keys=True))
+
+
+def _check_ours(folder: Path, recipe: Recipe) -> None:
+    """Raise UsageInvalid where a file has a name of ours and there is no recipe, which a training writes first."""
+    path = folder / RECIPE
+    taken = [name for name in (RECIPE, DATA, METRICS, ENVIRONMENT, BEST, TEACHER) if (folder / name).exists()]
+    found = read_json(path, max_bytes=MEBIBYTE, what="recipe") if path.exists() else None
+    if taken and (not isinstance(found, dict) or found.keys() != recipe.to_json().keys()):
+        raise errors.not_ours(folder, taken)
 
 
 def check_begin(folder: Path, *, resume: bool) -> None:
@@ -135,22 +151,31 @@ def teacher(folder: Path, space: SearchSpace) -> Mapping[str, Tensor]:
 
 
 def latest(folder: Path, recipe: Recipe, data: Data, space: SearchSpace) -> Checkpoint | None:
-    """Return the last checkpoint of a folder, or the one before where a kill left only that; None where there is none.
+    """Return the last checkpoint of a folder, or the one before where only that is sound; None where there is none.
 
-    Raises SpaceMismatch or FileInvalid where it is of another space, recipe or data.
+    A damaged one is set aside then: the next to be written would take the place of the sound one. Raises SpaceMismatch
+    or FileInvalid where it is of another space, recipe or data.
     """
-    path = folder / CHECKPOINT
-    if not path.exists():
-        path = folder / PREVIOUS
-    if not path.exists():
+    last, previous = folder / CHECKPOINT, folder / PREVIOUS
+    if not last.exists() and not previous.exists():
         return None
-    found = checkpoint.load(path)
+    path, damage = last if last.exists() else previous, ""
+    try:
+        found = checkpoint.load(path)
+    except FileInvalid as fault:
+        if path == previous or not previous.exists():
+            raise
+        path, damage = previous, f"{fault.what}: {fault.why}"
+        found = checkpoint.load(path)
     if found.space != space.id:
         raise errors.other_space(path, found.space, space.id)
     if found.recipe != recipe.id:
         raise errors.other_run(path, found.recipe, recipe.id)
     if found.data != data.source.fingerprint:
         raise errors.other_data(path, found.data, data.source.fingerprint)
+    if damage:
+        last.replace(folder / DAMAGED)
+        console.warn(f"{damage}; it is '{DAMAGED}' now, and '{PREVIOUS}' is the last one")
     return found
 
 

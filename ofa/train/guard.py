@@ -12,15 +12,15 @@ from statistics import median
 from typing import Any, Literal
 
 Verdict = Literal["go", "skip", "roll_back"]
-_WINDOW, _LEAST = 101, 20
+_WINDOW, _LEAST, _ROLL_BACKS = 101, 20, 5
 
 
 @dataclass(slots=True, kw_only=True)
 class Guard:
     """The losses of late, and how many in a row were too high.
 
-    A loss that is not finite, or more than ``factor`` times the median of the last 101, is too high; after ``steps``
-    of them in a row the verdict is ``roll_back``, and until step ``slow_until`` the learning rate is half.
+    A loss that is not finite, or more than ``factor`` times the median of the last 101, is too high; after every
+    ``steps`` of them in a row the verdict is ``roll_back``, and until step ``slow_until`` the learning rate is half.
     """
 
     factor: float
@@ -37,10 +37,12 @@ class Guard:
             self.in_a_row = 0
             return "go"
         self.in_a_row += 1
-        if self.in_a_row < self.steps:
-            return "skip"
-        self.in_a_row = 0
-        return "roll_back"
+        return "skip" if self.in_a_row % self.steps else "roll_back"
+
+    @property
+    def helpless(self) -> bool:
+        """Say whether going back has not led to one good step, time after time."""
+        return self.in_a_row >= _ROLL_BACKS * self.steps
 
     def reset(self) -> None:
         """Forget the losses: those of another phase are no measure."""

@@ -13,16 +13,21 @@ from ofa.train import checkpoint, folder, recipes
 from ofa.train.checkpoint import Checkpoint
 
 
-def import_checkpoint(file: Path, space: SearchSpace, out: Path) -> dict[str, Any]:
+def import_checkpoint(file: Path, space: SearchSpace, out: Path, *, holdout: int = 10_000) -> dict[str, Any]:
     """Write the weights of a published checkpoint into a run folder, with a recipe for calibration and fine-tuning.
 
-    Raises FileInvalid listing the differences where a tensor is missing, unknown or misshapen; UsageInvalid where the
-    folder holds a training already.
+    ``holdout`` is how many training images the recipe holds back for labels. Raises FileInvalid listing the differences
+    where a tensor is missing, unknown or misshapen; UsageInvalid where the folder holds a training already.
     """
     folder.check_begin(out, resume=False)
     found = load_published(file, space)
     recipe = dataclasses.replace(
-        recipes.imagenet_shrinking(), name="imported", space=space.name, width=space.width, origin=sha256_file(file)
+        recipes.imagenet_shrinking(),
+        name="imported",
+        space=space.name,
+        width=space.width,
+        holdout=holdout,
+        origin=sha256_file(file),
     )
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / folder.RECIPE, readable_json(recipe.to_json()))

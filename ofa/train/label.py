@@ -1,6 +1,6 @@
 """Measured accuracies of many subnets, what an accuracy twin learns from: one durable row each, by one process or many.
 
-Beside ``labels.csv`` stands ``labels.bits``: for each row, which images the subnet named rightly, one bit an image
+Beside ``labels.csv`` stands ``labels.csv.bits``: for each row, which images the subnet named rightly, one bit an image
 (numpy's packbits), so that the difference of two subnets can be told from chance.
 """
 
@@ -10,6 +10,7 @@ import csv
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ofa.errors import SpaceMismatch
 from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
+from ofa.lock import alone
 from ofa.nn.supernet import Supernet
 from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.train import errors, lines
@@ -55,22 +57,23 @@ def label(
     space, ranks = supernet.space, ranks or Ranks()
     space.check(genomes)
     subnets = [space.subnet(genome) for genome in genomes]
-    if origin is not None and ranks.first:
-        _same_origin(path, origin)
-    known = ranks.from_first(_begun(path, space, len(images)) if ranks.first else {})
-    for subnet in subnets:
-        if subnet.id in known and on_label is not None:
-            on_label(subnet, known[subnet.id])
-    missing = {subnet.id: subnet for subnet in _by_resolution(subnets) if subnet.id not in known}
-    for group in _groups(list(missing.values()), TOGETHER * ranks.size):
-        mine = group[ranks.rank :: ranks.size]
-        found = many_right(supernet, mine, calibration, images)
-        for identity, right in _dealt(ranks.gathered(list(zip((one.id for one in mine), found, strict=True)))):
-            known[identity] = round(percent(right), 4)
-            if ranks.first:
-                _append(path, missing[identity], right)
-            if on_label is not None:
-                on_label(missing[identity], known[identity])
+    with alone(path.parent, path.name) if ranks.first else nullcontext():
+        if origin is not None and ranks.first:
+            _same_origin(path, origin)
+        known = ranks.from_first(_begun(path, space, len(images)) if ranks.first else {})
+        for subnet in subnets:
+            if subnet.id in known and on_label is not None:
+                on_label(subnet, known[subnet.id])
+        missing = {subnet.id: subnet for subnet in _by_resolution(subnets) if subnet.id not in known}
+        for group in _groups(list(missing.values()), TOGETHER * ranks.size):
+            mine = group[ranks.rank :: ranks.size]
+            found = many_right(supernet, mine, calibration, images)
+            for identity, right in _dealt(ranks.gathered(list(zip((one.id for one in mine), found, strict=True)))):
+                known[identity] = round(percent(right), 4)
+                if ranks.first:
+                    _append(path, missing[identity], right)
+                if on_label is not None:
+                    on_label(missing[identity], known[identity])
     return np.array([known[subnet.id] for subnet in subnets])
 
 
@@ -98,7 +101,7 @@ def read_right(path: Path, space: SearchSpace) -> NDArray[np.bool_]:
 
 def bits_path(path: Path) -> Path:
     """Return the file beside ``path`` that holds one bit an image."""
-    return path.with_suffix(".bits")
+    return path.with_name(f"{path.name}.bits")
 
 
 def _same_origin(path: Path, origin: Mapping[str, Any]) -> None:

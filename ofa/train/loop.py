@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 
 from ofa.errors import OfaError
+from ofa.lock import alone
 from ofa.nn.blocks import Finish, batch_statistics
 from ofa.nn.regional import Regional
 from ofa.nn.supernet import Supernet, build
 from ofa.space.core import SearchSpace
+from ofa.train import errors, lines, teacher
 from ofa.train import folder as run_folder
-from ofa.train import lines, teacher
 from ofa.train.checkpoint import Checkpoint
 from ofa.train.data import Ahead, Batch, Data, Feed, Images
 from ofa.train.evaluate import corner_accuracies
-from ofa.train.interrupt import unbroken
+from ofa.train.interrupt import end_quietly, terminable, unbroken
 from ofa.train.ranks import Ranks, reduced
 from ofa.train.recipes import Recipe
 from ofa.train.sources.arrays import Arrays
@@ -64,25 +65,29 @@ def train(
 
     What a step does is a pure function of the recipe, the data and the step's number, so an interrupted run ends with
     the very weights of an uninterrupted one (bit-equal on one CPU with one number of threads), and one process with
-    those of many (to rounding). KeyboardInterrupt leaves a checkpoint of the last whole step and is raised again.
+    those of many (to rounding). KeyboardInterrupt leaves a checkpoint of the last whole step and is raised again;
+    SIGTERM is one too.
     ``start`` holds the weights a new training begins with (random ones otherwise; ``recipe.origin`` should name them).
     ``stop_at`` ends early, as an interruption would. ``watch`` holds calibration and evaluation images for the accuracy
     of the corner subnets, measured every ``recipe.corner_steps`` and at the end of each phase. ``on_log`` is given each
-    line of the log. Raises FileInvalid where
-    the folder holds another recipe, other data or a damaged checkpoint.
+    line of the log. Raises FileInvalid where the folder holds another recipe, other data or a damaged checkpoint,
+    UsageInvalid where another process trains in it, and VerificationFailed where every loss is broken, from whatever
+    weights.
     """
-    training = Training(recipe, data, Path(folder), ranks or Ranks(), start)
-    training.begin()
+    folder, ranks = Path(folder), ranks or Ranks()
+    training = Training(recipe, data, folder, ranks, start)
     training.on_log = on_log
-    steps = training.state.schedule.steps
-    last = steps if stop_at is None else min(stop_at, steps)
-    try:
-        training.run(last, watch, on_step)
-    except KeyboardInterrupt:
-        if training.whole:
-            training.save()
-        raise
-    training.save()
+    with terminable(), alone(folder) if ranks.first else nullcontext():
+        training.begin()
+        steps = training.state.schedule.steps
+        last = steps if stop_at is None else min(stop_at, steps)
+        try:
+            training.run(last, watch, on_step)
+        except KeyboardInterrupt:
+            if training.whole:
+                training.save()
+            raise
+        training.save()
     return training.state.supernet
 
 
@@ -113,9 +118,14 @@ class Training:
         self.teacher: teacher.Teacher | None = None
         self.finish: Finish = Regional() if recipe.compile == "regional" else batch_statistics
         self.on_log: Callable[[Mapping[str, Any]], None] | None = None
+        # Images in files are decoded ahead, by so many processes.
+        self.workers = 0 if isinstance(data.source, Arrays) else recipe.workers
+        self.only = None if recipe.subnet is None else self.space.subnet(recipe.subnet)
         self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
         self.whole = True
+        # The step of the checkpoint that the folder holds: written anew it would be other bytes, and another file.
+        self.saved: int | None = None
 
     def begin(self) -> None:
         """Start anew or from the folder's checkpoint, alike on all processes."""
@@ -129,6 +139,7 @@ class Training:
         if found is not None:
             run_folder.restore(self.folder, self.state.supernet, found, self.state)
             self._begin_teacher()
+            self.saved = found.step
         if self.ranks.first:
             self.best = run_folder.cut_log(self.folder, self.state.step)
 
@@ -144,8 +155,6 @@ class Training:
         for batches in self._batches(state.step, last):
             if state.phase != state.schedule.at(state.step):
                 self._begin_phase()
-            elif state.guard is not None and state.step % state.schedule.steps_per_epoch == 0:
-                state.take_snapshot()
             due = watch is not None and self._watched(state.step + 1)
             # Watching corners takes seconds: an interrupt there must cost this step alone.
             if due and state.step:
@@ -154,14 +163,16 @@ class Training:
             with nullcontext() if due else unbroken():
                 facts = self.advance(batches)
                 if due and watch is not None:
-                    facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks)
+                    facts["corners"] = corner_accuracies(state.supernet, *watch, self.ranks, self.only)
+                    # Before its line: what the log calls best is never weights that were not kept.
+                    self._keep_best(facts["corners"])
                 self._log(facts)
                 self.whole = True
-            if due:
-                self._keep_best(facts["corners"])
+            if state.guard is not None and state.guard.helpless:
+                raise errors.diverged(self.folder, state.guard.in_a_row)
             if on_step is not None and self.ranks.first:
                 on_step(self._progress(facts))
-            stale = self.ranks.size == 1 and time.monotonic() - saved_s >= recipe.checkpoint_s
+            stale = time.monotonic() - saved_s >= recipe.checkpoint_s
             if state.step < last and (stale or state.step % recipe.checkpoint_steps == 0):
                 self.save()
                 saved_s = time.monotonic()
@@ -196,10 +207,15 @@ class Training:
         if skipped:
             facts["skipped"] = int(skipped)
         self.whole = False
-        verdict = "go" if state.guard is None else state.guard.judge(loss)
+        norm = state.clip()
+        facts["gradient_norm"] = round(norm, 6)
+        # A gradient that is no number would break all weights for good, however good the loss.
+        verdict = "go" if state.guard is None else state.guard.judge(loss if math.isfinite(norm) else norm)
         if verdict == "go":
-            rate, norm = state.update()
-            facts |= {"lr": rate, "gradient_norm": round(norm, 6)}
+            # Only weights that a step has found good are worth going back to.
+            if state.guard is not None and state.step % state.schedule.steps_per_epoch == 0:
+                state.take_snapshot()
+            facts["lr"] = state.update()
         elif verdict == "roll_back":
             state.go_back()
         if verdict != "go":
@@ -208,18 +224,19 @@ class Training:
         return facts
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        if self.ranks.first:
+        """Write the checkpoint, unless that of this step is there."""
+        if self.ranks.first and self.state.step != self.saved:
             run_folder.keep(self.folder, self._checkpoint())
+            self.saved = self.state.step
 
     def _batches(self, first: int, last: int) -> Iterator[list[Batch]]:
         """Yield what the steps read; images in files are decoded ahead by worker processes."""
-        inline = isinstance(self.data.source, Arrays) or self.recipe.workers == 0
         loader: torch.utils.data.DataLoader[list[Batch] | OfaError] = torch.utils.data.DataLoader(
             Ahead(self.feed),
             batch_size=None,
             sampler=range(first, last),
-            num_workers=0 if inline else self.recipe.workers,
+            num_workers=self.workers,
+            worker_init_fn=end_quietly,
             pin_memory=self.ranks.device.type == "cuda",
         )
         for batches in loader:
@@ -254,6 +271,7 @@ class Training:
     def _log(self, facts: dict[str, Any]) -> None:
         """Write a line where it is due."""
         due = facts.keys() & {"corners", "event", "skipped"} or facts["step"] % self.recipe.log_steps == 0
+        due = due or facts["step"] == self.state.schedule.steps
         if due and self.ranks.first:
             # JSON has no word for a loss that is no number.
             plain = {

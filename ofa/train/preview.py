@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from ofa.nn.supernet import build
 from ofa.train import teacher
 from ofa.train.data import Data
+from ofa.train.evaluate import statistics
 from ofa.train.loop import Training
 from ofa.train.ranks import Ranks
 from ofa.train.recipes import Recipe
@@ -23,8 +25,9 @@ _STEPS = 4
 def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
     """Return what a training would do, for this process; nothing is written.
 
-    Times are the mean of a few steps of each phase on this device, without loading ahead, so they are rough. Memory is
-    the most this process has held so far (on a GPU, the most that torch has allocated there), MiB.
+    Times are the mean of a few steps of each phase on this device, so they are rough; where other processes load ahead,
+    a step waits for its share of their time only where that is more than its own. Memory is the most this process has
+    held so far (on a GPU, the most that torch has allocated there), without those that load, MiB.
     """
     training = Training(recipe, data, Path(), ranks)
     state, plan = training.state, training.state.schedule
@@ -47,6 +50,9 @@ def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
                 "hours": round(steps * step_s / 3600, 3),
             }
         )
+    # Corners tested on images held back, and a calibrated teacher, have a layer's outputs for many images held at once.
+    if len(data.holdout) or (recipe.teacher_mode == "eval" and any(phase.teacher == "frozen" for phase in plan.phases)):
+        statistics(state.supernet, training.space.corner("max"), data.images("calibration", ranks.device))
     return {
         "recipe": recipe.name,
         "space": training.space.id,
@@ -64,7 +70,10 @@ def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
 def _stand_in(training: Training) -> teacher.Teacher:
     """Return a teacher that costs what the real one will."""
     network = build(training.space).to(training.ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    return teacher.frozen(network, training.data.images("calibration", training.ranks.device), "train")
+    images = training.data.images("calibration", training.ranks.device)
+    # Few images: what all of them take is no part of a step's time.
+    few = dataclasses.replace(images, indices=images.indices[:16])
+    return teacher.frozen(network, few, training.recipe.teacher_mode)
 
 
 def _step_s(training: Training, first: int, count: int) -> float:
@@ -72,11 +81,17 @@ def _step_s(training: Training, first: int, count: int) -> float:
     taken = []
     for step in range(first, first + count):
         training.state.step = step
-        began = time.perf_counter()
-        training.advance(training.feed[step])
+        began_s = time.perf_counter()
+        batches = training.feed[step]
+        loaded_s = time.perf_counter()
+        training.advance(batches)
         if training.ranks.device.type == "cuda":
             torch.cuda.synchronize()
-        taken.append(time.perf_counter() - began)
+        loading_s, step_s = loaded_s - began_s, time.perf_counter() - loaded_s
+        # What the guard keeps takes memory beside a step's own.
+        if step == first and training.recipe.guard_factor is not None:
+            training.state.take_snapshot()
+        taken.append(max(loading_s / training.workers, step_s) if training.workers else loading_s + step_s)
     timed = taken[1:] or taken
     return sum(timed) / len(timed)
 

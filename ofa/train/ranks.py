@@ -37,11 +37,15 @@ class Ranks:
         return self.rank == 0
 
     def shards(self, count: int) -> range:
-        """Return the shards of a step that this process computes; raises UsageInvalid where they cannot be shared."""
-        if count % self.size:
-            raise errors.shards_apart(count, self.size)
-        each = count // self.size
-        return range(self.rank * each, (self.rank + 1) * each)
+        """Return the shards of a step that this process computes; raises UsageInvalid where there are too few for all.
+
+        Where they do not come out even, the first processes take one more.
+        """
+        each, more = divmod(count, self.size)
+        if not each:
+            raise errors.shards_too_few(count, self.size)
+        first = self.rank * each + min(self.rank, more)
+        return range(first, first + each + (self.rank < more))
 
     def sum(self, vector: Tensor) -> None:
         """Add up a vector over all processes, in place and equally on all."""
@@ -77,10 +81,20 @@ class Ranks:
 
 
 @contextmanager
+def _fitting() -> Iterator[None]:
+    """Say in our words that a GPU's memory is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError as fault:
+        raise errors.gpu_full(str(fault).partition("\n")[0]) from fault
+
+
+@contextmanager
 def joined(device: str | None = None) -> Iterator[Ranks]:
     """Join the processes that torchrun started (or none), each on its own GPU where there are any; leave at the end.
 
-    Raises UsageInvalid where ``device`` is neither "cpu" nor "cuda" (or "cuda:1" and the like), or is not there.
+    Raises UsageInvalid where ``device`` is neither "cpu" nor "cuda" (or "cuda:1" and the like), or is not there, and
+    where what is done inside needs more memory than a GPU has.
     """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -94,11 +108,13 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
     else:
         raise errors.no_device(kind)
     if size == 1:
-        yield Ranks(device=chosen)
+        with _fitting():
+            yield Ranks(device=chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Ranks(rank=dist.get_rank(), size=size, device=chosen)
+        with _fitting():
+            yield Ranks(rank=dist.get_rank(), size=size, device=chosen)
     finally:
         dist.destroy_process_group()
 

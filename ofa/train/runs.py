@@ -18,7 +18,7 @@ import torch
 from ofa.errors import OfaError
 from ofa.files import MEBIBYTE, read_json, sha256_file
 from ofa.nn.supernet import Supernet, build
-from ofa.space.core import Subnet, from_json
+from ofa.space.core import Subnet, from_json, shown
 from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, settings, sources
 from ofa.train.data import Data, Images
 from ofa.train.ranks import CPU
@@ -161,14 +161,22 @@ def _as_declared(key: str, value: Any) -> Any:
 
 
 def trained(
-    run: Path, path: str, *, weights: Weights = "last", problems: Problems = "raise", device: torch.device = CPU
+    run: Path,
+    path: str,
+    *,
+    weights: Weights = "last",
+    problems: Problems = "raise",
+    device: torch.device = CPU,
+    threads: int | None = None,
 ) -> Trained:
     """Open the supernet of a run folder with the images it was trained on; ``weights``: last, best or their average.
+
+    ``threads`` decode images in files, as in ``opened``: one is enough where worker processes load beside each other.
 
     Raises FileInvalid where the folder holds no training, SpaceMismatch or FileInvalid where images are others.
     """
     recipe = recipe_of(run)
-    source = opened(path, "train", problems=problems)
+    source = opened(path, "train", problems=problems, threads=threads)
     divided = data.divided(source, recipe)
     space = recipe.search_space(source.channels, len(source.classes))
     file = run / (folder.BEST if weights == "best" else folder.CHECKPOINT)
@@ -208,6 +216,21 @@ def recipe_of(run: Path) -> Recipe:
     if why := settings.problem(recipe):
         raise errors.recipe_unreadable(path, why)
     return recipe
+
+
+def resumes(run: Path, recipe: Recipe) -> bool:
+    """Say whether a folder holds a training to go on with; raise FileInvalid where its recipe differs, and in what."""
+    if not any((run / name).exists() for name in (folder.CHECKPOINT, folder.PREVIOUS)):
+        return False
+    found = recipe_of(run)
+    differing = [
+        f"'{key}' was {shown(getattr(found, key))} and is {shown(getattr(recipe, key))}"
+        for key in recipes.NAMES
+        if key not in recipes.UNIMPORTANT and getattr(found, key) != getattr(recipe, key)
+    ]
+    if differing:
+        raise errors.other_settings(run, differing)
+    return True
 
 
 def subnets_in(path: Path, trained: Trained, *, exactly: int | None = None) -> list[Subnet]:

@@ -58,7 +58,7 @@ class State:
 
     def take_snapshot(self) -> None:
         """Keep this state, on the CPU, for going back to."""
-        state = {"model": self.supernet.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state = {"model": self.supernet.state_dict(), "optimiser": self.optimiser.state_dict(), "ema": self.ema}
         self.snapshot = _copied(state)
 
     def go_back(self) -> None:
@@ -66,17 +66,23 @@ class State:
         assert self.guard is not None
         self.supernet.load_state_dict(self.snapshot["model"])
         self.optimiser.load_state_dict(_copied(self.snapshot["optimiser"]))
+        # Checkpoints of earlier versions hold none.
+        for name, value in self.snapshot.get("ema", {}).items():
+            self.ema[name].copy_(value)
         self.guard.slow_until = self.step + self.schedule.steps_per_epoch
 
-    def update(self) -> tuple[float, float]:
-        """Do the optimiser's step with the gradients that are there; return learning rate and norm of the gradient."""
+    def clip(self) -> float:
+        """Clip the gradient that is there to the recipe's norm; return the norm it had."""
+        return float(nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm or float("inf")))
+
+    def update(self) -> float:
+        """Do the optimiser's step with the gradients that are there; return the learning rate."""
         recipe = self.recipe
         rate = self.schedule.rate(self.step)
         if self.guard is not None and self.step < self.guard.slow_until:
             rate /= 2
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm or float("inf"))
         self.optimiser.step()
         with torch.no_grad():
             if recipe.transform_decay:
@@ -84,7 +90,7 @@ class State:
             if recipe.ema_decay is not None:
                 for name, value in self.supernet.state_dict().items():
                     self.ema[name].lerp_(value, 1 - recipe.ema_decay)
-        return rate, float(norm)
+        return rate
 
     def _draw_to_identity(self, share: float) -> None:
         """Move the kernel transforms in use a little towards identity, from where they start and have no effect."""

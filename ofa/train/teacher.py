@@ -32,7 +32,9 @@ def frozen(supernet: Supernet, calibration: Images, mode: Literal["eval", "train
         if mode == "train":
             return supernet(x, subnet)  # type: ignore[no-any-return]  # nn.Module's call is untyped
         if subnet.resolution not in known:
-            known[subnet.resolution] = calibrate(supernet, subnet, calibration.batches(subnet.resolution))
+            # Statistics need all their digits, whatever a step runs in.
+            with torch.autocast(x.device.type, enabled=False):
+                known[subnet.resolution] = calibrate(supernet, subnet, calibration.batches(subnet.resolution))
         return supernet(x, subnet, known[subnet.resolution])  # type: ignore[no-any-return]
 
     return logits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import zipfile
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,11 +79,15 @@ def _arrays(folder: Path, data: bytes) -> Arrays:
     """Unpack arrays without pickle; refuse anything but finite float64."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            unpacked_bytes = sum(part.file_size for part in archive.zip.infolist())
+            if unpacked_bytes > MAX_BYTES:
+                raise ValueError(f"it unpacks to {unpacked_bytes:,} bytes; at most {MAX_BYTES:,} are read")
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
+    # A damaged file fails in any way: BadZipFile, zlib.error, MemoryError where a header claims too much.
+    except Exception as fault:
         raise errors.broken(folder, f"'arrays.npz' cannot be read: {fault}") from fault
     for name, array in arrays.items():
-        if array.dtype != np.float64 or not np.isfinite(array).all():
+        if not isinstance(array, np.ndarray) or array.dtype != np.float64 or not np.isfinite(array).all():
             raise errors.broken(folder, f"array '{name}' holds values that are not finite numbers")
     return arrays
 
@@ -122,7 +126,7 @@ def numbers(stored: Stored, folder: Path, section: str, names: tuple[str, ...]) 
     found: dict[str, float] = {}
     for name in names:
         value = facts.get(name) if isinstance(facts, dict) else None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
             raise errors.broken(folder, f"section '{section}' of its card lacks the number '{name}'")
         found[name] = float(value)
     return found

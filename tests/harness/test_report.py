@@ -6,12 +6,14 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 pytest.importorskip("jinja2", reason="the package 'jinja2' is not installed")
@@ -19,7 +21,7 @@ pytest.importorskip("plotly", reason="the package 'plotly' is not installed")
 
 from report_fixtures import browser, run_folder
 
-from harness.report import calibration, figures, page, read, verdict, words, write
+from harness.report import calibration, figures, page, provenance, read, verdict, words, write
 from harness.report.figure import csv_text
 from ofa import files
 from ofa.errors import FileInvalid
@@ -219,9 +221,23 @@ def test_broken_inputs_are_said_and_left_out(folder: Path, tmp_path: Path) -> No
 def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         files.write_atomic(tmp_path / "run.json", text)
-    with pytest.raises(FileInvalid, match="run file"):
+    with pytest.raises(FileInvalid, match="holds nothing to report") as caught:
         write(tmp_path)
-    assert not (tmp_path / "report.html").exists()
+    assert "run.json" in caught.value.why and not (tmp_path / "report.html").exists()
+    with pytest.raises(FileInvalid, match="holds nothing to report"):
+        write(tmp_path / "absent")
+
+
+def test_a_folder_of_bench_has_a_page_without_any_record_of_a_run(tmp_path: Path) -> None:
+    run_folder.table(tmp_path / "lut", "litert", 1.0, np.random.default_rng(0), (run_folder.network(),))
+    found = read.gather(tmp_path)
+    assert [(bench.runtime, bench.device) for bench in found.benches] == [("litert", "this-computer")]
+    assert {"run.json", "summary.json", "twin/card.json"} <= set(found.missing) and not found.broken
+    opened = Page(write(tmp_path).read_text())
+    assert {"table-blocks-litert", "table-kernels-litert", "noise"} <= {facts.get("id") for _, facts in opened.tags}
+    assert "tables are measured" in opened.text and "At least one input of this page" in opened.text
+    shape = next(one for section in figures.of(found).values() for one in section if one.id == "table-blocks-litert")
+    assert "resolution of the network" in shape.layout["xaxis"]["title"]["text"]
 
 
 def test_simulated_is_said_wherever_one_input_says_it(folder: Path, tmp_path: Path, opened: Page) -> None:
@@ -230,10 +246,18 @@ def test_simulated_is_said_wherever_one_input_says_it(folder: Path, tmp_path: Pa
     assert "simulated" not in Page(write(tmp_path).read_text()).text
     for place in ("labels", "ops"):
         assert read.says_simulated({place: [{"simulated": True}]}) and not read.says_simulated({"simulated": False})
-    ops = (folder / "litert/lut/ops.csv").read_bytes()
-    files.write_atomic(tmp_path / "litert/lut/ops.csv", ops)
-    files.write_atomic(tmp_path / "litert/lut/lut.json", '{"schema": "lut/1"}')
+    shutil.copytree(folder / "litert/lut", tmp_path / "litert/lut")
     assert read.gather(tmp_path).simulated
+
+
+def test_files_that_are_not_listed_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("run.json", "a.json", "b.json"):
+        files.write_atomic(tmp_path / name, "{}")
+    assert "not listed" not in Page(write(tmp_path).read_text()).text
+    monkeypatch.setattr(provenance, "SHOWN", 2)
+    assert "1 more file is not listed." in Page(write(tmp_path).read_text()).text
+    monkeypatch.setattr(provenance, "SHOWN", 1)
+    assert "2 more files are not listed." in Page(write(tmp_path).read_text()).text
 
 
 def test_provenance_notices_a_parent_that_changed(tmp_path: Path) -> None:

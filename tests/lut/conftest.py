@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ofa.lut import format
 from ofa.lut.format import Header, Lut, NetworkRow, Row
 from ofa.space import sample
 from ofa.space.core import Subnet
-from ofa.space.ops import ops_of
+from ofa.space.ops import Op, ops_of
 
 Change = Callable[[str], str | bytes]
 Spoil = Callable[..., Path]
@@ -55,6 +55,44 @@ def network_row(subnet: Subnet, **facts: Any) -> NetworkRow:
         subnet.space.id, subnet.id, bytes(subnet.genome).hex(), "fit", "ok", 600, 500, 700, 550, 650, 31, (), "s1"
     )
     return row._replace(**facts)
+
+
+def parts_of(op: Op, *, ratio: bool = False) -> list[str]:
+    """Return the keys of the foreign rows an op is the sum of; with ``ratio`` as NSGANetV2 writes them."""
+    size, out = f"{op.in_size}x{op.in_size}", f"{op.out_size}x{op.out_size}"
+    if op.kind == "stem":
+        block = Op(
+            kind="mbconv", kernel=3, in_channels=op.mid[0], in_size=op.out_size, out_channels=op.out_channels,
+            mid=op.mid, act="relu",
+        )  # fmt: skip
+        first = "first_conv" if ratio else "Conv"
+        return [f"{first}-input:{size}x{op.in_channels}-output:{out}x{op.mid[0]}", *parts_of(block, ratio=ratio)]
+    if op.kind == "head":
+        mid, mix = op.mid
+        names = ("final_expand_layer", "feature_mix_layer", "classifier") if ratio else ("Conv_1", "Conv_2", "Logits")
+        pool = [] if ratio else [f"AvgPool2D-input:{size}x{mid}-output:1x1x{mid}"]
+        return [
+            f"{names[0]}-input:{size}x{op.in_channels}-output:{size}x{mid}", *pool,
+            f"{names[1]}-input:1x1x{mid}-output:1x1x{mix}", f"{names[2]}-input:{mix}-output:{op.out_channels}",
+        ]  # fmt: skip
+    expand = op.mid[0] // op.in_channels if ratio else op.mid[0]
+    shortcut = int(op.stride == 1 and op.in_channels == op.out_channels)
+    return [
+        f"{'MBConv' if ratio else 'expanded_conv'}-input:{size}x{op.in_channels}-output:{out}x{op.out_channels}"
+        f"-expand:{expand}-kernel:{op.kernel}-stride:{op.stride}-idskip:{shortcut}-se:{int(op.se)}"
+        + ("" if ratio else f"-hs:{int(op.act == 'hswish')}")
+    ]
+
+
+def means_of(subnet: Subnet, *, ratio: bool = False, factor: float = 1.0) -> dict[str, float]:
+    """Return a made-up mean, ms, for each foreign row that a subnet needs."""
+    keys = dict.fromkeys(key for op in ops_of(subnet) for key in parts_of(op, ratio=ratio))
+    return {key: factor * (0.1 + place / 64) for place, key in enumerate(keys)}
+
+
+def yaml(means: Mapping[str, float]) -> str:
+    """Return rows as Once-for-All writes them."""
+    return "".join(f"{key}:\n  count: 100\n  mean: {ms}\n  std: {ms / 50}\n" for key, ms in means.items())
 
 
 @pytest.fixture(scope="session")

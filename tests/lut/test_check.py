@@ -50,6 +50,7 @@ def test_a_valid_table_is_summed_up(table: Lut, saved: Path) -> None:
             "simulated": False,
             "created": "2026-02-28",
             "ops": (len(table.rows) - 1) // 2,
+            "modelled": 1,
             "rows": len(table.rows),
             "states": {"-": 1, "cold": (len(table.rows) - 1) // 2, "hot": (len(table.rows) - 1) // 2},
             "statuses": {
@@ -252,7 +253,7 @@ def test_only_ops_that_differ_in_one_thing_and_have_a_time_are_paired() -> None:
     others = (
         timed(block(kernel=3), 1000), timed(block(kernel=7), 500, state="cold"), timed(block(kernel=7, mid=144), 500),
         timed(block(kernel=7).replace(".relu", ".relu.se"), 500), timed(block(kernel=7, size=16), 500), failed,
-        timed(block(kernel=7), 500, status="thermal"),
+        timed(block(kernel=7), 500, status="thermal"), timed(block(kernel=7, size=14), 500, status="modelled"),
     )  # fmt: skip
     assert monotony.unexpected(others)[0]["pairs"] == 0
     # A kernel without a time does not keep its neighbours apart.

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+import ofa.space as spaces
+from ofa.files import readable_json
 from ofa.lut.format import Lut
 from ofa.lut.write import write
+from ofa.space.ops import ops_of
 
-from .conftest import snapshot
+from .conftest import means_of, snapshot, yaml
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -67,3 +70,58 @@ def test_the_list_of_tables_is_written_and_then_fresh(run: Run, saved: Path) -> 
     assert run("lut", "index", str(root), "--check")[0] == 0
     (root / "README.md").write_text(markers)
     assert run("lut", "index", str(root), "--check")[0] == 3
+
+
+def test_a_foreign_table_is_imported_filled_and_asked(run: Run, tmp_path: Path) -> None:
+    wide = spaces.load("mobilenet_v3", width=1.2)
+    (tmp_path / "foreign").mkdir()
+    for size in (192, 224):
+        (tmp_path / "foreign" / f"{size}.yaml").write_text(yaml(means_of(wide.corner("max", size))))
+    (tmp_path / "subnet.json").write_text(readable_json(wide.corner("max", 200).to_json()))
+    ours, full = str(tmp_path / "ours"), str(tmp_path / "full")
+    about = ("--device", "note10", "--origin", "somebody, commit 1234", "--json")
+    code, out, err = run("lut", "import", str(tmp_path / "foreign"), *about, "--out", ours)
+    said = json.loads(out)
+    assert (code, err) == (0, "") and (said["runtime"], said["modelled"]) == ("unknown", 0)
+    assert said["ops"] == len({op for size in (192, 224) for op in ops_of(wide.corner("max", size))})
+    ask = ("estimate", "--subnets", str(tmp_path / "subnet.json"), "--json", "--lut")
+    code, _, err = run(*ask, ours)
+    assert code == 3 and "has no row for" in " ".join(err.split()) and "ofa lut fill" in err
+    fill = ("lut", "fill", ours, "mobilenet_v3", "--width", "1.2", "--resolution", "200", "--out", full)
+    code, out, err = run(*fill, "--json")
+    said = json.loads(out)
+    assert code == 0 and said["modelled"] == said["filled"][0]["filled-choice"] + said["filled"][0]["filled-size"] > 0
+    assert f"{said['modelled']:,} rows were missing" in err
+    assert said["half_width_pct"] == json.loads(run("lut", "show", ours, "--json")[1])["half_width_pct"]
+    code, out, _ = run(*ask, full)
+    assert code == 0 and json.loads(out)["subnets"][0]["ms"] > 0
+    assert run(*ask, full, "--measured-only")[0] == 3
+    code, out, _ = run("lut", "diff", ours, full, "--json")
+    assert code == 0 and len(json.loads(out)["ops"]["added"]) == said["modelled"]
+    more = ("lut", "fill", full, "mobilenet_v3", "--width", "1.2", "--resolution", "208", "--out", full, "--json")
+    assert (
+        run(*more)[0] == 2 and "--replace" in run("lut", "import", str(tmp_path / "foreign"), *about, "--out", full)[2]
+    )
+    code, out, _ = run(*more, "--replace")
+    assert code == 0 and len(json.loads(out)["filled"]) == 2 and json.loads(out)["modelled"] > said["modelled"]
+
+
+def test_what_cannot_be_imported_or_filled_leaves_nothing(run: Run, saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "lut.yaml").write_text("Conv: 1\n")
+    out = ("--out", str(tmp_path / "out"))
+    about = ("--device", "note10", "--origin", "x")
+    before = snapshot(saved)
+    for code, command in (
+        (3, ("lut", "import", str(tmp_path / "lut.yaml"), *about)),
+        (3, ("lut", "import", str(tmp_path / "absent"), *about)),
+        (2, ("lut", "import", str(tmp_path / "lut.yaml"), "--device", "note10")),
+        (2, ("lut", "import", str(tmp_path / "lut.yaml"), *about, "--space", "mobilenet_v9")),
+        (3, ("lut", "fill", str(saved), "proxyless")),
+        (2, ("lut", "fill", str(saved), "mobilenet_v9")),
+        (2, ("lut", "fill", str(saved), "mobilenet_v3", "--resolution", "0")),
+        (3, ("lut", "fill", str(tmp_path / "absent"), "mobilenet_v3")),
+    ):
+        found, printed, err = run(*command, *out)
+        assert (found, printed) == (code, "") and "Traceback" not in err and err, command
+        assert not (tmp_path / "out").exists()
+    assert snapshot(saved) == before

@@ -219,6 +219,15 @@ def test_rows_and_networks_that_came_went_or_failed(table: Lut) -> None:
     assert not diff(before, noisy_only)["differs"]
 
 
+def test_how_rows_were_modelled_is_no_condition(table: Lut) -> None:
+    filled = of(table, *table.rows, protocol={**table.header.protocol, "fill": [{"space": "x-w1.0"}]})
+    filled = dataclasses.replace(filled, networks=table.networks)
+    facts = diff(table, filled)
+    assert facts["protocol"] == [] and not facts["differs"]
+    assert (facts["a"]["modelled"], facts["b"]["modelled"]) == (1, 1)
+    assert "units, 1 modelled row)" in pullrequest.compared(facts)
+
+
 def eventful(table: Lut) -> dict[str, Any]:
     """Return the facts of two tables that differ in everything, with more of it than a page holds."""
     a = table.sorted()

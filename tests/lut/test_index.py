@@ -70,9 +70,9 @@ def test_a_table_is_one_line(table: Lut, root: Path) -> None:
         "| device | runtime | precision | conditions | spaces | ops | held-out error | units | created |",
         "|---|---|---|---|---|---:|---:|---:|---|",
         "| [pixel-10](pixel-10/litert-int8-xnnpack-1t/) | litert | int8 | xnnpack-1t "
-        f"| mobilenet_v3-w1.0<br>mobilenet_v3_tiny-w1.0-c1-n10 | {ops} | –<br>– | 1 | 2026-02-28 |",
+        f"| mobilenet_v3-w1.0<br>mobilenet_v3_tiny-w1.0-c1-n10 | {ops} (1 modelled) | –<br>– | 1 | 2026-02-28 |",
         "| [pixel-8](pixel-8/litert-fp32-xnnpack-1t/) | litert | fp32 | xnnpack-1t "
-        f"| mobilenet_v3-w1.0<br>mobilenet_v3_tiny-w1.0-c1-n10 | {ops} | –<br>– | 2 | 2026-02-28 |",
+        f"| mobilenet_v3-w1.0<br>mobilenet_v3_tiny-w1.0-c1-n10 | {ops} (1 modelled) | –<br>– | 2 | 2026-02-28 |",
     ]
     text = (root / "README.md").read_text()
     assert text == "# Tables\n\n{}\n\n{}\n\n{}\n\nAnd more.\n".format(index.BEGIN, "\n".join(lines), index.END)
@@ -106,7 +106,8 @@ def test_the_error_on_held_out_networks_is_listed(table: Lut) -> None:
     held = {"space": "x-w1.0", "fit": 9, "holdout": 12, "mape_pct": 3.25, "bias_pct": 0.1}
     entry = {
         "device": "pixel-8", "path": "a b/c|(d)", "runtime": "litert", "precision": "fp32", "conditions": "cpu-1t",
-        "simulated": True, "spaces": ["x-w1.0"], "ops": 1234, "held_out": [held], "units": 1, "created": "2026-01-01",
+        "simulated": True, "spaces": ["x-w1.0"], "ops": 1234, "modelled": 0, "held_out": [held], "units": 1,
+        "created": "2026-01-01",
     }  # fmt: skip
     line = index.markdown([entry]).splitlines()[2]
     assert line == (

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +64,29 @@ def space() -> SearchSpace:
 @pytest.fixture(scope="session")
 def supernet(space: SearchSpace) -> Supernet:
     return build(space, seed=3)
+
+
+BUSY = """
+import sys
+from pathlib import Path
+from ofa.lock import alone
+with alone(Path(sys.argv[1]), *sys.argv[2:]):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def busy() -> Callable[..., AbstractContextManager[None]]:
+    """Return a context in which another process is at work in a folder, or at a file in it."""
+
+    @contextmanager
+    def inside(*place: object) -> Iterator[None]:
+        command, root = [sys.executable, "-c", BUSY, *map(str, place)], Path(__file__).parents[2]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=root, stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdout is not None and process.stdout.readline() == "in\n"
+            yield
+            process.communicate()
+
+    return inside

@@ -68,12 +68,16 @@ def test_a_division_depends_on_the_seed_alone(plain: Recipe) -> None:
         assert not np.array_equal(getattr(first, part), getattr(other, part))
 
 
-def test_too_few_images_are_refused(plain: Recipe) -> None:
-    data.divided(numbered(), dataclasses.replace(plain, holdout=92))
-    for holdout in (93, 100, 5000):
-        with pytest.raises(UsageInvalid, match="too few to train on") as caught:
-            data.divided(numbered(), dataclasses.replace(plain, holdout=holdout))
-        assert caught.value.exit_code == 2 and caught.value.why and caught.value.hints
+@pytest.mark.parametrize("holdout", [93, 100, 5000])
+def test_too_few_images_to_train_on_are_refused(holdout: int, plain: Recipe, space: SearchSpace) -> None:
+    recipe = dataclasses.replace(plain, holdout=holdout)
+    with pytest.raises(UsageInvalid, match="too few to train on") as caught:
+        Feed(data.divided(numbered(), recipe), recipe, space, (0,))
+    assert caught.value.exit_code == 2 and caught.value.why and caught.value.hints
+
+
+def test_what_only_measures_does_with_less_than_a_batch(plain: Recipe) -> None:
+    assert len(data.divided(numbered(), dataclasses.replace(plain, holdout=93)).train) == 7
 
 
 def test_moments_are_measured_on_the_training_images_by_channel(plain: Recipe) -> None:
@@ -240,3 +244,9 @@ def test_what_does_not_fit_in_memory_is_prepared_anew(divided: Data, monkeypatch
     for _ in range(2):
         made = torch.cat(list(large.batches(16, 8)))
         torch.testing.assert_close(made, torch.cat(list(first)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("recipe", [make() for make in recipes.RECIPES.values()], ids=list(recipes.RECIPES))
+def test_what_every_subnet_is_calibrated_on_is_prepared_once(recipe: Recipe) -> None:
+    largest = max(recipe.search_space(channels=3, classes=1000).resolutions)
+    assert recipe.calibration * 3 * largest**2 * 4 <= data._READY_BYTES

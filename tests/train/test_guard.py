@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from ofa.errors import VerificationFailed
 from ofa.nn.supernet import Supernet
 from ofa.train import folder, loop, schedule
 from ofa.train.data import Data
@@ -152,6 +153,52 @@ def test_a_threefold_loss_goes_back_to_where_the_epoch_began_and_slows_down(
     assert "lr" not in lines[26] and "lr" not in lines[27]
     for at, factor in ((25, 1.0), (28, 0.5), (29, 0.5)):
         assert lines[at]["lr"] == pytest.approx(plan.rate(at) * factor)
+
+
+def test_an_infinite_gradient_costs_its_step_alone(
+    long: Recipe, divided: Data, tmp_path: Path, losses: Losses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of a step may be good where its gradient is not: two steps before an epoch's end, and at its start."""
+    losses([1.0] * 30)
+    good, calls = vars(loop)["backward"], iter(range(1, 31))
+
+    def overflowing(supernet: Supernet, *others: Any) -> torch.Tensor:
+        found = good(supernet, *others)
+        if next(calls) in (5, 13):
+            next(supernet.parameters()).grad = torch.full_like(next(supernet.parameters()), math.inf)
+        return found
+
+    monkeypatch.setattr(loop, "backward", overflowing)
+    supernet = loop.train(long, divided, tmp_path)
+    assert {line["step"]: line["event"] for line in lines_of(tmp_path) if "event" in line} == {5: "skip", 13: "skip"}
+    assert [line["step"] for line in lines_of(tmp_path) if line["gradient_norm"] is None] == [5, 13]
+    assert all(torch.isfinite(value).all() for value in supernet.parameters())
+
+
+def test_only_weights_that_gave_a_good_step_are_kept(
+    long: Recipe, divided: Data, tmp_path: Path, losses: Losses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch that begins in the middle of broken steps begins with what may have broken them."""
+    losses([1.0] * 4 + [math.nan] * 5 + [1.0] * 21)
+    kept, snapshot = list[int](), State.take_snapshot
+
+    def take(self: State) -> None:
+        snapshot(self)
+        kept.append(self.step)
+
+    monkeypatch.setattr(State, "take_snapshot", take)
+    loop.train(dataclasses.replace(long, guard_steps=5), divided, tmp_path)
+    assert sorted(set(kept)) == [0, 12, 18, 24]
+
+
+def test_a_training_that_going_back_does_not_mend_ends(
+    long: Recipe, divided: Data, tmp_path: Path, losses: Losses
+) -> None:
+    losses([1.0] * 4 + [math.nan] * 26)
+    with pytest.raises(VerificationFailed, match="lost its way") as caught:
+        loop.train(long, divided, tmp_path)
+    assert "10 steps in a row" in caught.value.why and caught.value.hints
+    assert [line.get("event") for line in lines_of(tmp_path)[4:]] == ["skip", "roll_back"] * 5
 
 
 def test_after_an_epoch_the_rate_is_whole_again(long: Recipe, divided: Data, tmp_path: Path, losses: Losses) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C held back: it counts when the work inside is done, and a second one at once."""
+"""Ctrl-C and SIGTERM held back: one counts when the work inside is done, and a second one at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from ofa.train import folder, lines, loop
 from ofa.train.data import Data
-from ofa.train.interrupt import unbroken
+from ofa.train.interrupt import terminable, unbroken
 from ofa.train.recipes import Recipe
 
 
@@ -23,11 +23,12 @@ def handled() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_ctrl_c_counts_when_the_work_is_done() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_counts_when_the_work_is_done(number: signal.Signals) -> None:
     done = list[str]()
-    with pytest.raises(KeyboardInterrupt):
+    with terminable(), pytest.raises(KeyboardInterrupt):
         with unbroken():
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             done.append("inside")
         done.append("behind")
     assert done == ["inside"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -71,15 +72,31 @@ def test_another_thread_is_left_alone() -> None:
     assert entered == [signal.default_int_handler]
 
 
-def test_ctrl_c_between_a_step_and_its_line_loses_neither(
-    recipe: Recipe, divided: Data, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+def test_sigterm_is_left_as_it_was() -> None:
+    with terminable(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_where_sigterm_is_ignored_it_stays_so() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with terminable(), unbroken():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_a_step_and_its_line_loses_neither(
+    number: signal.Signals, recipe: Recipe, divided: Data, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal comes while the second step's line is being written: step, line and checkpoint must agree."""
     append = lines.append
 
     def signalled(path: Any, line: str) -> None:
         if '"step": 2' in line:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         append(path, line)
 
     monkeypatch.setattr(lines, "append", signalled)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ofa.errors import FileInvalid
+from ofa.errors import FileInvalid, UsageInvalid
 from ofa.nn.supernet import Supernet
 from ofa.space import load, sample
 from ofa.space.core import Genomes, Subnet
@@ -47,6 +49,24 @@ def test_right_answers_are_counted(images: tuple[data.Images, data.Images]) -> N
     _, shown = images
     counts = [int(right(Always(value), shown, 16).sum()) for value in range(10)]
     assert counts == np.bincount(shown.labels, minlength=10).tolist()
+
+
+def test_a_gpu_measures_in_the_precision_that_labels_say(
+    supernet: Supernet, images: tuple[data.Images, data.Images], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TF32 is torch's default for convolutions there, and comes back for the training that goes on."""
+    allowed: list[bool] = []
+    convolve = nn.functional.conv2d
+
+    def watched(*given: Any, **named: Any) -> torch.Tensor:
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return convolve(*given, **named)
+
+    monkeypatch.setattr(nn.functional, "conv2d", watched)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    top1(supernet, supernet.space.corner("min", 16), *images)
+    many_right(supernet, [supernet.space.corner("min", 16)], *images)
+    assert allowed and not any(allowed) and torch.backends.cudnn.allow_tf32
 
 
 def test_a_label_is_the_top1_of_its_subnet(
@@ -127,3 +147,24 @@ def test_a_file_of_something_else_is_refused_and_left(
             label.label(supernet, genomes, path, calibration=calibration, images=shown)
         assert caught.value.exit_code == 3 and caught.value.why and caught.value.hints
         assert path.read_text() == content
+
+
+def test_two_processes_do_not_label_into_one_file(
+    supernet: Supernet,
+    genomes: Genomes,
+    images: tuple[data.Images, data.Images],
+    tmp_path: Path,
+    busy: Callable[..., AbstractContextManager[None]],
+) -> None:
+    calibration, shown = images
+    with busy(tmp_path, "a.csv"):
+        with pytest.raises(UsageInvalid, match="another process"):
+            label.label(supernet, genomes[:1], tmp_path / "a.csv", calibration=calibration, images=shown)
+        label.label(supernet, genomes[:1], tmp_path / "a.tsv", calibration=calibration, images=shown)
+    label.label(supernet, genomes[1:2], tmp_path / "a.csv", calibration=calibration, images=shown)
+    # Files of like names have bits of their own.
+    for name, genome in (("a.tsv", genomes[0]), ("a.csv", genomes[1])):
+        subnet = supernet.space.subnet(genome)
+        np.testing.assert_array_equal(
+            label.read_right(tmp_path / name, supernet.space), many_right(supernet, [subnet], calibration, shown)
+        )

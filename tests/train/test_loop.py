@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import numpy as np
 import pytest
 import torch
 
-from ofa.errors import FileInvalid, SpaceMismatch
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
 from ofa.nn.supernet import Supernet
 from ofa.space.core import SearchSpace
 from ofa.train import checkpoint, data, digits, evaluate, folder, loop, recipes, schedule, step
 from ofa.train.data import Data
+from ofa.train.ranks import Ranks
 from ofa.train.recipes import Recipe
 from ofa.train.sources.arrays import Arrays
 
@@ -106,6 +108,19 @@ def test_kill_9_in_mid_epoch_loses_nothing(shrinking: Recipe, divided: Data, tmp
     assert same(tmp_path / "killed", tmp_path / "whole")
 
 
+def test_many_processes_keep_their_state_as_often_as_one(
+    recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process adds nothing here: what is computed does not matter."""
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda vector: vector)
+    often = dataclasses.replace(recipe, checkpoint_s=0.0)
+    training = loop.Training(often, divided, tmp_path, Ranks())
+    training.begin()
+    training.ranks = dataclasses.replace(training.ranks, size=2)
+    training.run(2, None, lambda _: None)
+    assert checkpoint.load(tmp_path / folder.CHECKPOINT).step == 1
+
+
 @pytest.mark.slow
 def test_ctrl_c_leaves_the_last_whole_step(recipe: Recipe, divided: Data, tmp_path: Path) -> None:
     def interrupt(found: loop.Progress) -> None:
@@ -164,6 +179,24 @@ def test_ctrl_c_while_corners_are_watched_loses_no_line(
     assert (tmp_path / "broken" / folder.METRICS).read_text().count("corners") == 2
 
 
+def test_ctrl_c_while_the_best_weights_are_written_loses_them_not(
+    recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = dataclasses.replace(recipe, corner_steps=2)
+    watch = (divided.images("calibration"), divided.images("holdout"))
+    monkeypatch.setattr(loop, "corner_accuracies", lambda supernet, *_: {"max": 50.0})
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(folder, "keep_best", interrupted)
+        loop.train(watched, divided, tmp_path, watch=watch, stop_at=4)
+    loop.train(watched, divided, tmp_path, watch=watch, stop_at=4)
+    assert checkpoint.load(tmp_path / folder.BEST).step == 2
+    assert (tmp_path / folder.METRICS).read_text().count("corners") == 2
+
+
 @pytest.mark.slow
 def test_the_loss_falls_and_corners_are_watched(recipe: Recipe, tmp_path: Path) -> None:
     longer = dataclasses.replace(
@@ -200,6 +233,33 @@ def test_another_recipe_or_other_images_do_not_go_on_here(recipe: Recipe, divide
     assert before != (tmp_path / folder.CHECKPOINT).read_bytes()
 
 
+def test_two_processes_do_not_train_in_one_folder(
+    recipe: Recipe, divided: Data, tmp_path: Path, busy: Callable[..., AbstractContextManager[None]]
+) -> None:
+    with busy(tmp_path), pytest.raises(UsageInvalid, match="another process"):
+        loop.train(recipe, divided, tmp_path, stop_at=1)
+    loop.train(recipe, divided, tmp_path, stop_at=0)
+
+
+@pytest.mark.parametrize("foreign", [("metrics.jsonl",), ("recipe.json", "metrics.jsonl"), ("best.pt",)])
+def test_files_that_no_training_wrote_are_left(
+    foreign: tuple[str, ...], recipe: Recipe, divided: Data, tmp_path: Path
+) -> None:
+    for name in foreign:
+        (tmp_path / name).write_text('{"pancakes": 4}\n')
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageInvalid, match="no training's"):
+        loop.train(recipe, divided, tmp_path, stop_at=0)
+    assert [(tmp_path / name).read_text() for name in foreign] == ['{"pancakes": 4}\n'] * len(foreign)
+    for name in foreign:
+        (tmp_path / name).unlink()
+    # What a training leaves that was killed before its first checkpoint.
+    loop.train(recipe, divided, tmp_path, stop_at=0)
+    (tmp_path / folder.CHECKPOINT).unlink()
+    loop.train(recipe, divided, tmp_path, stop_at=0)
+    assert (tmp_path / folder.CHECKPOINT).exists() and (tmp_path / "notes.txt").read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_a_kill_between_two_checkpoint_files_leaves_the_one_before(
     recipe: Recipe, divided: Data, tmp_path: Path
@@ -209,6 +269,22 @@ def test_a_kill_between_two_checkpoint_files_leaves_the_one_before(
     loop.train(recipe, divided, tmp_path)
     loop.train(recipe, divided, tmp_path / "whole")
     assert same(tmp_path, tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_costs_what_came_after_the_one_before(
+    recipe: Recipe, divided: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stop in (1, 2):
+        loop.train(recipe, divided, tmp_path, stop_at=stop)
+    damaged = (tmp_path / folder.CHECKPOINT).read_bytes()[:-1000]
+    (tmp_path / folder.CHECKPOINT).write_bytes(damaged)
+    begun: list[int] = []
+    loop.train(recipe, divided, tmp_path, stop_at=2, on_step=lambda found: begun.append(found.step))
+    warned = capsys.readouterr().err
+    assert begun == [2] and "cannot be used" in warned and folder.DAMAGED in warned
+    found = {name: checkpoint.load(tmp_path / name).step for name in (folder.CHECKPOINT, folder.PREVIOUS)}
+    assert found == {folder.CHECKPOINT: 2, folder.PREVIOUS: 1}
+    assert (tmp_path / folder.DAMAGED).read_bytes() == damaged
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "one name a file"])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from ofa.train import loop, preview, schedule
-from ofa.train.data import Data
+from ofa.train import loop, preview, schedule, teacher
+from ofa.train.data import Data, Feed
 from ofa.train.ranks import Ranks
 from ofa.train.recipes import Recipe
+from ofa.train.state import State
 
 
 @pytest.fixture
@@ -67,3 +68,68 @@ def test_hours_are_the_steps_times_what_one_took(two: Recipe, divided: Data, mon
     assert found["hours"] == pytest.approx(3200 / 3600, abs=2e-3)
     once = dataclasses.replace(two, phases=(dataclasses.replace(two.phases[0], epochs=1 / 6),))
     assert preview.preview(once, divided, Ranks())["phases"][0]["s_a_step"] == 900, "a phase of one step has no other"
+
+
+def test_the_stand_in_for_a_frozen_teacher_is_of_the_recipes_kind(
+    two: Recipe, divided: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a training in bfloat16 with a calibrated teacher would meet, a dry run meets first."""
+    kinds: list[str] = []
+    frozen = teacher.frozen
+
+    def seen(*arguments: Any) -> teacher.Teacher:
+        kinds.append(arguments[2])
+        return frozen(*arguments)
+
+    monkeypatch.setattr(teacher, "frozen", seen)
+    preview.preview(dataclasses.replace(two, precision="bf16"), divided, Ranks())
+    preview.preview(dataclasses.replace(two, teacher_mode="train"), divided, Ranks())
+    assert kinds == ["eval", "train"]
+
+
+@pytest.mark.parametrize(("workers", "step_s"), [(0, 400), (2, 150), (4, 100)])
+def test_what_is_loaded_ahead_costs_what_a_step_waits_for_it(
+    workers: int, step_s: int, two: Recipe, divided: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes 100 s, and loading it 300 s of one process."""
+    now_s = 0.0
+
+    def spend(seconds: float) -> Any:
+        def spent(*_: Any) -> dict[str, Any]:
+            nonlocal now_s
+            now_s += seconds
+            return {}
+
+        return spent
+
+    monkeypatch.setattr(loop.Training, "advance", spend(100))
+    monkeypatch.setattr(Feed, "__getitem__", spend(300))
+    monkeypatch.setattr("ofa.train.preview.time", SimpleNamespace(perf_counter=lambda: now_s))
+    # As if the images were in files.
+    monkeypatch.setattr(loop, "Arrays", SimpleNamespace)
+    found = preview.preview(dataclasses.replace(two, workers=workers), divided, Ranks())
+    assert [phase["s_a_step"] for phase in found["phases"]] == [step_s, step_s]
+
+
+@pytest.mark.parametrize(("mode", "holdout", "times"), [("eval", 0, 1), ("train", 32, 1), ("train", 0, 0)])
+def test_memory_counts_what_statistics_and_the_guard_hold(
+    mode: Literal["eval", "train"],
+    holdout: int,
+    times: int,
+    two: Recipe,
+    divided: Data,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Statistics are measured where a training measures some: of corners, or of a calibrated teacher."""
+    measured: list[tuple[int, int]] = []
+    kept: list[int] = []
+    monkeypatch.setattr(loop.Training, "advance", lambda *_: {})
+    monkeypatch.setattr(
+        preview, "statistics", lambda _, subnet, images: measured.append((subnet.resolution, len(images)))
+    )
+    monkeypatch.setattr(State, "take_snapshot", lambda state: kept.append(state.step))
+    parts = dataclasses.replace(divided, holdout=divided.holdout[:holdout])
+    preview.preview(dataclasses.replace(two, teacher_mode=mode), parts, Ranks())
+    assert measured == [(32, 32)] * times and len(kept) == 2
+    preview.preview(dataclasses.replace(two, teacher_mode=mode, guard_factor=None), parts, Ranks())
+    assert len(kept) == 2

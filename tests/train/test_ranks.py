@@ -17,7 +17,7 @@ from ofa.errors import UsageInvalid
 from ofa.nn.supernet import build
 from ofa.train import data, digits, label, loop, recipes, schedule
 from ofa.train.data import Data
-from ofa.train.ranks import Ranks, reduced
+from ofa.train.ranks import Ranks, joined, reduced
 from ofa.train.recipes import Recipe
 
 STEPS = 50
@@ -49,7 +49,7 @@ with joined("cpu") as ranks:
 
 @pytest.fixture
 def together(recipe: Recipe) -> Recipe:
-    """Return a recipe of two shards.
+    """Return a recipe of three shards, which two processes share unevenly.
 
     Small steps of plain gradient descent: the order of a sum differs in the last bit between one process and two, and
     the first large steps of an untrained network blow that up, as would any other change of the last bit.
@@ -57,7 +57,7 @@ def together(recipe: Recipe) -> Recipe:
     return dataclasses.replace(
         recipe,
         phases=schedule.sandwich(epochs=1, learning_rate=5e-5, warmup_epochs=0.1, random=2),
-        shards=2,
+        shards=3,
         optimiser="sgd",
         clip_norm=None,
     )
@@ -119,10 +119,21 @@ def test_shards_have_subnets_of_their_own(together: Recipe, images: Data, tmp_pa
     assert not all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_shards_are_dealt_out_evenly() -> None:
+def test_every_shard_has_one_process_and_every_process_a_shard() -> None:
     assert [list(Ranks(rank=rank, size=2).shards(4)) for rank in range(2)] == [[0, 1], [2, 3]]
-    with pytest.raises(UsageInvalid, match="cannot be shared by 3 processes"):
-        Ranks(rank=0, size=3).shards(4)
+    # Three machines of eight GPUs, after the fourth was lost.
+    parts = [Ranks(rank=rank, size=24).shards(32) for rank in range(24)]
+    assert [shard for part in parts for shard in part] == list(range(32))
+    assert [len(part) for part in parts] == [2] * 8 + [1] * 16
+    with pytest.raises(UsageInvalid, match="too few for 5 processes"):
+        Ranks(rank=0, size=5).shards(4)
+
+
+def test_a_full_gpu_is_told_with_what_helps() -> None:
+    with pytest.raises(UsageInvalid, match="memory of the GPU is full") as caught, joined("cpu"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.6 GiB.\nA page of hints")
+    assert caught.value.why == "CUDA out of memory. Tried to allocate 9.6 GiB."
+    assert all(key in " ".join(caught.value.hints) for key in ("batch=", "shards=", "calibration="))
 
 
 def test_what_no_process_used_keeps_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ofa.errors import FileInvalid, OfaError, UsageInvalid
-from ofa.train import folder, recipes, runs, settings
+from ofa.train import cli, folder, recipes, runs, settings
 from ofa.train.recipes import Recipe
 from ofa.train.schedule import Phase
 
@@ -47,6 +47,11 @@ def test_a_setting_changes_one_choice(setting: str, expected: Any) -> None:
     if isinstance(value, tuple):
         assert {type(part) for part in value} == {float}
     assert dataclasses.replace(found, **{key: getattr(recipes.demo(), key)}) == recipes.demo()
+
+
+def test_help_names_every_recipe_and_every_key() -> None:
+    assert cli.RECIPES.replace(" or ", ", ").split(", ") == list(recipes.RECIPES)
+    assert cli.KEYS.split(", ") == sorted(set(recipes.NAMES) - set(runs.FIXED))
 
 
 def test_numbers_are_read_as_the_recipe_declares_them() -> None:

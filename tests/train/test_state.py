@@ -62,6 +62,20 @@ def test_the_moving_average_begins_with_the_weights_a_training_begins_with(
         torch.testing.assert_close(ema[name], value)
 
 
+def test_the_moving_average_goes_back_with_the_weights(recipe: Recipe, space: SearchSpace) -> None:
+    """It would never forget one weight that was no number."""
+    state = state_of(dataclasses.replace(recipe, ema_decay=0.8), space)
+    moved(state)
+    state.update()
+    expected = {name: value.clone() for name, value in state.ema.items()}
+    state.take_snapshot()
+    for value in state.parameters:
+        value.grad = torch.full_like(value, torch.nan)
+    state.update()
+    state.go_back()
+    assert all(torch.equal(value, expected[name]) for name, value in state.ema.items())
+
+
 def test_only_transforms_in_use_are_drawn_to_identity(recipe: Recipe, space: SearchSpace) -> None:
     drawing = dataclasses.replace(recipe, transform_decay=20.0)
     state = state_of(drawing, space)
@@ -71,7 +85,7 @@ def test_only_transforms_in_use_are_drawn_to_identity(recipe: Recipe, space: Sea
     unused = state.transforms[0]
     unused.grad = None
     before = [value.clone() for value in state.transforms]
-    rate, _ = state.update()
+    rate = state.update()
     share = 20.0 * rate
     assert 0.01 < share < 1 and len(state.transforms) > 4
     assert torch.equal(unused, before[0])
@@ -115,13 +129,14 @@ def test_the_gradient_is_clipped_to_its_norm_and_told(recipe: Recipe, space: Sea
     state = state_of(dataclasses.replace(recipe, clip_norm=2.0), space)
     moved(state, 3.0)
     norm = float(torch.cat([value.grad.flatten() for value in state.parameters if value.grad is not None]).norm())
-    rate, told = state.update()
+    told = state.clip()
+    rate = state.update()
     kept = float(torch.cat([value.grad.flatten() for value in state.parameters if value.grad is not None]).norm())
     assert told == pytest.approx(norm, rel=1e-4) and norm > 100 and kept == pytest.approx(2.0, rel=1e-3)
     assert rate == state.schedule.rate(0)
     free = state_of(dataclasses.replace(recipe, clip_norm=None), space)
     moved(free, 3.0)
-    free.update()
+    free.clip()
     kept = float(torch.cat([value.grad.flatten() for value in free.parameters if value.grad is not None]).norm())
     assert kept == pytest.approx(norm, rel=1e-4)
 

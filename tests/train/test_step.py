@@ -287,3 +287,19 @@ def test_a_step_in_bfloat16_gives_nearly_the_same_gradient(
     assert ran == [torch.float32] * 3 + [torch.bfloat16] * 3
     full, short = (torch.cat([value.flatten() for value in found[one].values()]) for one in ("fp32", "bf16"))
     assert float(F.cosine_similarity(full, short, dim=0)) > 0.9 and not torch.equal(full, short)
+
+
+def test_a_frozen_teacher_in_bfloat16_has_statistics_of_all_digits(
+    net: Supernet, frozen_net: Supernet, eight: Recipe, few: Data, number: int
+) -> None:
+    """What a step calibrates first gives the answers that statistics measured outside of it give."""
+    calibration = few.images("calibration")
+    x = next(iter(calibration.batches(16)))
+    first, known = (teacher.frozen(frozen_net, calibration, "eval") for _ in range(2))
+    known(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(first(x), known(x))
+    rounded = dataclasses.replace(eight, precision="bf16")
+    answer = teacher.frozen(frozen_net, calibration, "eval")
+    _, losses = gradients(net, task_of(rounded, few, alone("frozen"), number, answer))
+    assert torch.isfinite(losses).all()

@@ -14,8 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ofa.train import errors
-from ofa.train.sources import arrays, folders, shards
+from ofa.train.sources import arrays, errors, folders, shards
 from ofa.train.sources.decode import Problems
 
 Split = Literal["train", "test"]
@@ -60,9 +59,9 @@ class Source(Protocol):
     def load(self, indices: ArrayLike, *, side_px: int | None, crops: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         """Return images uint8[n, h, w, c] in the order of ``indices``.
 
-        Arrays are returned as stored, whatever the other arguments: they are cut on the device. An image of a file is
-        cut to ``crops[i]`` = (top, left, height, width) as fractions of it, or without crops as for evaluation
-        (``decode.evaluation_box``), and resized to ``side_px`` x ``side_px`` with antialiasing. Raises FileInvalid
+        An image is cut to ``crops[i]`` = (top, left, height, width) as fractions of it, and resized to ``side_px`` x
+        ``side_px`` with antialiasing. Without crops arrays are returned as stored, whatever the side, and an image of
+        a file is cut as for evaluation (``decode.evaluation_box``). Raises FileInvalid
         for an unreadable image unless the source skips those, UsageInvalid for a missing side or impossible crops.
         """
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ofa.errors import OfaError
 from ofa.files import canonical_json, sha256_file
-from ofa.train import errors
+from ofa.train import augment
+from ofa.train.sources import decode, errors
 
 # As stored and, where compressed, as unpacked: all of it is kept in memory.
 MOST_BYTES = 32 << 30
@@ -46,8 +48,14 @@ class Arrays:
     def load(
         self, indices: ArrayLike, *, side_px: int | None = None, crops: NDArray[np.float32] | None = None
     ) -> NDArray[np.uint8]:
-        """Return the stored images of the indices, uint8[n, h, w, c], whatever the other arguments."""
-        return self.images[np.asarray(indices, dtype=np.int64)]
+        """Return the stored images of the indices, uint8[n, h, w, c]; cut to ``crops`` and resized where given."""
+        found = self.images[np.asarray(indices, dtype=np.int64)]
+        if crops is None:
+            return found
+        if side_px is None:
+            raise errors.no_side()
+        cuts = [_cut(image, crop, side_px) for image, crop in zip(found, crops.tolist(), strict=True)]
+        return np.concatenate(cuts)
 
 
 def read(path: Path) -> Arrays:
@@ -86,6 +94,14 @@ def of(images: NDArray[np.uint8], labels: NDArray[Any], classes: Sequence[str] |
     digest.update(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
     return _checked(None, images, labels, names, digest.hexdigest())
+
+
+def _cut(image: NDArray[np.uint8], crop: Sequence[float], side_px: int) -> NDArray[np.uint8]:
+    """Return an image [h, w, c] cut to (top, left, height, width) in fractions, by whole pixels; [1, side, side, c]."""
+    left, top, right, bottom = (round(edge) for edge in decode.crop_box(image.shape[1], image.shape[0], crop))
+    part = torch.from_numpy(image[top : max(bottom, top + 1), left : max(right, left + 1)])
+    cut: NDArray[np.uint8] = augment.resized(part.permute(2, 0, 1)[None].float(), side_px).round().byte().numpy()
+    return cut.transpose(0, 2, 3, 1)
 
 
 def _checked(path: Path | None, images: Any, labels: Any, classes: Any, fingerprint: str) -> Arrays:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ofa.errors import FileInvalid, OfaError, package_missing
-from ofa.train import errors
+from ofa.train.sources import errors
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile

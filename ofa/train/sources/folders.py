@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ofa.files import read_capped
-from ofa.train import errors
-from ofa.train.sources import decode
+from ofa.train.sources import decode, errors
 from ofa.train.sources.decode import Problems
 from ofa.train.sources.names import Names, joined, packed, printable
 

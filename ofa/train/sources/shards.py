@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ofa.errors import FileInvalid
 from ofa.files import canonical_json, read_capped, sha256_bytes, write_atomic
 from ofa.folders import cache_folder
-from ofa.train import errors
-from ofa.train.sources import decode, tars
+from ofa.train.sources import decode, errors, tars
 from ofa.train.sources.decode import Problems
 from ofa.train.sources.names import Names, joined, printable
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ofa.errors import OfaError
 from ofa.files import MEBIBYTE
-from ofa.train import errors
+from ofa.train.sources import errors
 from ofa.train.sources.decode import EXTENSIONS
 from ofa.train.sources.names import Names, packed
 

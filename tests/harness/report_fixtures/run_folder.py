@@ -10,19 +10,15 @@ from typing import Any
 
 import numpy as np
 
+import ofa.space as spaces
 from ofa import files
+from ofa.lut.format import Header, Lut, NetworkRow, Row
+from ofa.lut.write import write as write_table
+from ofa.space.index import ops_in
 
 RUNTIMES = {"onnxruntime": 1.0, "litert": 1.6}
 RESOLUTIONS = (16, 20, 24, 28, 32)
-BLOCKS = (
-    (16, 24, 2, 2, 0),
-    (24, 24, 1, 4, 0),
-    (24, 40, 2, 4, 1),
-    (40, 40, 1, 8, 1),
-    (40, 80, 2, 8, 1),
-    (80, 80, 1, 16, 1),
-)
-COLUMNS = ("key", "state", "status", "ns", "lo", "hi", "cpu_ns", "wall_ns", "rounds", "flags", "session")
+TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 
 
 def write(folder: Path, seed: int = 7) -> Path:
@@ -45,6 +41,7 @@ def run(folder: Path) -> None:
         "simulated": True,
         "date": "2026-11-24T10:12:00+00:00",
         "seed": 1,
+        "space": TINY.id,
         "command": "ofa demo",
         "versions": {"ofa-lab": "0.1.0", "python": "3.11.2", "torch": "2.9.1+cpu", "onnxruntime": "1.23.2"},
         "machine": {"cpu": "a made-up processor", "cores": 2, "memory_gib": 8},
@@ -148,7 +145,7 @@ def subnet(size: int, rng: np.random.Generator) -> dict[str, Any]:
     """Return a subnet's JSON; larger ``size`` means deeper."""
     depths = [int(rng.integers(1, 2 + min(2, size // 8))) for _ in range(3)]
     return {
-        "space": "mobilenet_v3_tiny-w1.0-c1-n10",
+        "space": TINY.id,
         "resolution": RESOLUTIONS[min(4, size // 5)],
         "depths": depths,
         "kernels": [[int(rng.choice((3, 5, 7))) for _ in range(depth)] for depth in depths],
@@ -156,32 +153,39 @@ def subnet(size: int, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def table(folder: Path, runtime: str, slow: float, rng: np.random.Generator) -> None:
+def network() -> NetworkRow:
+    """Return a whole network with a made-up time."""
+    largest, times = TINY.corner("max"), (600_000, 590_000, 610_000, 600_000, 600_000)
+    return NetworkRow(TINY.id, largest.id, bytes(largest.genome).hex(), "fit", "ok", *times, 5, ("simulated",), "s1")
+
+
+def table(
+    folder: Path, runtime: str, slow: float, rng: np.random.Generator, networks: tuple[NetworkRow, ...] = ()
+) -> None:
     """Write a latency table with made-up times that grow with what an operator computes."""
-    rows = []
-    for resolution in RESOLUTIONS:
-        rows += [(f"stem.k3.s2.i1x{resolution}.o16x{resolution // 2}.m16.hswish.n1", 9e4)]
-        rows += [(f"head.i80x{-(-resolution // 16)}.o10.m480-640.hswish.n1", 6e4)]
-        for source, target, stride, down, se in BLOCKS:
-            size = -(-resolution // down)
-            for kernel in (3, 5, 7):
-                for expand in (3, 4, 6):
-                    inner, out = source * expand, -(-size // stride)
-                    macs = source * inner * size**2 + inner * kernel**2 * out**2 + inner * target * out**2
-                    ending = "hswish.se.n1" if se else "relu.n1"
-                    key = f"mbconv.k{kernel}.s{stride}.i{source}x{size}.o{target}x{out}.m{inner}.{ending}"
-                    rows.append((key, 9e3 + macs * 0.12))
     lines = []
-    for key, mean in sorted(dict(rows).items()):
+    for op in sorted(ops_in(TINY), key=lambda op: op.key):
         for state, factor in (("cold", 1.3), ("hot", 1.0)):
-            ns = mean * slow * factor * float(rng.normal(1, 0.02))
+            ns = (9e3 + op.macs * 0.12) * slow * factor * float(rng.normal(1, 0.02))
             half = ns * float(rng.gamma(3, 0.004)) * slow
             times = (round(ns), round(ns - half), round(ns + half), round(ns), round(ns))
-            lines.append((key, state, "ok", *times, 5, "simulated", "s1"))
-    _csv(folder / "ops.csv", COLUMNS, lines)
-    header = {"schema": "lut/1", "simulated": True, "device": "this-computer", "runtime": runtime, "precision": "fp32"}
-    protocol = {"rounds": 5, "warm_up_ms": 20, "threads": 1}
-    _json(folder / "lut.json", header | {"space": "mobilenet_v3_tiny-w1.0-c1-n10", "protocol": protocol})
+            lines.append(Row(op.key, state, "ok", *times, 5, ("simulated",), "s1"))
+    header = Header(
+        device="this-computer",
+        runtime=runtime,  # type: ignore[arg-type]  # one of those above
+        runtime_version="1.0",
+        precision="fp32",
+        conditions="simulated",
+        environment={"transport": "simulated"},
+        protocol={"rounds": 5},
+        simulated=True,
+        created="2026-11-24",
+    )
+    write_table(
+        Lut(header=header, rows=tuple(lines), networks=networks, sessions=({"id": "s1"},)),
+        folder,
+        allow_simulated=True,
+    )
 
 
 def _json(path: Path, value: Any) -> None:

@@ -29,8 +29,15 @@ def test_a_file_comes_back(tmp_path: Path, pictures: Picture) -> None:
     np.testing.assert_array_equal(source.labels, LABELS)
     rows = [7, 7, 0]
     np.testing.assert_array_equal(source.load(rows), pictures[rows])
-    crops = np.full((3, 4), 0.5, dtype=np.float32)
-    np.testing.assert_array_equal(source.load(rows, side_px=8, crops=crops), pictures[rows])
+    np.testing.assert_array_equal(source.load(rows, side_px=8), pictures[rows])
+    half = np.array([(0.5, 0, 0.5, 0.5)] * len(rows), dtype=np.float32)
+    side = pictures.shape[1]
+    np.testing.assert_array_equal(
+        source.load(rows, side_px=side // 2, crops=half), pictures[rows][:, side // 2 :, : side // 2]
+    )
+    point = np.array([(0.999, 0.999, 0.001, 0.001)] * len(rows), dtype=np.float32)
+    corner = np.broadcast_to(pictures[rows][:, -1:, -1:], (len(rows), 5, 5, pictures.shape[3]))
+    np.testing.assert_array_equal(source.load(rows, side_px=5, crops=point), corner)
 
 
 def test_grey_images_get_a_channel_and_classes_numbers(tmp_path: Path, pictures: Picture) -> None:

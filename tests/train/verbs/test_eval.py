@@ -156,6 +156,34 @@ def test_a_file_is_refused_by_what_cannot_run_it(
     assert "made for 4 classes, and the images have 2" in err
 
 
+def test_unreadable_test_images_of_a_file_are_replaced_and_counted(
+    run: Run, photographs: Path, tmp_path: Path, library: Opened
+) -> None:
+    trained, subnet = library.last, library.last.supernet.space.corner("min", 16)
+    preprocessing = trained.images("calibration", "").preprocessing()
+    export(trained.supernet, subnet, tmp_path / "model.pt", "pytorch", preprocessing=preprocessing)
+    next((photographs / "val" / "class-2").iterdir()).write_bytes(b"torn")
+    command = ("eval", str(tmp_path / "model.pt"), "--data", str(photographs))
+    assert run(*command)[0] == 3
+    code, _, err = run(*command, "--skip-corrupt", "--json")
+    assert code == 0 and "1 unreadable images were replaced" in err
+
+
+@pytest.mark.parametrize(
+    "option", ["--subnet=one.json", "--random=2", "--split=holdout", "--weights=best", "--device=cpu", "--seed=0"]
+)
+def test_what_says_nothing_about_a_file_is_refused(option: str, shown: Path, tmp_path: Path, refuse: Refuse) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    err = refuse(2, "eval", str(tmp_path / "model.onnx"), "--data", str(shown), option)
+    assert f"{option.partition('=')[0]} cannot be used" in err
+
+
+def test_options_that_exclude_each_other_are_refused(once: Path, shown: Path, tmp_path: Path, refuse: Refuse) -> None:
+    measure = ("eval", str(once), "--data", str(shown))
+    assert "--runtime cannot be used" in refuse(2, *measure, "--runtime", "torch")
+    assert "--random cannot be used" in refuse(2, *measure, "--subnet", "one.json", "--random", "2")
+
+
 def test_what_is_no_run_is_refused(shown: Path, tmp_path: Path, trained: Path, refuse: Refuse) -> None:
     assert "holds no training" in refuse(3, "eval", str(tmp_path), "--data", str(shown))
     (trained / folder.CHECKPOINT).write_bytes(b"")

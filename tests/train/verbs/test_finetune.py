@@ -38,7 +38,7 @@ def tuned(once: Path, subnet: Path, data: Path, out: Path, *more: str) -> list[s
 
 
 def test_a_fine_tuned_subnet_is_better_than_it_was(
-    run: Run, once: Path, chosen: Path, shown: Path, tmp_path: Path, library: Opened
+    run: Run, once: Path, chosen: Path, shown: Path, tmp_path: Path, library: Opened, refuse: Refuse
 ) -> None:
     before = everything_in(once)
     out = tmp_path / "tuned"
@@ -48,6 +48,8 @@ def test_a_fine_tuned_subnet_is_better_than_it_was(
     assert facts["step"] == 12 == len(log) and facts["phase"] == "finetune"
     assert facts["checkpoint"] == str(out / folder.CHECKPOINT)
     assert json.loads(log[-1])["loss"] < json.loads(log[0])["loss"] - 0.2
+    watched = {line["step"]: line["corners"] for line in map(json.loads, log) if "corners" in line}
+    assert watched.keys() == {12} and set(watched[12]) == {"subnet"} and (out / folder.BEST).exists()
     (start,) = json_of(run("eval", str(once), "--data", str(shown), "--subnet", str(chosen), "--json")[1])
     (end,) = json_of(run("eval", str(out), "--data", str(shown), "--json")[1])
     assert end["subnet"] == "the fine-tuned subnet" and end["id"] == start["id"] == subnet_of(library).id
@@ -56,6 +58,21 @@ def test_a_fine_tuned_subnet_is_better_than_it_was(
     assert recipe.subnet == subnet_of(library).genome and recipe.origin == library.last.sha256
     assert (recipe.phases[0].epochs, recipe.phases[0].learning_rate) == (4, 0.01) and recipe.ema_decay == 0.5
     assert everything_in(once) == before
+    err = refuse(2, "label", str(out), "--data", str(shown), "--out", str(tmp_path / "labels.csv"))
+    assert "is of one subnet" in err
+
+
+@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 5e-4), ("sgd", 0.08 * 8 / 2048)])
+def test_each_optimiser_has_a_rate_of_its_own(
+    optimiser: str, rate: float, run: Run, once: Path, chosen: Path, shown: Path, tmp_path: Path
+) -> None:
+    changes = ("--set", f"optimiser={optimiser}", "--set", "batch=8", "--epochs", "0.1")
+    options = ("--subnet", str(chosen), "--data", str(shown), "--out", str(tmp_path / "tuned"))
+    code, _, err = run("finetune", str(once), *options, *changes)
+    assert code == 0, err
+    assert runs.recipe_of(tmp_path / "tuned").phases[0].learning_rate == pytest.approx(rate)
+    (line,) = (tmp_path / "tuned" / folder.METRICS).read_text().splitlines()[-1:]
+    assert json.loads(line)["lr"] >= 0, "the last step has a line, however few there are"
 
 
 def test_it_begins_with_the_weights_asked_for(

@@ -58,12 +58,12 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def imported(file: Path, out: Path, *more: str) -> list[str]:
-    return ["import-checkpoint", str(file), "--space", "mobilenet_v3_tiny", "--out", str(out), *more]
+    return ["import-checkpoint", str(file), "--space", "mobilenet_v3_tiny", "--out", str(out), "--holdout", "40", *more]
 
 
 def lightened(run_folder: Path) -> None:
-    """Let a run's recipe do with fewer images than ImageNet has."""
-    recipe = dataclasses.replace(runs.recipe_of(run_folder), batch=64, shards=1, holdout=40, calibration=24)
+    """Let a run's recipe calibrate on fewer images than ImageNet has."""
+    recipe = dataclasses.replace(runs.recipe_of(run_folder), calibration=24)
     (run_folder / folder.RECIPE).write_text(json.dumps(recipe.to_json()))
 
 
@@ -119,7 +119,8 @@ def test_a_subnet_of_the_run_is_fine_tuned(run: Run, published: Path, thousand: 
     lightened(out)
     (tmp_path / "one.json").write_text(json.dumps(SPACE.corner("min", 16).to_json()))
     options = ("--data", str(thousand), "--subnet", str(tmp_path / "one.json"), "--out", str(tmp_path / "tuned"))
-    code, text, err = run("finetune", str(out), *options, "--epochs", "0.1", "--set", "log_steps=1", "--json")
+    fewer = ("--set", "batch=64", "--set", "shards=1", "--set", "log_steps=1")
+    code, text, err = run("finetune", str(out), *options, *fewer, "--epochs", "0.1", "--json")
     assert code == 0, err
     before, after = (checkpoint.load(one / folder.CHECKPOINT) for one in (out, tmp_path / "tuned"))
     assert json_of(text)["step"] == after.step == 5 and json_of(text)["loss"] > 0
@@ -129,11 +130,10 @@ def test_a_subnet_of_the_run_is_fine_tuned(run: Run, published: Path, thousand: 
 def test_other_images_than_the_spaces_are_refused(
     run: Run, published: Path, shown: Path, tmp_path: Path, refuse: Refuse
 ) -> None:
-    assert run(*imported(published, tmp_path / "run"))[0] == 0
+    assert run(*imported(published, tmp_path / "run", "--holdout", "10000"))[0] == 0
     err = refuse(2, "eval", str(tmp_path / "run"), "--data", str(shown))
-    assert "too few" in err, "the recipe is ImageNet's"
-    lightened(tmp_path / "run")
-    recipe = dataclasses.replace(runs.recipe_of(tmp_path / "run"), batch=16, holdout=0, mean=(0.5,), std=(0.5,))
+    assert "too few" in err and "import-checkpoint --holdout" in err
+    recipe = dataclasses.replace(runs.recipe_of(tmp_path / "run"), holdout=0, mean=(0.5,), std=(0.5,))
     (tmp_path / "run" / folder.RECIPE).write_text(json.dumps(recipe.to_json()))
     err = refuse(3, "eval", str(tmp_path / "run"), "--data", str(shown))
     assert "does not hold a supernet of 'mobilenet_v3_tiny-w1.0-c1-n4'" in err

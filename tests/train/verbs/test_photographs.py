@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ofa.train import folder
+from ofa.train import folder, runs
+from ofa.train.ranks import Ranks
 
 from .conftest import Run, everything_in, json_of, training
 
@@ -46,7 +47,9 @@ def test_without_leave_to_skip_the_image_is_named(
     assert code == 0, again
 
 
-def test_a_folder_without_the_broken_image_is_other_data(photographs: Path, tmp_path: Path, run: Run) -> None:
+def test_a_folder_without_the_broken_image_is_other_data(
+    photographs: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So a run that was allowed to skip can only be measured with the same leave, or not at all."""
     assert run(*steps(photographs, tmp_path / "run", "--skip-corrupt"))[0] == 0
     broken = photographs / "train" / "class-1" / "13.png"
@@ -57,6 +60,9 @@ def test_a_folder_without_the_broken_image_is_other_data(photographs: Path, tmp_
     code, out, err = run(*measure, "--skip-corrupt", "--json")
     assert code == 0 and len(json_of(out)) == 5
     assert "warning: 1 unreadable images were replaced" in err and "class-1/13.png" in err
+    with monkeypatch.context() as patch:
+        patch.setattr(Ranks, "first", False)
+        assert run(*measure, "--skip-corrupt") == (0, "", ""), "only the first of many processes talks"
     broken.unlink()
     code, _, err = run(*measure, "--skip-corrupt")
     assert code == 3 and "trained on other images" in err
@@ -77,3 +83,18 @@ def test_worker_processes_read_the_same_images(augmentation: str, photographs: P
     code, text, err = run(*steps(photographs, tmp_path / "broken", workers=2, augmentation=augmentation))
     assert (code, text) == (3, "") and "Traceback" not in err and "DataLoader" not in err
     assert err.startswith("error: image '") and "class-1/13.png' cannot be read" in err and "  try: " in err
+
+
+def test_fine_tuning_decodes_with_one_thread_in_each_of_its_processes(
+    photographs: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a training does: with all cores in each of them they would only wait for each other."""
+    assert run(*steps(photographs, tmp_path / "run", "--skip-corrupt"))[0] == 0
+    space = runs.recipe_of(tmp_path / "run").search_space(channels=3, classes=4)
+    (tmp_path / "one.json").write_text(json.dumps(space.corner("min", 16).to_json()))
+    threads = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr("ofa.train.loop.train", lambda recipe, data, *_, **__: threads.append(data.source.threads))
+    options = ("--subnet", str(tmp_path / "one.json"), "--out", str(tmp_path / "tuned"), "--skip-corrupt")
+    code, _, err = run("finetune", str(tmp_path / "run"), "--data", str(photographs), *options)
+    assert (code, threads) == (0, [1]), err

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .conftest import Refuse, pictures, training
+from ofa.train.ranks import Ranks
+
+from .conftest import Refuse, Run, pictures, training
 
 
 @pytest.mark.parametrize(
@@ -49,12 +51,14 @@ def test_a_gpu_that_is_not_there_is_refused(
 
 
 def test_tensorboard_without_its_package_is_refused(
-    shown: Path, tmp_path: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+    shown: Path, tmp_path: Path, refuse: Refuse, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     err = refuse(8, *training(shown, tmp_path / "run", "--track", "tensorboard"))
     assert "the package 'tensorboard' is not installed" in err
+    monkeypatch.setattr(Ranks, "first", False)
+    assert run(*training(shown, tmp_path / "run", "--track", "tensorboard"))[0] == 0, "only the first process writes"
 
 
 def test_images_that_are_none_are_refused(tmp_path: Path, refuse: Refuse) -> None:

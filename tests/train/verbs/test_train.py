@@ -66,10 +66,16 @@ def test_a_second_training_needs_another_folder_or_resume(trained: Path, shown: 
 
 
 def test_another_recipe_does_not_go_on_in_the_folder(trained: Path, shown: Path, refuse: Refuse) -> None:
-    assert "of another recipe" in refuse(3, *training(shown, trained, "--resume", ema_decay=0.25))
-    assert "of another recipe" in refuse(3, *training(shown, trained, "--resume", "--seed", "3", ema_decay=0.5))
-    err = refuse(3, *training(shown, trained, "--resume", ema_decay=0.5, space="proxyless"))
-    assert "does not hold a supernet of 'proxyless" in err
+    err = refuse(3, *training(shown, trained, "--resume", ema_decay=0.25))
+    assert "of another recipe" in err and "'ema_decay' was 0.5 and is 0.25" in err and "'batch'" not in err
+    err = refuse(3, *training(shown, trained, "--resume", "--seed", "3", "--epochs-scale", "2", ema_decay=0.5))
+    assert "'seed' was 0 and is 3" in err and "'phases' was " in err
+    assert "'space' was " in refuse(3, *training(shown, trained, "--resume", ema_decay=0.5, space="proxyless"))
+
+
+def test_resume_without_a_training_says_that_a_new_one_begins(shown: Path, tmp_path: Path, run: Run) -> None:
+    code, _, err = run(*training(shown, tmp_path / "mistyped", "--resume"))
+    assert code == 0 and "holds no training to go on with: a new one begins" in " ".join(err.split())
 
 
 def test_other_images_do_not_go_on_in_the_folder(trained: Path, tmp_path: Path, refuse: Refuse) -> None:
@@ -86,7 +92,10 @@ def test_a_finished_training_is_resumed_to_the_same_end(trained: Path, once: Pat
     assert facts["step"] == 3 and facts["phase"] == "sandwich" and facts["loss"] > 0 and facts["corners"]["max"] >= 0
     assert facts["checkpoint"] == str(trained / folder.CHECKPOINT) and facts["log"] == str(trained / folder.METRICS)
     assert same_weights(trained, once) and len(lines_of(trained / folder.ENVIRONMENT)) == 2
-    assert (trained / folder.METRICS).read_bytes() == (once / folder.METRICS).read_bytes()
+    # Labels and fine-tuned networks know the checkpoint that they are from by its hash.
+    for name in (folder.METRICS, folder.CHECKPOINT, folder.BEST):
+        assert (trained / name).read_bytes() == (once / name).read_bytes()
+    assert (trained / folder.PREVIOUS).exists() == (once / folder.PREVIOUS).exists()
 
 
 def test_ctrl_c_says_the_very_line_that_goes_on(
@@ -126,8 +135,9 @@ def test_a_line_under_torchrun_starts_with_torchrun(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_a_real_process_with_workers(photographs: Path, tmp_path: Path) -> None:
-    """The signal goes to the whole group, workers that decode images among it, as a terminal sends it."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_real_processes_with_workers(number: signal.Signals, photographs: Path, tmp_path: Path) -> None:
+    """It goes to the whole group, workers that decode images among it, as a terminal and a cluster send it."""
     out = tmp_path / "run"
     changes = {"batch": 8, "workers": 2, "space": "mobilenet_v3_tiny"}
     command = training(photographs, out, "--skip-corrupt", "--epochs-scale", "300", **changes)
@@ -146,7 +156,7 @@ def test_ctrl_c_at_a_real_process_with_workers(photographs: Path, tmp_path: Path
     try:
         while not (out / folder.METRICS).exists() or len((out / folder.METRICS).read_text().splitlines()) < 3:
             assert process.poll() is None, process.stderr
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         shown, err = process.communicate(timeout=120)
     finally:
         process.kill()

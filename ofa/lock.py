@@ -1,0 +1,50 @@
+"""One process at a time, where two would mix what they write."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ofa.errors import UsageInvalid
+
+
+@contextmanager
+def alone(folder: Path, file: str = "") -> Iterator[None]:
+    """Keep a folder, or one file in it, to one process at a time; UsageInvalid where another one is at work in it.
+
+    Threads of one process are not kept apart. Its children have no part in the lock: those that load images may
+    outlive one that was killed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (f".{file}.lock" if file else ".lock")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _locked(handle, path):
+            raise UsageInvalid(
+                f"another process is at work in '{folder / file}'",
+                why="two at once would disturb each other's measurements and mix what they write",
+                hint="wait until it has ended, or choose another place",
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int, path: Path) -> bool:
+    """Lock a file; say False where another process has it, or took it away with its own lock just now."""
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    # Some file systems know no locks.
+    except OSError:
+        return True
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), path.stat())
+    return False

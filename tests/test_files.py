@@ -1,0 +1,63 @@
+"""Files are read whole or refused: never more than was allowed, never what waits for ever, no JSON that JSON lacks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ofa.errors import FileInvalid
+from ofa.files import read_capped, read_json
+
+
+def test_a_file_is_read_up_to_its_cap(tmp_path: Path) -> None:
+    (tmp_path / "plan").write_bytes(b"x" * 100)
+    assert read_capped(tmp_path / "plan", max_bytes=100, what="plan") == b"x" * 100
+    with pytest.raises(FileInvalid, match="too large") as caught:
+        read_capped(tmp_path / "plan", max_bytes=99, what="plan")
+    assert "it has 100 bytes; at most 99 are read" in caught.value.why
+
+
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path(os.devnull), tmp_path, tmp_path / "pipe"):
+        with pytest.raises(FileInvalid, match="cannot be read") as caught:
+            read_capped(path, max_bytes=1, what="plan")
+        assert "not a plain file" in caught.value.why
+
+
+@pytest.mark.parametrize("asked", ["stat", "fstat"])
+def test_a_file_that_grows_after_it_was_asked_for_its_size_stays_within_its_cap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    path, ask = tmp_path / "log", getattr(os, asked)
+    path.write_bytes(b"x" * 10)
+
+    def grow_after(*place: object, **how: object) -> os.stat_result:
+        found: os.stat_result = ask(*place, **how)
+        with path.open("ab") as stream:
+            stream.write(b"x" * 1000)
+        return found
+
+    monkeypatch.setattr(os, asked, grow_after)
+    with contextlib.suppress(FileInvalid):
+        assert read_capped(path, max_bytes=10, what="log") == b"x" * 10
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "[-Infinity]", "1e999", "[-1e999]", "1" + 400 * "0", '"\\ud800"', '{"\\udfff": 1}', "[" * 9999, "{"]
+)
+def test_json_that_could_not_be_written_again_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(FileInvalid, match="not valid JSON") as caught:
+        read_json(tmp_path / "a.json", max_bytes=10_000, what="file")
+    assert caught.value.why.isprintable()
+
+
+def test_json_comes_back(tmp_path: Path) -> None:
+    value = {"a": [1, 2.5, None, True], "µ": "\U0001f600"}
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    assert read_json(tmp_path / "a.json", max_bytes=1000, what="file") == value
