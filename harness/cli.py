@@ -173,6 +173,54 @@ def bench(
     console.emit_json(facts) if json else console.show(facts, title=str(out / benches.TABLE))
 
 
+@app.command("verify", rich_help_panel="Devices")
+def verify(
+    models: Annotated[
+        list[Path], typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
+    ],
+    runtime: Annotated[Runtime, typer.Option("--runtime", help="What runs them.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and verdicts are kept.")],
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")] = "this-computer",
+    lut: Annotated[
+        Path | None, typer.Option("--lut", metavar="PATH", help="The device's table, to predict files of 'ofa' by.")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure model files on a device, also such that were not made here, beside what a table predicts for them.
+
+    Ctrl-C is safe: the same command goes on with the rounds that are missing.
+    """
+    from harness import appraise
+    from harness.inventory import device_named
+    from harness.ledger import at_work
+    from harness.phases import phases
+    from ofa import console
+    from ofa.files import readable_json, write_atomic
+    from ofa.folders import cache_folder
+    from ofa.lut import shelf
+
+    chosen = device_named(device, cache_folder() / "files")
+    table = None if lut is None else shelf.one(lut, device=device, runtime=runtime.value)
+    with at_work(out), phases(f"verifying with {runtime.value}") as tell:
+        found = appraise.appraise(
+            models,
+            device=chosen,
+            runtime=runtime.value,
+            folder=out,
+            lut=table,
+            rounds=rounds,
+            seed=seed,
+            on_progress=tell,
+        )
+        write_atomic(out / "verify.json", readable_json(found))
+    if json:
+        console.emit_json(found)
+    else:
+        appraise.show(found)
+
+
 @app.command("report", rich_help_panel="Devices")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run's folder, such as runs/demo.")],
