@@ -49,15 +49,7 @@ def appraise(
     much the device is slower than when the table was made is taken out, and said. Any other is measured alone. Raises
     UsageInvalid for two files of one name or a table of another device or runtime, and what `verify.measure` raises.
     """
-    files = {path.name: path for path in models}
-    if len(files) != len(models):
-        raise UsageInvalid("two model files have one name", hint="give them names of their own: verdicts are by name")
-    if lut is not None and (lut.header.device, lut.header.runtime) != (device.name, runtime):
-        raise UsageInvalid(
-            f"table '{lut.name}' predicts nothing for '{runtime}' on '{device.name}'",
-            why=f"it is of '{lut.header.runtime}' on '{lut.header.device}'",
-            hint="give the table of this device and runtime, or none",
-        )
+    files = _checked(models, device, runtime, lut)
     artefacts = Artefacts(device.transport.files)
     _, about = ready_runtime(device, runtime)
     known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
@@ -83,6 +75,20 @@ def appraise(
         "statistic": found.conditions.basis,
         "verdicts": [asdict(verdict) for verdict in found.verdicts],
     }
+
+
+def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: Lut | None) -> dict[str, Path]:
+    """Return model files by name; raises UsageInvalid for two of one name or a table of another device or runtime."""
+    files = {path.name: path for path in models}
+    if len(files) != len(models):
+        raise UsageInvalid("two model files have one name", hint="give them names of their own: verdicts are by name")
+    if lut is not None and (lut.header.device, lut.header.runtime) != (device.name, runtime):
+        raise UsageInvalid(
+            f"table '{lut.name}' predicts nothing for '{runtime}' on '{device.name}'",
+            why=f"it is of '{lut.header.runtime}' on '{lut.header.device}'",
+            hint="give the table of this device and runtime, or none",
+        )
+    return files
 
 
 def subnet_of(path: Path) -> Subnet | None:

@@ -44,7 +44,7 @@ def bench_plan(
     protocol: Rounds | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
-    """Return the plan that measures ops (in each state) and whole networks (hot) on a device with one runtime.
+    """Return the plan that measures ops in each state, and whole networks hot, on a device with one runtime.
 
     Files are built with random weights: latency does not depend on their values. ``reference`` is what every round is
     divided by. Equal arguments on an equal device give an equal plan, whose files are taken from the cache. Raises
@@ -52,11 +52,7 @@ def bench_plan(
     """
     from ofa.space.ops import ops_of
 
-    if device.profile.runtimes and runtime not in device.profile.runtimes:
-        raise runtime_not_offered(device.name, runtime, device.profile.runtimes)
-    offer = device.profile.runtimes.get(runtime)
-    if offer is not None and (1 not in offer.threads or "fp32" not in offer.precisions):
-        raise way_not_offered(device.name, runtime)
+    _check_offer(device, runtime)
     total = len(ops) + len(networks) + 1
     on_progress(0, total, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
@@ -81,6 +77,15 @@ def bench_plan(
         canaries=canaries(artefacts, about),
         items=tuple(items),
     )
+
+
+def _check_offer(device: Device, runtime: RuntimeName) -> None:
+    """Raise MeasurementRefused where a device's profile does not offer a runtime, or not as it is used here."""
+    offers = device.profile.runtimes
+    if offers and runtime not in offers:
+        raise runtime_not_offered(device.name, runtime, offers)
+    if (offer := offers.get(runtime)) is not None and (1 not in offer.threads or "fp32" not in offer.precisions):
+        raise way_not_offered(device.name, runtime)
 
 
 def canaries(artefacts: Artefacts, about: Runtime) -> dict[str, str]:
