@@ -132,6 +132,7 @@ def test_what_a_runtime_prints_stays_off_the_channel(exchange: Exchange, tmp_pat
     assert code == 0 and len(records) == 1 and records[0]["ev"] == "hello"
 
 
+@pytest.mark.slow
 def test_it_leaves_in_mid_measurement_when_the_host_is_gone(agent_archive: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     process = subprocess.Popen(
@@ -168,6 +169,7 @@ def test_litert_is_probed_by_constructing_and_not_by_import(exchange: Exchange, 
     assert "_ARRAY_API" in found["reason"] or "numpy" in found["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "litert", "tflite_runtime", "torch"])
 def test_each_runtime_that_is_installed_runs_its_empty_network(exchange: Exchange, runtime: str) -> None:
     records, _ = exchange(sys.executable, line(id=1, do="hello", runtimes=[runtime]) + bench(2, runtime=runtime))

@@ -167,6 +167,7 @@ def exported_parity(space: SearchSpace, subnets: list[Subnet], form: Any, folder
     return worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
 @pytest.mark.parametrize(("name", "width"), [("mobilenet_v3_tiny_lite", 1.0), ("resnet50", 0.2)])
 def test_bottlenecks_and_lite_spaces_compute_what_torch_computes(

@@ -33,6 +33,7 @@ def test_every_form_of_op(op: Op, opset: int, reference: Callable[..., Any], par
     assert parity(found, reference([op], [random_weights(op)], images(op))) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_whole_networks(networks: list[tuple[Op, ...]], reference: Any, parity: Any) -> None:
     for ops in networks:
         found = run.load(write(graph_of(ops)), "onnxruntime")(images(ops[0], 1))

@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pytest
 
 import ofa.space as spaces
 from ofa.graphs import run
@@ -32,6 +33,7 @@ def test_every_form_of_op(op: Op, working: Any, reference: Any, parity: Callable
     assert parity(found, reference([op], [random_weights(op)], images(op))) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_whole_networks(networks: list[tuple[Op, ...]], working: Any, reference: Any, parity: Any) -> None:
     working("torch")
     for ops in networks:

@@ -43,6 +43,7 @@ def test_every_form_of_op(op: Op, runtime: run.Runtime, working: Any, reference:
     assert parity(found, reference([op], [random_weights(op)], images(op))) <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_whole_networks(
     networks: list[tuple[Op, ...]], runtime: run.Runtime, working: Any, reference: Any, parity: Any

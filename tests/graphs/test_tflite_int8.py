@@ -235,6 +235,7 @@ def test_a_file_is_a_third_of_the_float_one() -> None:
     assert len(small) < 0.45 * len(whole)
 
 
+@pytest.mark.slow
 def test_the_same_graph_and_images_give_the_same_bytes(every_op: dict[str, Op]) -> None:
     for op in of_each_kind(every_op):
         graph, x = graph_of([op]), images(op)

@@ -33,6 +33,7 @@ def measured(stand_in: Callable[..., Device], tmp_path: Path) -> tuple[Device, P
     return device, tmp_path
 
 
+@pytest.mark.slow
 def test_a_table_has_every_op_in_both_states_and_its_networks(measured: tuple[Device, Path]) -> None:
     lut = read(measured[1] / TABLE)
     plan = plans.read(measured[1] / PLAN)
@@ -50,6 +51,7 @@ def test_a_table_has_every_op_in_both_states_and_its_networks(measured: tuple[De
     assert check(measured[1] / TABLE)["valid"]
 
 
+@pytest.mark.slow
 def test_the_same_call_measures_nothing_twice(measured: tuple[Device, Path]) -> None:
     device, folder = measured
     before = {name: (folder / TABLE / name).read_bytes() for name in ("lut.json", "ops.csv", "networks.csv")}
@@ -59,6 +61,7 @@ def test_the_same_call_measures_nothing_twice(measured: tuple[Device, Path]) -> 
         assert [journal.attempts_of(number) for number in range(2)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_another_scope_does_not_continue_a_journal(measured: tuple[Device, Path]) -> None:
     device, folder = measured
     before = (folder / JOURNAL).read_bytes()

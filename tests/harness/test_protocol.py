@@ -60,6 +60,7 @@ def test_an_answer_that_is_not_the_protocol_is_refused(
     assert "this-computer" in caught.value.what and caught.value.hints
 
 
+@pytest.mark.slow
 def test_silence_ends_in_time(stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path) -> None:
     with (
         journals.create(tmp_path / "journal.sqlite", plan(rounds=1)) as journal,

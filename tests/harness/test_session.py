@@ -56,6 +56,7 @@ def spied(device: Device) -> tuple[Any, Spy]:
     return replace(device, transport=spy), spy  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_plan_is_measured_whole(
     device: Device, plan: Callable[..., Plan], onnx_files: list[File], tmp_path: Path
 ) -> None:

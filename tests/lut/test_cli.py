@@ -72,6 +72,7 @@ def test_the_list_of_tables_is_written_and_then_fresh(run: Run, saved: Path) -> 
     assert run("lut", "index", str(root), "--check")[0] == 3
 
 
+@pytest.mark.slow
 def test_a_foreign_table_is_imported_filled_and_asked(run: Run, tmp_path: Path) -> None:
     wide = spaces.load("mobilenet_v3", width=1.2)
     (tmp_path / "foreign").mkdir()

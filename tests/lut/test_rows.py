@@ -219,6 +219,7 @@ def rendered(parsed: tuple[rows.Row, ...]) -> bytes:
     return rows.render(rows.OPS_COLUMNS + (rows.ENERGY_COLUMNS if measured else ()), parsed)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_damaged_ops_are_refused_or_as_the_writer_has_them(table: Lut, data: st.DataObject) -> None:

@@ -125,6 +125,7 @@ rows_of_any_time = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(rows=st.lists(rows_of_any_time, max_size=30, unique_by=lambda row: row[:2]))
 @settings(max_examples=60, deadline=None)
 def test_any_rows_come_back(table: Lut, rows: list[Row]) -> None:
@@ -134,6 +135,7 @@ def test_any_rows_come_back(table: Lut, rows: list[Row]) -> None:
     assert found == given_ and format.render(found) == raw
 
 
+@pytest.mark.slow
 def test_twenty_thousand_rows_load(table: Lut, tmp_path: Path) -> None:
     ops = [op for name in spaces.names() for op in ops_in(spaces.load(name))]
     ops = [dataclasses.replace(op, batch=batch) for op in dict.fromkeys(ops) for batch in (1, 8)]

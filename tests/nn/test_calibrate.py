@@ -72,6 +72,7 @@ def cut(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     return list(x.split(list(sizes)))
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_pooled_images(
     tiny: SearchSpace, tiny_net: Supernet, drawn: Draw, images: Images
 ) -> None:
@@ -159,6 +160,7 @@ def test_one_value_has_no_variance() -> None:
     assert mean.tolist() == [2.5] * 3 and variance.tolist() == [0] * 3
 
 
+@pytest.mark.slow
 def test_double_precision_is_kept() -> None:
     x = torch.randn(4, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1e3
     for found, right in zip(pooled([x]), direct(x), strict=True):

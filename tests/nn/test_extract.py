@@ -36,6 +36,7 @@ def compare(supernet: Supernet, subnets: Sequence[Subnet], images: Images, count
         assert difference(extract(supernet, subnet, found)(x), right) <= TOLERANCE, subnet.to_json()
 
 
+@pytest.mark.slow
 def test_equal_to_the_supernet_on_the_tiny_space(
     tiny: SearchSpace, tiny_net: Supernet, drawn: Draw, images: Images
 ) -> None:
@@ -51,6 +52,7 @@ def at_the_smallest_size(subnets: Sequence[Subnet]) -> list[Subnet]:
     return [subnet.space.subnet(genome) for genome, subnet in zip(genomes, subnets, strict=True)]
 
 
+@pytest.mark.slow
 def test_equal_to_the_supernet_on_small_spaces(
     small_space: SearchSpace, shaken: Callable[[SearchSpace], Supernet], drawn: Draw, images: Images
 ) -> None:
@@ -67,6 +69,7 @@ def test_equal_to_the_supernet_on_fifty_subnets_of_every_space(
     compare(shaken(every_space), at_the_smallest_size(drawn(every_space, count, seed=5)), images, 3)
 
 
+@pytest.mark.slow
 def test_equal_to_the_supernet_on_mobilenet_v3(
     shaken: Callable[[SearchSpace], Supernet], drawn: Draw, images: Images
 ) -> None:

@@ -44,6 +44,7 @@ def test_two_hundred_subnets_stay_within_the_budget(tiny_net: Supernet, images: 
     assert 0 < regional.graphs <= BUDGET
 
 
+@pytest.mark.slow
 def test_beyond_the_budget_it_is_eager(tiny_net: Supernet, images: Callable[..., torch.Tensor]) -> None:
     torch._dynamo.reset()
     regional = Regional(backend="eager", budget=2)
@@ -55,6 +56,7 @@ def test_beyond_the_budget_it_is_eager(tiny_net: Supernet, images: Callable[...,
     assert regional.graphs == 2
 
 
+@pytest.mark.slow
 def test_every_activation_is_compiled_with_and_without_gradient() -> None:
     """More graphs than the eight of one code object that torch compiles by itself."""
     torch._dynamo.reset()

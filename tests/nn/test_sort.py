@@ -78,6 +78,7 @@ def test_the_largest_network_computes_what_it_did(
         assert difference(output(supernet, subnet, images, calibrated=calibrated), right[calibrated]) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_subnets_trained_so_far_compute_what_they_did(small_space: SearchSpace, shaken: Shake, images: Images) -> None:
     for trained in [*cases(small_space), EVERYTHING]:
         supernet = shaken(small_space).double()
@@ -182,6 +183,7 @@ def rising(scores: Tensor, widths: set[int]) -> bool:
     return any(bool((group.diff() > TOLERANCE).any()) for group in groups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("importance", IMPORTANCES)
 def test_importance_descends_within_each_group(importance: Importance, small_space: SearchSpace, shaken: Shake) -> None:
     for trained in cases(small_space):
@@ -232,6 +234,7 @@ def test_what_no_subnet_shortens_stays(small_space: SearchSpace, shaken: Shake) 
 # What else holds a number for each weight moves alike.
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_parameter_left_behind_is_seen(small_space: SearchSpace, shaken: Shake, images: Images) -> None:
     """One of each kind of weight, scale, shift and bias in turn."""
@@ -272,6 +275,7 @@ def step(supernet: Supernet, subnet: Subnet, optimiser: torch.optim.Optimizer, i
     optimiser.step()
 
 
+@pytest.mark.slow
 def test_training_goes_on_as_if_channels_had_always_stood_there(
     small_space: SearchSpace, shaken: Shake, images: Images
 ) -> None:

@@ -89,6 +89,7 @@ def spoil(supernet: Supernet, subnet: Subnet) -> float:
     return 1 - sum(int(mask.sum()) for mask in used.values()) / sum(mask.numel() for mask in used.values())
 
 
+@pytest.mark.slow
 def test_only_the_weights_of_a_subnet_count(
     small_space: SearchSpace, shaken: Shake, drawn: Draw, images: Images
 ) -> None:
@@ -123,6 +124,7 @@ def test_one_step_teaches_what_is_in_use_and_nothing_else(
         assert F.cross_entropy(supernet(x, subnet), labels) < before
 
 
+@pytest.mark.slow
 def test_every_block_in_use_counts(tiny: SearchSpace, shaken: Shake, drawn: Draw, images: Images) -> None:
     for subnet in drawn(tiny, 4, seed=5):
         x = images(subnet, 2)

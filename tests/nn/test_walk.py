@@ -243,6 +243,7 @@ def agree(space: SearchSpace, subnets: list[Subnet]) -> None:
         assert walk(extract(supernet, subnet), blank(subnet)) == expected(subnet), subnet.to_json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_corners_and_some_random_subnets(name: str, drawn: Callable[..., list[Subnet]], unfilled: None) -> None:
     space = SPACES[name]

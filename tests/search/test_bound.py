@@ -91,6 +91,7 @@ def test_macs_are_least_and_most_at_the_corners(space: SearchSpace) -> None:
     assert index.sum(corners, values) == pytest.approx([found.least, found.most], rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
 def test_search_on_every_space_meets_a_macs_limit(space: SearchSpace) -> None:
     index = index_of(space)

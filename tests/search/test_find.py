@@ -80,6 +80,7 @@ def whole() -> SearchSpace:
     return mobilenet_v3(1.0, 3, 1000)
 
 
+@pytest.mark.slow
 def test_enumerated_space_gives_its_optimum_for_every_seed(small: SearchSpace) -> None:
     everything = every_genome(small)
     assert len(everything) > 5_000
@@ -137,6 +138,7 @@ def test_same_seed_gives_the_same_answer_and_another_seed_another_path(whole: Se
     assert runs[0].front != runs[2].front
 
 
+@pytest.mark.slow
 def test_no_genome_is_scored_twice(whole: SearchSpace) -> None:
     truth = Truth(whole, 2)
     seen: list[bytes] = []

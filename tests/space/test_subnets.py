@@ -181,6 +181,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(key=st.sampled_from([*sorted(GOOD), *sorted(RESNET_GOOD), "id", "other"]), value=json_values)
 @settings(max_examples=300, deadline=None)
 def test_garbage_in_any_key_is_refused_and_never_a_crash(key: str, value: Any) -> None:

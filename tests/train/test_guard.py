@@ -123,6 +123,7 @@ def long(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, phases=(phase,), batch=16, holdout=32, guard_steps=2)
 
 
+@pytest.mark.slow
 def test_a_threefold_loss_goes_back_to_where_the_epoch_began_and_slows_down(
     long: Recipe, divided: Data, tmp_path: Path, losses: Losses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_threefold_loss_goes_back_to_where_the_epoch_began_and_slows_down(
         assert lines[at]["lr"] == pytest.approx(plan.rate(at) * factor)
 
 
+@pytest.mark.slow
 def test_an_infinite_gradient_costs_its_step_alone(
     long: Recipe, divided: Data, tmp_path: Path, losses: Losses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +203,7 @@ def test_a_training_that_going_back_does_not_mend_ends(
     assert [line.get("event") for line in lines_of(tmp_path)[4:]] == ["skip", "roll_back"] * 5
 
 
+@pytest.mark.slow
 def test_after_an_epoch_the_rate_is_whole_again(long: Recipe, divided: Data, tmp_path: Path, losses: Losses) -> None:
     losses([1.0] * 3 + [math.nan, math.nan] + [1.0] * 25)
     loop.train(long, divided, tmp_path)
@@ -209,6 +212,7 @@ def test_after_an_epoch_the_rate_is_whole_again(long: Recipe, divided: Data, tmp
     assert slowed == [0.5] * 5 + [1.0] * 3, "a step after it was slowed for the six steps from the one that went back"
 
 
+@pytest.mark.slow
 def test_a_new_phase_has_losses_of_its_own(long: Recipe, divided: Data, tmp_path: Path, losses: Losses) -> None:
     """The second phase's losses are nine times as high from its first step on, as a random subnet's may be."""
     (phase,) = long.phases

@@ -87,6 +87,7 @@ def test_where_sigterm_is_ignored_it_stays_so() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_between_a_step_and_its_line_loses_neither(
     number: signal.Signals, recipe: Recipe, divided: Data, tmp_path: Any, monkeypatch: pytest.MonkeyPatch

@@ -69,6 +69,7 @@ def test_a_gpu_measures_in_the_precision_that_labels_say(
     assert allowed and not any(allowed) and torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.slow
 def test_a_label_is_the_top1_of_its_subnet(
     supernet: Supernet, genomes: Genomes, images: tuple[data.Images, data.Images], tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_label_is_the_top1_of_its_subnet(
     np.testing.assert_array_equal(per_image[0], many_right(supernet, [first], calibration, shown)[0])
 
 
+@pytest.mark.slow
 def test_a_torn_file_goes_on_and_nothing_is_measured_twice(
     supernet: Supernet,
     genomes: Genomes,

@@ -28,6 +28,9 @@ from ofa.train.ranks import Ranks
 from ofa.train.recipes import Recipe
 from ofa.train.sources.arrays import Arrays
 
+# Each trains a supernet, if only for a few steps.
+pytestmark = pytest.mark.slow
+
 
 def states(where: Path) -> tuple[checkpoint.Checkpoint, str]:
     return checkpoint.load(where / folder.CHECKPOINT), (where / folder.METRICS).read_text()
@@ -49,7 +52,6 @@ def same(first: Path, second: Path) -> bool:
     return alike and weights and averages and bool(moments) and all(moments) and log == other
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["recipe", "shrinking"])
 def test_stopping_anywhere_changes_nothing(
     kind: str, request: pytest.FixtureRequest, divided: Data, tmp_path: Path
@@ -83,7 +85,6 @@ loop.train(recipe, divided, Path(sys.argv[3]), on_step=lambda found: print(found
 """
 
 
-@pytest.mark.slow
 def test_kill_9_in_mid_epoch_loses_nothing(shrinking: Recipe, divided: Data, tmp_path: Path) -> None:
     """A process killed between checkpoints goes on from the last one: parameters, losses and order bit-equal."""
     longer = dataclasses.replace(shrinking, checkpoint_steps=3, checkpoint_s=1e9)
@@ -121,7 +122,6 @@ def test_many_processes_keep_their_state_as_often_as_one(
     assert checkpoint.load(tmp_path / folder.CHECKPOINT).step == 1
 
 
-@pytest.mark.slow
 def test_ctrl_c_leaves_the_last_whole_step(recipe: Recipe, divided: Data, tmp_path: Path) -> None:
     def interrupt(found: loop.Progress) -> None:
         if found.step == 4:
@@ -152,7 +152,6 @@ def test_ctrl_c_inside_an_update_keeps_the_checkpoint_before(
     assert (tmp_path / folder.CHECKPOINT).read_bytes() == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", [3, 6])
 def test_ctrl_c_while_corners_are_watched_loses_no_line(
     at: int, recipe: Recipe, divided: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -197,7 +196,6 @@ def test_ctrl_c_while_the_best_weights_are_written_loses_them_not(
     assert (tmp_path / folder.METRICS).read_text().count("corners") == 2
 
 
-@pytest.mark.slow
 def test_the_loss_falls_and_corners_are_watched(recipe: Recipe, tmp_path: Path) -> None:
     longer = dataclasses.replace(
         recipe, batch=32, phases=schedule.sandwich(epochs=1, learning_rate=1e-2, warmup_epochs=0.2, random=1)
@@ -217,7 +215,6 @@ def test_the_loss_falls_and_corners_are_watched(recipe: Recipe, tmp_path: Path) 
     assert checkpoint.load(tmp_path / folder.BEST).step == 120
 
 
-@pytest.mark.slow
 def test_another_recipe_or_other_images_do_not_go_on_here(recipe: Recipe, divided: Data, tmp_path: Path) -> None:
     loop.train(recipe, divided, tmp_path, stop_at=1)
     before = (tmp_path / folder.CHECKPOINT).read_bytes()
@@ -260,7 +257,6 @@ def test_files_that_no_training_wrote_are_left(
     assert (tmp_path / folder.CHECKPOINT).exists() and (tmp_path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.slow
 def test_a_kill_between_two_checkpoint_files_leaves_the_one_before(
     recipe: Recipe, divided: Data, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_hours_are_the_steps_times_what_one_took(two: Recipe, divided: Data, mon
     assert preview.preview(once, divided, Ranks())["phases"][0]["s_a_step"] == 900, "a phase of one step has no other"
 
 
+@pytest.mark.slow
 def test_the_stand_in_for_a_frozen_teacher_is_of_the_recipes_kind(
     two: Recipe, divided: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_the_gradient_is_clipped_to_its_norm_and_told(recipe: Recipe, space: Sea
     assert kept == pytest.approx(norm, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_lowers_the_loss_on_its_own_images(recipe: Recipe, divided: Data, tmp_path: Path) -> None:
     """The smallest subnet alone, four times over the same 96 images."""
     (phase,) = recipe.phases

@@ -43,6 +43,7 @@ def labelled(space: SearchSpace, count: int, seed: int, truth=additive_truth, no
     return genomes, truth(space, genomes) + noise * rng.normal(size=count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [MBV3, TINY, resnet50(1.0, 3, 1000)], ids=lambda space: space.name)
 def test_additive_truth_is_learned_from_300_labels(space: SearchSpace) -> None:
     twin = accuracy.fit(space, *labelled(space, 300, 0), seed=0)
@@ -50,6 +51,7 @@ def test_additive_truth_is_learned_from_300_labels(space: SearchSpace) -> None:
     assert spearmanr(twin.predict(unseen), labels)[0] > 0.97
 
 
+@pytest.mark.slow
 def test_sixty_labels_are_enough_to_rank() -> None:
     twin = accuracy.fit(TINY, *labelled(TINY, 60, 0), seed=0)
     unseen, labels = labelled(TINY, 1000, 1, noise=0.0)
@@ -57,6 +59,7 @@ def test_sixty_labels_are_enough_to_rank() -> None:
     assert twin.card["samples"] == 60
 
 
+@pytest.mark.slow
 def test_trees_are_chosen_where_genes_interact_and_lower_the_error() -> None:
     twin = accuracy.fit(TINY, *labelled(TINY, 800, 0, crossed_truth), seed=0)
     assert twin.card["chosen"] == accuracy.BOOSTED
@@ -109,6 +112,7 @@ def test_leave_one_out_residuals_equal_refitting() -> None:
         assert fitted.left_out[left] == pytest.approx(labels[left] - predicted, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_same_labels_give_the_same_files_in_any_order(tmp_path: Path) -> None:
     genomes, labels = labelled(TINY, 300, 0, crossed_truth)
     turned = np.random.default_rng(5).permutation(300)
@@ -118,6 +122,7 @@ def test_same_labels_give_the_same_files_in_any_order(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_equal_networks_count_once() -> None:
     genomes, labels = labelled(TINY, 60, 0)
     twin = accuracy.fit(TINY, np.concatenate([genomes, genomes]), np.concatenate([labels - 1, labels + 1]), seed=0)
@@ -126,6 +131,7 @@ def test_equal_networks_count_once() -> None:
     assert twin.card["samples"] == 60
 
 
+@pytest.mark.slow
 def test_saved_twin_predicts_the_same_bits(tmp_path: Path) -> None:
     twin = accuracy.fit(TINY, *labelled(TINY, 200, 0, crossed_truth), seed=0)
     twin.save(tmp_path)
@@ -136,6 +142,7 @@ def test_saved_twin_predicts_the_same_bits(tmp_path: Path) -> None:
     assert again.card["models"] == twin.card["models"]
 
 
+@pytest.mark.slow
 def test_twin_of_another_space_is_refused(tmp_path: Path) -> None:
     accuracy.fit(TINY, *labelled(TINY, 60, 0), seed=0).save(tmp_path)
     with pytest.raises(SpaceMismatch, match=r"does not belong to 'mobilenet_v3-w1.0'"):
@@ -146,6 +153,7 @@ def test_twin_of_another_space_is_refused(tmp_path: Path) -> None:
         accuracy.load(tmp_path, wider)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["card.json", "arrays.npz", "trees.json"])
 @pytest.mark.parametrize("damage", ["cut", "absent", "changed"])
 def test_damaged_file_is_refused(tmp_path: Path, name: str, damage: str) -> None:
@@ -164,6 +172,7 @@ def test_damaged_file_is_refused(tmp_path: Path, name: str, damage: str) -> None
     assert refusal.value.hints
 
 
+@pytest.mark.slow
 def test_other_version_and_not_finite_arrays_are_refused(tmp_path: Path) -> None:
     import dataclasses
 
@@ -224,6 +233,7 @@ def test_measured_imagenet_accuracies_are_ranked(count: int, ranks: float) -> No
     assert 0.86 <= np.mean(covered) <= 0.94
 
 
+@pytest.mark.slow
 def test_card_is_plain_json() -> None:
     twin = accuracy.fit(TINY, *labelled(TINY, 60, 0), seed=0)
     assert json.loads(json.dumps(twin.card, allow_nan=False)) == twin.card

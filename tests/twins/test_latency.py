@@ -41,6 +41,7 @@ def measured(space: SearchSpace, count: int, seed: int, noise: float = 0.01) -> 
     return genomes, true_ms * np.exp(noise * rng.normal(size=count))
 
 
+@pytest.mark.slow
 def test_mix_of_tables_is_found_and_is_the_additive_part() -> None:
     twin = latency.fit(TINY, tables(TINY), *measured(TINY, 40, 0, noise=0.0), seed=0)
     assert twin.card["weights"] == pytest.approx({"hot": 0.3, "cold": 0.6}, abs=1e-6)
@@ -95,6 +96,7 @@ def test_noise_does_not_let_trees_in_but_a_real_pattern_does() -> None:
     assert np.mean(np.abs(twin.predict(unseen) / true_ms - 1)) < 0.04
 
 
+@pytest.mark.slow
 def test_few_networks_keep_the_additive_form_whatever_the_folds_say() -> None:
     genomes, latency_ms = measured(TINY, 49, 0)
     slow = latency_ms * (1.0 + 0.4 * (genomes[:, TINY.at("resolution")] >= 4))
@@ -116,11 +118,13 @@ def test_upper_bound_holds_as_often_as_it_says() -> None:
     assert twin.upper_factor(0.5) < twin.upper_factor(0.9)
 
 
+@pytest.mark.slow
 def test_card_promises_of_the_interval_what_it_keeps() -> None:
     twin = latency.fit(TINY, tables(TINY), *measured(TINY, 20, 0), seed=0)
     assert "no finite-sample guarantee" in twin.card["interval"]["method"]
 
 
+@pytest.mark.slow
 def test_card_compares_with_macs_and_with_the_tables_as_they_are() -> None:
     twin = latency.fit(TINY, tables(TINY), *measured(TINY, 30, 0), seed=0)
     models = twin.card["models"]
@@ -164,6 +168,7 @@ def test_unusable_tables_are_refused() -> None:
         latency.fit(TINY, {"hot": good}, genomes, latency_ms * 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20, 300])
 def test_saved_twin_predicts_the_same_bits(tmp_path: Path, count: int) -> None:
     genomes, latency_ms = measured(TINY, count, 0)
@@ -178,6 +183,7 @@ def test_saved_twin_predicts_the_same_bits(tmp_path: Path, count: int) -> None:
     assert again.card["weights"] == twin.card["weights"]
 
 
+@pytest.mark.slow
 def test_foreign_or_damaged_files_are_refused(tmp_path: Path) -> None:
     twin = latency.fit(TINY, tables(TINY), *measured(TINY, 20, 0), seed=0)
     twin.save(tmp_path)

@@ -50,6 +50,7 @@ def test_a_gpu_that_is_not_there_is_refused(
     assert "there is no GPU number 0" in refuse(2, *training(shown, tmp_path / "run", "--device", "cuda"))
 
 
+@pytest.mark.slow
 def test_tensorboard_without_its_package_is_refused(
     shown: Path, tmp_path: Path, refuse: Refuse, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
