@@ -155,8 +155,8 @@ class Plan(Entry):
             by_file.setdefault(self.items[index].file, []).append(index)
         files = list(by_file)
         shuffled = [files[place] for place in rng.permutation(len(files))]
-        cold = [name for name in shuffled if any(self.items[index].state == "cold" for index in by_file[name])]
-        hot = [name for name in shuffled if name not in set(cold)]
+        is_cold = {name: any(self.items[index].state == "cold" for index in by_file[name]) for name in shuffled}
+        cold, hot = ([name for name in shuffled if is_cold[name] == wanted] for wanted in (True, False))
         groups = self._groups(cold, hot, {name: self.items[members[0]].size_bytes for name, members in by_file.items()})
         members = [[index for name in group for index in by_file[name]] for group in groups]
         return [[group[place] for place in rng.permutation(len(group))] for group in members]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,16 +112,6 @@ def verify_on(
     """
     plan = plans.read(folder / PLAN)
     reference = File(name=plan.reference.file, size_bytes=plan.reference.size_bytes)
-    checked = False
-
-    def tell(done: int, total: int, text: str) -> None:
-        nonlocal checked
-        # The first word comes before the device is used. Where every round is done, it may have been updated since.
-        if done < total and not checked:
-            same_conditions(device, plan, lut, folder)
-            checked = True
-        on_progress(done, total, text)
-
     return verify.measure(
         models,
         device=device,
@@ -131,7 +122,9 @@ def verify_on(
         anchors=anchors(plan, lut),
         rounds=rounds,
         seed=seed,
-        on_progress=tell,
+        # Where every round is done, the device may have been updated since.
+        before=partial(same_conditions, device, plan, lut, folder),
+        on_progress=on_progress,
     )
 
 

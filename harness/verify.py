@@ -4,7 +4,7 @@ predicted."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -87,9 +87,10 @@ def measure(
     anchors: Mapping[str, Anchor] | None = None,
     rounds: int = 5,
     seed: int = 0,
+    before: Callable[[], None] = lambda: None,
     on_progress: OnProgress = quiet,
 ) -> Verification:
-    """Measure model files by name, whole and hot, in ``rounds`` fresh processes.
+    """Measure model files by name, whole and hot, in ``rounds`` fresh processes; ``before``: called if any is missing.
 
     Plan and journal are kept in ``folder`` under the plan's hash: the same call resumes what was interrupted, other
     files begin anew. A file the runtime cannot load gives a verdict of status failed with the reason. Raises
@@ -104,14 +105,13 @@ def measure(
     stem = f"{runtime}-{plan.hash[:12]}"
     write(plan, folder / f"{stem}.plan.json")
     with journals.resume(folder / f"{stem}.sqlite", plan) as journal:
+        if len(journal.complete_rounds()) < plan.rounds:
+            before()
         run(plan, device=device, journal=journal, on_progress=on_progress)
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         values = measured(journal, found)
-    ratios = [
-        ns / anchor.ns
-        for place, anchor in enumerate(anchors.values())
-        if (ns := values[f"anchor:{place}", "hot"].ns) is not None
-    ]
+    now_ns = [values[f"anchor:{place}", "hot"].ns for place in range(len(anchors))]
+    ratios = [ns / anchor.ns for ns, anchor in zip(now_ns, anchors.values(), strict=True) if ns is not None]
     speed = over_rounds(ratios) if ratios else AS_IT_WAS
     return Verification(
         device=device.name,

@@ -188,7 +188,8 @@ def _calibrate(model: CostModel, solved: Solved, ns: Vector) -> tuple[dict[How, 
 
 def _learnable(model: CostModel, measured: Sequence[Op], out: Collection[int]) -> bool:
     """Say whether rows that are left out have only kinds and work that others have, too."""
-    rest = [op for row, op in enumerate(measured) if row not in set(out)]
+    gone = set(out)
+    rest = [op for row, op in enumerate(measured) if row not in gone]
     kinds, priced = {op.kind for op in rest}, {name for op in rest for name in physics.work(op, model.tile_px)}
     return all(
         measured[row].kind in kinds and priced.issuperset(physics.work(measured[row], model.tile_px)) for row in out

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -226,16 +226,6 @@ def _layer(key: str, path: Path, line: int) -> Layer:
         raise errors.foreign_line(path, line, f"{errors.quoted(found['layer'])} {why}")
     in_size, in_channels = _map(found["input"], path, line)
     out_size, out_channels = _map(found["output"], path, line)
-    if role != "block":
-        return Layer(
-            name=found["layer"],
-            role=role,
-            in_size=in_size,
-            in_channels=in_channels,
-            out_size=out_size,
-            out_channels=out_channels,
-        )
-    expand, stride = int(found["expand"]), int(found["stride"])
     layer = Layer(
         name=found["layer"],
         role=role,
@@ -243,6 +233,12 @@ def _layer(key: str, path: Path, line: int) -> Layer:
         in_channels=in_channels,
         out_size=out_size,
         out_channels=out_channels,
+    )
+    if role != "block":
+        return layer
+    expand, stride = int(found["expand"]), int(found["stride"])
+    layer = replace(
+        layer,
         mid=expand * in_channels if found["layer"] in EXPAND_IS_RATIO else expand,
         kernel=int(found["kernel"]),
         stride=stride,

@@ -42,11 +42,16 @@ def begin(folder: Path, recipe: Recipe, data: Data) -> None:
     Raises UsageInvalid where that would replace files that no training wrote.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / CHECKPOINT).exists() and not (folder / PREVIOUS).exists():
+    if not begun(folder):
         _check_ours(folder, recipe)
         write_atomic(folder / RECIPE, readable_json(recipe.to_json()))
         write_atomic(folder / DATA, readable_json(described(data)))
     lines.append(folder / ENVIRONMENT, json.dumps(environment(), sort_keys=True))
+
+
+def begun(folder: Path) -> bool:
+    """Say whether a folder holds a training that can go on, sound or not."""
+    return (folder / CHECKPOINT).exists() or (folder / PREVIOUS).exists()
 
 
 def _check_ours(folder: Path, recipe: Recipe) -> None:
@@ -60,7 +65,7 @@ def _check_ours(folder: Path, recipe: Recipe) -> None:
 
 def check_begin(folder: Path, *, resume: bool) -> None:
     """Raise UsageInvalid where a folder holds a training that was not asked to go on."""
-    if not resume and any((folder / name).exists() for name in (CHECKPOINT, PREVIOUS)):
+    if not resume and begun(folder):
         raise errors.run_begun(folder)
 
 
@@ -157,7 +162,7 @@ def latest(folder: Path, recipe: Recipe, data: Data, space: SearchSpace) -> Chec
     or FileInvalid where it is of another space, recipe or data.
     """
     last, previous = folder / CHECKPOINT, folder / PREVIOUS
-    if not last.exists() and not previous.exists():
+    if not begun(folder):
         return None
     path, damage = last if last.exists() else previous, ""
     try:

@@ -220,7 +220,7 @@ def recipe_of(run: Path) -> Recipe:
 
 def resumes(run: Path, recipe: Recipe) -> bool:
     """Say whether a folder holds a training to go on with; raise FileInvalid where its recipe differs, and in what."""
-    if not any((run / name).exists() for name in (folder.CHECKPOINT, folder.PREVIOUS)):
+    if not folder.begun(run):
         return False
     found = recipe_of(run)
     differing = [

@@ -16,6 +16,6 @@ def test_every_variant_takes_the_same_multiply_accumulates(name: str, monkeypatc
     import supernet_ablation as ablation
     from supernet_cifar10 import passes
 
-    recipe = ablation.recipe_of(name, seed=1, images=50_000)
-    _, macs = passes(recipe, recipe.search_space(3, 10), 45_000)
+    recipe = ablation.recipe_of(name, seed=1)
+    _, macs = passes(recipe, recipe.search_space(3, 10), 20_000)
     assert macs == pytest.approx(ablation.MACS, rel=0.01)
