@@ -20,7 +20,13 @@ from ofa.files import canonical_json, read_capped, sha256_bytes, sha256_file, wr
 if TYPE_CHECKING:
     from ofa.space.ops import Op
 
-FORMATS = {"onnxruntime": "onnx", "litert": "tflite", "tflite_runtime": "tflite", "torch": "pytorch"}
+FORMATS = {
+    "onnxruntime": "onnx",
+    "litert": "tflite",
+    "tflite_runtime": "tflite",
+    "torch": "pytorch",
+    "simulated": "keys",
+}
 NEWEST_OPSET = 17
 NEWEST_IR_VERSION = 8
 MAX_FILE_BYTES = 2 << 30
@@ -86,8 +92,11 @@ def target(runtime: Runtime) -> dict[str, Any]:
 
 def build(ops: Sequence[Op], runtime: Runtime) -> bytes:
     """Write ops with random weights through the writer of the runtime's format."""
-    ir = importlib.import_module("ofa.graphs.ir")
     options = target(runtime)
+    # A simulated device knows ops by name; no other reads such a file.
+    if options["format"] == "keys":
+        return canonical_json({"ops": [op.key for op in ops]}).encode()
+    ir = importlib.import_module("ofa.graphs.ir")
     writer = importlib.import_module("ofa.graphs." + options.pop("format"))
     data: bytes = writer.write(ir.graph_of(ops, None), **options)
     return data

@@ -12,7 +12,7 @@ from harness import journal as journals
 from harness import plan as plans
 from harness.artefacts import Artefacts
 from harness.inventory import Device
-from harness.plan import Plan, RuntimeName
+from harness.plan import Plan, Rounds, RuntimeName
 from harness.prepare import Split, bench_plan
 from harness.reduce import conditions, table
 from harness.session import OnProgress, quiet, run
@@ -29,11 +29,15 @@ CANDIDATES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """How much is measured: rounds, and whole networks to fit a latency twin to and to hold out from it."""
+    """How much is measured: rounds (``rounds_most`` of what is not known well after ``rounds``), whole networks to fit
+    a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets.
+    """
 
     fit: int
     holdout: int
     rounds: int
+    rounds_most: int = 15
+    soak_s: int = 0
     seed: int
 
 
@@ -57,7 +61,7 @@ def bench(
         run(plan, device=device, journal=journal, on_progress=on_progress)
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         lut = table(journal, found)
-    write(lut, folder / TABLE)
+    write(lut, folder / TABLE, allow_simulated=lut.simulated)
     return checked(folder / TABLE)
 
 
@@ -83,6 +87,7 @@ def plan_of(
         reference=middle(space),
         seed=scope.seed,
         rounds=scope.rounds,
+        protocol=Rounds(rounds_most=scope.rounds_most, soak_s=scope.soak_s),
         on_progress=on_progress,
     )
 

@@ -58,7 +58,7 @@ class Settings:
     calibration_images: int = 256
     label_images: int = 2000
     test_images: int = 4000
-    scope: Scope = field(default_factory=lambda: Scope(fit=32, holdout=12, rounds=5, seed=0))
+    scope: Scope = field(default_factory=lambda: Scope(fit=32, holdout=12, rounds=5, rounds_most=5, seed=0))
     verify_rounds: int = 7
     coverage: float = 0.9
     population: int = 256

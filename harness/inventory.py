@@ -11,12 +11,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import fields_invalid, file_invalid
+from harness.simulation.machine import Machine
+from harness.transport.contract import Transport
 from harness.transport.local import Local
+from harness.transport.simulated import Simulated
 from ofa.files import read_capped
 
 MAX_BYTES = 1 << 20
 Slug = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch"]
+RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
 
 
 class Section(BaseModel):
@@ -56,10 +59,11 @@ class Profile(Section):
     schema_name: Literal["device/1"] = Field(alias="schema")
     name: Slug
     title: Annotated[str, Field(min_length=1, max_length=200)]
-    transport: Literal["local"]
+    transport: Literal["local", "simulated"]
     measured_by_us: bool
     calm: Calm = Calm()
     runtimes: dict[RuntimeName, Offer] = Field(default_factory=dict)
+    simulation: Machine | None = None
     facts: dict[str, Fact] = Field(default_factory=dict)
 
 
@@ -68,7 +72,7 @@ class Device:
     """A device as the bench uses it: its kind, and the way to it."""
 
     profile: Profile
-    transport: Local
+    transport: Transport
 
     @property
     def name(self) -> str:
@@ -102,7 +106,7 @@ def read_profile(path: Path) -> Profile:
     try:
         profile = Profile.model_validate(content)
     except ValidationError as fault:
-        known = {name for part in (Profile, Calm, Offer, Fact) for name in part.model_fields} | {"schema"}
+        known = {name for part in (Profile, Calm, Offer, Fact, Machine) for name in part.model_fields} | {"schema"}
         raise fields_invalid("profile", path, fault, known) from fault
     if profile.name != path.stem:
         raise file_invalid("profile", path, f"it is named '{profile.name}' inside", "give file and profile one name")
@@ -114,6 +118,11 @@ def load_profile(name: str) -> Profile:
     if name not in profile_names():
         raise file_invalid("profile", name, "there is no such profile", "use one of: " + ", ".join(profile_names()))
     return read_profile(devices_folder() / "profiles" / f"{name}.toml")
+
+
+def device_named(name: str, files: Path) -> Device:
+    """Return a device by the name of its profile; raises FileInvalid listing those there are."""
+    return simulated(files, name) if load_profile(name).transport == "simulated" else this_computer(files, name=name)
 
 
 def this_computer(files: Path, *, python: str | None = None, name: str = "this-computer") -> Device:
@@ -128,5 +137,22 @@ def this_computer(files: Path, *, python: str | None = None, name: str = "this-c
         agent=agent_archive(files / "agent").resolve(),
         files=files.resolve(),
         environment={"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    return Device(profile=profile, transport=transport)
+
+
+def simulated(
+    files: Path, name: str = "simulated-phone", *, machine: Machine | None = None, own_process: bool = True
+) -> Device:
+    """Return a simulated device by its profile; ``machine`` replaces what the profile says it is made of."""
+    from harness.artefacts import agent_archive
+
+    profile = load_profile(name)
+    transport = Simulated(
+        device=profile.name,
+        agent=agent_archive(files / "agent").resolve(),
+        files=files.resolve(),
+        machine=machine or profile.simulation or Machine(),
+        own_process=own_process,
     )
     return Device(profile=profile, transport=transport)

@@ -18,7 +18,7 @@ from harness.plan import Plan, validate
 from harness.protocol import Done
 from ofa.files import canonical_json
 
-SCHEMA = "journal/1"
+SCHEMA = "journal/2"
 APPLICATION_ID = 0x0FA1AB01
 MAX_BYTES = 4 << 30
 HEADER_BYTES = 100
@@ -50,7 +50,7 @@ TABLES = {
     "PRIMARY KEY(round, attempt, batch, state)",
     "failures": f"{_AT}, item INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(round, attempt, item)",
     "batches": f"{_AT}, batch INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY(round, attempt, batch)",
-    "ends": f"{_AT}, status TEXT NOT NULL CHECK(status IN ('complete', 'lost')), ended_utc TEXT NOT NULL, "
+    "ends": f"{_AT}, status TEXT NOT NULL CHECK(status IN ('complete', 'lost', 'drift')), ended_utc TEXT NOT NULL, "
     "note TEXT NOT NULL, PRIMARY KEY(round, attempt)",
 }
 COMPLETE = "SELECT round, max(attempt) AS attempt FROM ends WHERE status = 'complete' GROUP BY round"
@@ -132,6 +132,11 @@ class Journal:
     def attempts_of(self, number: int) -> int:
         """Return how often a round was begun."""
         return int(self.database.execute("SELECT count(*) FROM attempts WHERE round = ?", (number,)).fetchone()[0])
+
+    def drifts_of(self, number: int) -> int:
+        """Return how often a round was discarded because the device drifted."""
+        query = "SELECT count(*) FROM ends WHERE round = ? AND status = 'drift'"
+        return int(self.database.execute(query, (number,)).fetchone()[0])
 
     def sessions(self) -> list[tuple[str, dict[str, Any]]]:
         """Return (id, record) of every session, in order of id."""
@@ -281,7 +286,7 @@ def _checked_plan(database: sqlite3.Connection, path: Path) -> Plan:
     items = len(plan.items)
     for table in ("samples", "failures"):
         if database.execute(
-            f"SELECT count(*) FROM {table} WHERE item >= ? OR round >= ?", (items, plan.rounds)
+            f"SELECT count(*) FROM {table} WHERE item >= ? OR round >= ?", (items, plan.rounds_most)
         ).fetchone()[0]:
             raise ValueError(f"table '{table}' has rows that the plan does not know")
     for (record,) in database.execute("SELECT record FROM sessions"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,7 +22,7 @@ Key = Annotated[str, Field(min_length=1, max_length=400, pattern=r'^[^\s,"]+$')]
 FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
-RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch"]
+RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
 
 
 class Entry(BaseModel):
@@ -31,15 +32,20 @@ class Entry(BaseModel):
 
 
 class Rounds(Entry):
-    """The protocol `rounds-1` and its parameters; every table made by it carries them.
+    """The protocol `rounds-2` and its parameters; every table made by it carries them.
 
     A round is a fresh process with a new order. Cold: ``cold_cycles`` cycles over all items, one timed call each. Hot:
     ``hot_bursts`` passes over all items, each a burst of ``warm_calls`` untimed and then ``burst_least`` to
     ``burst_most`` timed calls, as many as fill ``burst_us``. The reference network is timed every ``reference_every``
     items. Items of at most ``batch_files`` files and ``batch_bytes`` bytes are loaded at once.
+
+    Canaries are timed by ``canary_calls`` before, between and after the states of a batch; a round in which one moved
+    by more than ``drift_most`` is discarded and begun anew, at most ``redo_most`` times. After the plan's rounds, those
+    items whose interval is wider than ± ``half_width`` are measured on, up to ``rounds_most`` rounds. With ``soak_s``
+    the device is worked that long before each round, and is measured as hot as it then is; without, it is let cool.
     """
 
-    name: Literal["rounds-1"] = "rounds-1"
+    name: Literal["rounds-2"] = "rounds-2"
     warm_calls: Annotated[int, Field(ge=1, le=100)] = 2
     cold_cycles: Annotated[int, Field(ge=1, le=10000)] = 40
     hot_bursts: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -47,12 +53,25 @@ class Rounds(Entry):
     burst_most: Annotated[int, Field(ge=1, le=10000)] = 16
     burst_us: Annotated[int, Field(ge=1, le=10**7)] = 600
     reference_every: Annotated[int, Field(ge=1, le=10000)] = 8
+    canary_calls: Annotated[int, Field(ge=1, le=10000)] = 15
+    drift_most: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
+    redo_most: Annotated[int, Field(ge=0, le=100)] = 3
+    half_width: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.01
+    rounds_most: Annotated[int, Field(ge=1, le=1000)] = 15
+    soak_s: Annotated[int, Field(ge=0, le=7200)] = 0
     batch_files: Annotated[int, Field(ge=1, le=20000)] = 250
     batch_bytes: Annotated[int, Field(ge=1)] = 256 << 20
 
-    def for_agent(self) -> dict[str, int]:
-        """Return the parameters the agent needs."""
-        return self.model_dump(exclude={"name", "batch_files", "batch_bytes"})
+    def for_agent(self, place: int) -> dict[str, int]:
+        """Return the parameters the agent needs for a batch: only the first one finds a device that has rested."""
+        names = ("warm_calls", "cold_cycles", "hot_bursts", "burst_least", "burst_most", "burst_us")
+        soak_s = self.soak_s if place == 0 else self.soak_s // 20
+        return self.model_dump(include={*names, "reference_every", "canary_calls"}) | {"soak_s": soak_s}
+
+    @property
+    def regime(self) -> Literal["burst", "sustained"]:
+        """Return how hot the device is measured."""
+        return "sustained" if self.soak_s else "burst"
 
 
 class Item(Entry):
@@ -92,6 +111,7 @@ class Plan(Entry):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
     protocol: Rounds = Rounds()
     reference: Reference
+    canaries: dict[Word, FileName] = Field(default_factory=dict)
     items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=20000, strict=False)]
 
     @model_validator(mode="after")
@@ -116,8 +136,14 @@ class Plan(Entry):
         """Return the seed the device shuffles one batch of one round with."""
         return int(np.random.default_rng([self.seed, number, place]).integers(2**31))
 
-    def batches(self, number: int) -> list[list[int]]:
-        """Return the item indexes of one round, in its own shuffled order, in groups that are loaded together.
+    @property
+    def rounds_most(self) -> int:
+        """Return how many rounds there can be: those of all items, and more for those that are not known well yet."""
+        return max(self.rounds, self.protocol.rounds_most)
+
+    def batches(self, number: int, items: Collection[int] | None = None) -> list[list[int]]:
+        """Return the indexes of items (all, where not given) in one round's own shuffled order, in groups that are
+        loaded together.
 
         The two states of a file share a group, so that each file is loaded once a round. Groups have equally many files
         with cold items, and equally many without: among few others a cold item would find its own data still in the
@@ -125,8 +151,8 @@ class Plan(Entry):
         """
         rng = np.random.default_rng([self.seed, number])
         by_file: dict[str, list[int]] = {}
-        for index, item in enumerate(self.items):
-            by_file.setdefault(item.file, []).append(index)
+        for index in sorted(range(len(self.items)) if items is None else items):
+            by_file.setdefault(self.items[index].file, []).append(index)
         files = list(by_file)
         shuffled = [files[place] for place in rng.permutation(len(files))]
         is_cold = {name: any(self.items[index].state == "cold" for index in by_file[name]) for name in shuffled}

@@ -9,6 +9,7 @@ from harness.artefacts import Artefacts, File
 from harness.errors import runtime_not_offered, way_not_offered
 from harness.inventory import Device
 from harness.plan import EMPTY, SESSION_KEY, Item, Plan, Reference, Rounds, RuntimeName, State
+from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from ofa.space.ops import Op
 
 Split = Literal["fit", "holdout", "verify"]
+# What tells that a device has drifted: work that keeps the arithmetic units busy, and work that waits for memory; the
+# third is a call of the network that does nothing.
+CANARIES = {
+    "compute": "mbconv.k3.s1.i160x14.o160x14.m960.relu.n1",
+    "memory": "mbconv.k3.s2.i24x112.o40x56.m144.relu.n1",
+}
 
 
 def network_key(space: str, identity: str) -> str:
@@ -37,19 +44,15 @@ def bench_plan(
     protocol: Rounds | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
-    """Return the plan that measures ops (in each state) and whole networks (hot) on a device with one runtime.
+    """Return the plan that measures ops in each state, and whole networks hot, on a device with one runtime.
 
-    Files are built with random weights: latency does not depend on their values. ``reference`` is the network every
-    round is divided by; one in the middle of the space. Equal arguments on an equal device give an equal plan, whose
-    files are taken from the cache. Raises DeviceLost, MeasurementRefused where the runtime cannot run a network.
+    Files are built with random weights: latency does not depend on their values. ``reference`` is what every round is
+    divided by. Equal arguments on an equal device give an equal plan, whose files are taken from the cache. Raises
+    DeviceLost, MeasurementRefused where the runtime cannot run a network.
     """
     from ofa.space.ops import ops_of
 
-    if device.profile.runtimes and runtime not in device.profile.runtimes:
-        raise runtime_not_offered(device.name, runtime, device.profile.runtimes)
-    offer = device.profile.runtimes.get(runtime)
-    if offer is not None and (1 not in offer.threads or "fp32" not in offer.precisions):
-        raise way_not_offered(device.name, runtime)
+    _check_offer(device, runtime)
     total = len(ops) + len(networks) + 1
     on_progress(0, total, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
@@ -71,8 +74,25 @@ def bench_plan(
         reference=Reference(
             key=network_key(reference.space.id, reference.id), file=chosen.name, size_bytes=chosen.size_bytes
         ),
+        canaries=canaries(artefacts, about),
         items=tuple(items),
     )
+
+
+def _check_offer(device: Device, runtime: RuntimeName) -> None:
+    """Raise MeasurementRefused where a device's profile does not offer a runtime, or not as it is used here."""
+    offers = device.profile.runtimes
+    if offers and runtime not in offers:
+        raise runtime_not_offered(device.name, runtime, offers)
+    if (offer := offers.get(runtime)) is not None and (1 not in offer.threads or "fp32" not in offer.precisions):
+        raise way_not_offered(device.name, runtime)
+
+
+def canaries(artefacts: Artefacts, about: Runtime) -> dict[str, str]:
+    """Return the files of the canaries by name."""
+    from ofa.space.ops import parse
+
+    return {name: artefacts.for_op(parse(key), about).name for name, key in CANARIES.items()} | {"dispatch": EMPTY}
 
 
 def overhead_items() -> list[Item]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from harness.errors import answer_refused, device_lost, versions_differ
-from harness.transport.local import LocalChannel
+from harness.transport.contract import Channel
 
 VERSION = 1
 MAX_ANSWER_BYTES = 1 << 16
@@ -21,6 +21,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Cores = Annotated[float, Field(ge=0.0, le=4096.0, allow_inf_nan=False)] | Literal["unreadable"]
 Text = Annotated[str, Field(max_length=1000)]
 Facts = dict[str, Any]
+# What a request belongs to: the round, how often it was begun anew because the device drifted, and the batch.
+At = tuple[int, int, int]
 
 
 class Answer(BaseModel):
@@ -119,6 +121,13 @@ class Progress(Answer):
     share: Share
 
 
+class Turn(Answer):
+    """One burst of a canary: its fastest call, ns."""
+
+    wall_min_ns: Nanoseconds
+    cpu_min_ns: Nanoseconds | None
+
+
 class Done(Answer):
     """The end of a batch."""
 
@@ -131,6 +140,28 @@ class Done(Answer):
     stolen_cores: Cores
     state: Facts
     clocks: Clocks
+    canaries: Annotated[dict[Text, Annotated[list[Turn], Field(max_length=100)]], Field(max_length=8)] = {}
+
+    @property
+    def drift(self) -> float:
+        """Return how far the canary that moved most lies apart over its turns, in CPU time where there is any.
+
+        CPU time shows a lower clock as wall time does, and not that other work took the core for a moment.
+        """
+        moved = [0.0]
+        for turns in self.canaries.values():
+            cpus = [turn.cpu_min_ns for turn in turns if turn.cpu_min_ns is not None]
+            values = cpus if len(cpus) == len(turns) else [turn.wall_min_ns for turn in turns]
+            moved += [max(values) / min(values) - 1.0] if values else []
+        return max(moved)
+
+
+class Rested(Answer):
+    """The device had a rest."""
+
+    id: int
+    ev: Literal["rested"]
+    state: Facts
 
 
 class Stopped(Answer):
@@ -149,10 +180,10 @@ class Error(Answer):
 
 
 AnyAnswer = Annotated[
-    Hello | Sample | Reference | Failed | Progress | Done | Stopped | Error, Field(discriminator="ev")
+    Hello | Sample | Reference | Failed | Progress | Done | Rested | Stopped | Error, Field(discriminator="ev")
 ]
 ANSWERS: TypeAdapter[Any] = TypeAdapter(AnyAnswer)
-LAST = ("hello", "done", "stopped", "error")
+LAST = ("hello", "done", "rested", "stopped", "error")
 
 
 def parse(line: bytes) -> Any:
@@ -180,7 +211,7 @@ class Conversation:
 
     __slots__ = ("channel", "device", "number")
 
-    def __init__(self, channel: LocalChannel, device: str) -> None:
+    def __init__(self, channel: Channel, device: str) -> None:
         """Speak over an open channel to a device of that name."""
         self.channel = channel
         self.device = device
@@ -209,10 +240,21 @@ class Conversation:
             if answer.ev in LAST:
                 return
 
-    def greet(self, runtimes: tuple[str, ...] = (), *, patience_s: float = HELLO_PATIENCE_S) -> Hello:
+    def rest(self, seconds: float, at: At | None = None) -> Facts:
+        """Let the device do nothing for a while, and return its state then; raises DeviceLost."""
+        request = {"do": "rest", "seconds": seconds, "at": at}
+        for answer in self.ask(request, patience_s=seconds + HELLO_PATIENCE_S):
+            if isinstance(answer, Rested):
+                return answer.state
+        raise device_lost(self.device, "it did not come back from a rest")
+
+    def greet(
+        self, runtimes: tuple[str, ...] = (), *, at: At | None = None, patience_s: float = HELLO_PATIENCE_S
+    ) -> Hello:
         """Ask what the device is, trying the named runtimes; raises DeviceLost where the protocol versions differ."""
         deadline_s = time.monotonic() + patience_s
-        for answer in self.ask({"do": "hello", "runtimes": list(runtimes)}, patience_s=patience_s):
+        request = {"do": "hello", "runtimes": list(runtimes), "at": at}
+        for answer in self.ask(request, patience_s=patience_s):
             if isinstance(answer, Hello):
                 if answer.protocol != VERSION:
                     raise versions_differ(self.device, answer.protocol, VERSION)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
 from harness.journal import Journal, Measurement
 from harness.plan import Item, Plan
-from harness.stats import Estimate, over_rounds, spread
+from harness.protocol import Done
+from harness.stats import Estimate, Spread, apart, over_rounds, spread_of
 from ofa.lut.format import Header, Lut, NetworkRow, Row
 from ofa.space import by_id
 
 Basis = Literal["wall_p10_ns", "cpu_min_ns"]
+Pair = tuple[Measurement, Measurement]
+BASES: tuple[Basis, ...] = ("wall_p10_ns", "cpu_min_ns")
 
 # Wall and CPU time of a call that nobody disturbed agree; the p10 of both over all items may differ this much.
 WALL_OVER_CPU = 1.05
@@ -40,6 +44,7 @@ class Measured:
     init_ns: int | None = None
     first_ns: int | None = None
     reason: str = ""
+    half_width: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,7 @@ def conditions(journal: Journal, *, max_foreign_cores: float = 0.25) -> Conditio
         stolen_cores=median(stolen) if stolen else None,
         wall_over_cpu=wall_over_cpu,
         reference_ns={state: median(values) for state, values in by_state.items()},
-        reference_spread={state: spread(values) for state, values in by_state.items()},
+        reference_spread={state: apart(values) for state, values in by_state.items()},
     )
 
 
@@ -103,11 +108,13 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
     """
     found = found or conditions(journal)
     references = {(row.round, row.batch, row.state): row for row in journal.references()}
-    rows: dict[int, list[Measurement]] = defaultdict(list)
+    states = [item.state for item in journal.plan.items]
+    pairs: dict[int, list[Pair]] = defaultdict(list)
     for row in journal.samples():
-        rows[row.item if row.item is not None else 0].append(row)
-    sessions = journal.session_of_rounds()
-    failures = journal.failures()
+        assert row.item is not None
+        pairs[row.item].append((row, references[row.round, row.batch, states[row.item]]))
+    spreads = {basis: _spreads(pairs, states, basis) for basis in BASES}
+    sessions, failures, drifted = journal.session_of_rounds(), journal.failures(), drifts(journal)
     result: dict[tuple[str, str], Measured] = {}
     for index, item in enumerate(journal.plan.items):
         if index in failures:
@@ -115,56 +122,87 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
                 key=item.key, state=item.state, status="failed", ns=None, lo=None, hi=None, cpu_ns=None, wall_ns=None,
                 rounds=0, flags=(), session=max(sessions.values(), default=""), reason=failures[index],
             )  # fmt: skip
-        elif rows[index]:
-            pairs = [(row, references[row.round, row.batch, item.state]) for row in rows[index]]
-            result[item.key, item.state] = _measured(item.key, item.state, pairs, found, sessions)
+        elif pairs[index]:
+            own = {basis: _scaled(pairs[index], basis, spreads[basis].get(item.state)) for basis in BASES}
+            flags = list(found.flags)
+            flags += ["moved"] if any((row.round, row.batch) in drifted for row, _ in pairs[index]) else []
+            result[item.key, item.state] = _measured(
+                item, pairs[index], own, found, flags, max(sessions[row.round] for row, _ in pairs[index])
+            )
     return result
 
 
+def drifts(journal: Journal) -> set[tuple[int, int]]:
+    """Return the batches (round, batch) in which a canary moved by more than the protocol allows."""
+    most = journal.plan.protocol.drift_most
+    return {
+        (number, batch)
+        for number, batch, record in journal.batches()
+        if Done.model_validate({**record, "id": 0, "ev": "done"}).drift > most
+    }
+
+
+def _spreads(pairs: dict[int, list[Pair]], states: Sequence[str], basis: Basis) -> dict[str, Spread]:
+    """Return what the items of each state together say about the spread of one over rounds."""
+    values: dict[str, list[list[float]]] = defaultdict(list)
+    for index, rows in pairs.items():
+        if (ratios := _ratios(rows, basis)) is not None:
+            values[states[index]].append(ratios)
+    return {state: spread_of(items) for state, items in values.items()}
+
+
 def _measured(
-    key: str,
-    state: str,
-    pairs: Sequence[tuple[Measurement, Measurement]],
+    item: Item,
+    pairs: Sequence[Pair],
+    own: dict[Basis, Estimate | None],
     found: Conditions,
-    sessions: dict[int, str],
+    flags: list[str],
+    session: str,
 ) -> Measured:
     """Reduce the rounds of one item; each pair is the item's and the reference's statistics of one round."""
-    estimate = _scaled(pairs, found.basis, state)
+    estimate = own[found.basis]
     assert estimate is not None
-    wall, cpu = _scaled(pairs, "wall_p10_ns", state), _scaled(pairs, "cpu_min_ns", state)
-    flags = list(found.flags)
-    if any(row.attempt > 1 for row, _ in pairs):
-        flags.append("attempt")
     noisy = estimate.half_width > NOISY_HALF_WIDTH or estimate.rounds < 2
-    scale = found.reference_ns[state]
+    scale = found.reference_ns[item.state]
+    beside = {
+        basis: None if value is None else max(1, round(value.value * median(_values(pairs, basis, 1))))
+        for basis, value in own.items()
+    }
     return Measured(
-        key=key,
-        state=state,
+        key=item.key,
+        state=item.state,
         status="noisy" if noisy else "ok",
         ns=max(1, round(estimate.value * scale)),
         lo=max(1, round(estimate.lo * scale)),
         hi=max(1, round(estimate.hi * scale)),
-        cpu_ns=None if cpu is None else max(1, round(cpu.value * median(_values(pairs, "cpu_min_ns", 1)))),
-        wall_ns=None if wall is None else max(1, round(wall.value * median(_values(pairs, "wall_p10_ns", 1)))),
+        cpu_ns=beside["cpu_min_ns"],
+        wall_ns=beside["wall_p10_ns"],
         rounds=estimate.rounds,
         flags=tuple(flags),
-        session=max(sessions[row.round] for row, _ in pairs),
+        session=session,
         init_ns=round(median(row.load_ns or 0 for row, _ in pairs)),
         first_ns=round(median(row.first_ns or 0 for row, _ in pairs)),
+        half_width=estimate.half_width,
     )
 
 
-def _values(pairs: Sequence[tuple[Measurement, Measurement]], basis: Basis, part: int) -> list[float]:
+def _values(pairs: Sequence[Pair], basis: Basis, part: int) -> list[float]:
     """Return one statistic of the item (part 0) or the reference (part 1) over rounds."""
     return [float(getattr(pair[part], basis)) for pair in pairs]
 
 
-def _scaled(pairs: Sequence[tuple[Measurement, Measurement]], basis: Basis, state: str) -> Estimate | None:
-    """Return the estimate of item over reference, or None where the device has no such clock."""
+def _ratios(pairs: Sequence[Pair], basis: Basis) -> list[float] | None:
+    """Return item over reference in each round, or None where the device has no such clock."""
     if any(getattr(row, basis) is None for pair in pairs for row in pair):
         return None
     items, references = _values(pairs, basis, 0), _values(pairs, basis, 1)
-    return over_rounds([item / reference for item, reference in zip(items, references, strict=True)])
+    return [item / reference for item, reference in zip(items, references, strict=True)]
+
+
+def _scaled(pairs: Sequence[Pair], basis: Basis, spread: Spread | None) -> Estimate | None:
+    """Return the estimate of item over reference, or None where the device has no such clock."""
+    ratios = _ratios(pairs, basis)
+    return None if ratios is None else over_rounds(ratios, spread)
 
 
 def table(journal: Journal, found: Conditions | None = None) -> Lut:
@@ -183,10 +221,17 @@ def table(journal: Journal, found: Conditions | None = None) -> Lut:
     ).sorted()
 
 
-def conditions_slug(runtime: str, kernels: str, threads: int) -> str:
-    """Return the short name of what differs between tables of one device, runtime and precision ("xnnpack-1t")."""
-    usual = "xnnpack" if runtime in ("litert", "tflite_runtime") else "cpu"
-    return f"{usual if kernels == 'default' else kernels}-{threads}t"
+def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
+    """Return the short name of what differs between tables of one device, runtime and precision: "xnnpack-1t".
+
+    A power mode that the device tells and the sustained regime stand behind it: "cpu-1t-15w-sustained".
+    """
+    usual = "xnnpack" if plan.runtime in ("litert", "tflite_runtime") else "cpu"
+    parts = [usual if plan.kernels == "default" else plan.kernels, f"{plan.threads}t"]
+    mode = str(environment.get("power_mode", "unreadable")).lower()
+    parts += [re.sub(r"[^a-z0-9]+", "_", mode).strip("_")] if mode != "unreadable" else []
+    parts += [plan.protocol.regime] if plan.protocol.regime != "burst" else []
+    return "-".join(parts)
 
 
 def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
@@ -196,7 +241,7 @@ def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
         runtime=plan.runtime,
         runtime_version=str(first["environment"]["runtime_version"]),
         precision=plan.precision,
-        conditions=conditions_slug(plan.runtime, plan.kernels, plan.threads),
+        conditions=conditions_slug(plan, first["environment"]),
         environment=first["environment"],
         protocol={
             **plan.protocol.model_dump(),
@@ -205,7 +250,7 @@ def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
             "statistic": found.basis,
             "reference": plan.reference.key,
         },
-        simulated=False,
+        simulated=plan.runtime == "simulated",
         created=str(first["started_utc"])[:10],
     )
 
@@ -243,6 +288,7 @@ def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
     records = []
     for identity, record in journal.sessions():
         own = sorted(number for number, session in rounds.items() if session == identity)
+        begun = sum(journal.attempts_of(number) for number in own)
         batches = [facts for number, _, facts in journal.batches() if number in own]
         kept = {name: value for name, value in record.items() if name not in ("environment", "device")}
         quiet = {
@@ -256,6 +302,7 @@ def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
                 **quiet,
                 "id": identity,
                 "rounds": [number + 1 for number in own],
+                "begun_anew": begun - len(own),
                 "reference_ns": reference_of(journal, found, own),
                 "temperature_c": temperatures[0] if temperatures else "unreadable",
             }

@@ -4,17 +4,19 @@ whole."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready, too_hot
+from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready
+from harness.gate import cool
 from harness.inventory import Device
 from harness.journal import STATS, Journal
 from harness.plan import Plan
-from harness.protocol import Conversation, Done, Failed, Hello, Progress, Reference, Runtime, Sample
+from harness.protocol import At, Conversation, Done, Facts, Failed, Hello, Progress, Reference, Runtime, Sample
+from harness.stopping import next_round
 from ofa.errors import DeviceLost
 from ofa.files import canonical_json, sha256_bytes
 
@@ -32,6 +34,7 @@ class Round:
     failures: list[tuple[Any, ...]] = field(default_factory=list)
     batches: list[tuple[Any, ...]] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
+    drift: float = 0.0
 
     def take(self, answer: Sample | Failed | Reference, place: int, states: Mapping[int, str]) -> str | None:
         """Keep an answer about a batch whose items have these states; return why not, if nobody asked."""
@@ -57,9 +60,30 @@ class Round:
         said = [f"{items} of {len(states)} items"] if items else []
         return ", ".join(said + [f"the reference for state '{state}'" for state in lacking])
 
+    def end(self, place: int, done: Done) -> None:
+        """Keep what was said of a batch as a whole."""
+        self.batches.append((place, canonical_json(done.model_dump(exclude={"id", "ev"}))))
+        self.drift = max(self.drift, done.drift)
+
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return the rows by table."""
         return {"samples": self.samples, "refs": self.refs, "failures": self.failures, "batches": self.batches}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One attempt at a round: which items of which plan, on what device, how often it was begun anew for drift."""
+
+    plan: Plan
+    number: int
+    redo: int
+    items: tuple[int, ...]
+    device: Device
+    patience_s: float
+
+    def at(self, place: int) -> At:
+        """Return what a request about a batch belongs to."""
+        return self.number, self.redo, place
 
 
 def quiet(done: int, total: int, text: str) -> None:
@@ -93,6 +117,7 @@ def environment(plan: Plan, hello: Hello, runtime: Runtime) -> dict[str, Any]:
         "kernels": plan.kernels,
         "precision": plan.precision,
         "threads": plan.threads,
+        "regime": plan.protocol.regime,
     }
 
 
@@ -115,51 +140,67 @@ def run(
     Raises DeviceLost, MeasurementRefused; on any exception, Ctrl-C too, the agent is ended and the journal can be
     resumed.
     """
-    remaining = [number for number in range(plan.rounds) if number not in journal.complete_rounds()]
     total = plan.rounds * len(plan.items)
-    done = total - len(remaining) * len(plan.items)
-    if not remaining:
+    done = min(total, len(journal.complete_rounds()) * len(plan.items))
+    wanted = next_round(plan, journal)
+    if wanted is None:
         on_progress(total, total, "all rounds are done")
         return
     on_progress(done, total, f"greeting {device.name}")
     hello, runtime = ready_runtime(device, plan.runtime)
     session = begin_session(plan, device, journal, hello, runtime)
-    for number in remaining:
-        tell = partial(_tell, on_progress, done, len(plan.items), total)
-        complete_round(plan, number, device, journal, session=session, patience_s=patience_s, on_share=tell)
-        done += len(plan.items)
-        on_progress(done, total, f"round {number + 1} of {plan.rounds}")
+    while wanted is not None:
+        number, items = wanted
+        # Rounds beyond the plan's own are only known when they come: what is to be done grows with each.
+        total = max(total, done + len(items))
+        tell = partial(_tell, on_progress, done, len(items), total)
+        complete_round(plan, number, items, device, journal, session=session, patience_s=patience_s, on_share=tell)
+        done += len(items)
+        on_progress(done, total, f"round {number + 1}")
+        wanted = next_round(plan, journal)
 
 
 def complete_round(
     plan: Plan,
     number: int,
+    items: Sequence[int],
     device: Device,
     journal: Journal,
     *,
     session: str,
     patience_s: float,
-    on_share: Callable[[str, float], None],
+    on_share: Callable[[str, str, float], None],
 ) -> None:
-    """Measure one round until it is whole, at most three times; raises DeviceLost after the last."""
-    for attempt_here in range(1, ATTEMPTS_PER_SESSION + 1):
-        text = f"round {number + 1} of {plan.rounds}" + (f", attempt {attempt_here}" if attempt_here > 1 else "")
+    """Measure one round until it is whole and the device did not drift in it.
+
+    Raises DeviceLost where it broke off three times; drift that does not end is kept, and told by its batches.
+    """
+    broken = 0
+    while True:
+        redo = journal.drifts_of(number)
+        text = f"round {number + 1}" + (f", attempt {broken + redo + 1}" if broken + redo else "")
         attempt = journal.begin_attempt(number, session=session, started_utc=utc_now())
+        ask = Ask(plan=plan, number=number, redo=redo, items=tuple(items), device=device, patience_s=patience_s)
         try:
-            gained = measure_round(plan, number, device, patience_s=patience_s, on_share=partial(on_share, text))
+            gained = measure_round(ask, partial(on_share, text))
         except DeviceLost as fault:
             note = f"{fault.what}: {fault.why}"[:400]
             journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
-            if attempt_here == ATTEMPTS_PER_SESSION:
+            broken += 1
+            if broken == ATTEMPTS_PER_SESSION:
                 raise
+            continue
+        if gained.drift > plan.protocol.drift_most and redo < plan.protocol.redo_most:
+            note = f"a canary moved by {100 * gained.drift:.1f} %"
+            journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="drift", note=note)
             continue
         journal.end_attempt(number, attempt, gained.rows(), ended_utc=utc_now())
         return
 
 
-def _tell(on_progress: OnProgress, done: int, items: int, total: int, text: str, share: float) -> None:
+def _tell(on_progress: OnProgress, done: int, items: int, total: int, text: str, note: str, share: float) -> None:
     """Turn a share of a round into items done."""
-    on_progress(done + int(share * items), total, text)
+    on_progress(done + int(share * items), total, f"{text}, {note}" if note else text)
 
 
 def begin_session(plan: Plan, device: Device, journal: Journal, hello: Hello, runtime: Runtime) -> str:
@@ -190,31 +231,24 @@ def begin_session(plan: Plan, device: Device, journal: Journal, hello: Hello, ru
     return identity
 
 
-def check_heat(device: Device, hello: Hello) -> None:
-    """Raise MeasurementRefused where the hottest sensor is above the profile's limit, or nothing can be read."""
-    limit_c = device.profile.calm.max_temp_c
-    if limit_c is None:
-        return
-    sensors = hello.state.get("temperature_c")
-    readings = sensors.values() if isinstance(sensors, dict) else []
-    known = [float(value) for value in readings if isinstance(value, int | float)]
-    if not known or max(known) > limit_c:
-        raise too_hot(device.name, max(known) if known else None, limit_c)
+def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
+    """Measure one round in a fresh process, cool before each batch where that is asked for; raises DeviceLost.
 
-
-def measure_round(
-    plan: Plan, number: int, device: Device, *, patience_s: float, on_share: Callable[[float], None]
-) -> Round:
-    """Measure one round in a fresh process; raises DeviceLost. ``on_share`` is told how much of it is done, 0 to 1."""
+    ``on_share`` is told how much of it is done, 0 to 1.
+    """
+    plan, device = ask.plan, ask.device
     gained = Round()
-    batches = plan.batches(number)
+    batches = plan.batches(ask.number, ask.items)
     channel = device.transport.open()
     try:
         conversation = Conversation(channel, device.name)
-        check_heat(device, conversation.greet())
+        state = conversation.greet(at=ask.at(0)).state
         for place, batch in enumerate(batches):
+            if plan.protocol.regime == "burst":
+                resting = partial(_resting, on_share, place / len(batches))
+                cool(device, conversation, state, ask.at(place), on_rest=resting)
             part = partial(_part, on_share, place, len(batches))
-            measure_batch(plan, number, place, batch, conversation, gained, patience_s=patience_s, on_share=part)
+            state = measure_batch(ask, place, batch, conversation, gained, on_share=part)
         channel.close()
     except BaseException:
         channel.kill()
@@ -222,35 +256,44 @@ def measure_round(
     return gained
 
 
-def _part(on_share: Callable[[float], None], place: int, batches: int, share: float) -> None:
+def _part(on_share: Callable[[str, float], None], place: int, batches: int, share: float) -> None:
     """Turn a share of a batch into a share of its round."""
-    on_share((place + share) / batches)
+    on_share("", (place + share) / batches)
+
+
+def _resting(on_share: Callable[[str, float], None], share: float, hottest_c: float) -> None:
+    """Say that the device rests."""
+    on_share(f"cooling, {hottest_c:.0f} °C", share)
 
 
 def measure_batch(
-    plan: Plan,
-    number: int,
+    ask: Ask,
     place: int,
     batch: list[int],
     conversation: Conversation,
     gained: Round,
     *,
-    patience_s: float,
     on_share: Callable[[float], None],
-) -> None:
-    """Measure one batch and add its rows; raises DeviceLost where an item is missing, repeated or not asked for."""
+) -> Facts:
+    """Measure one batch, add its rows, and return the device's state after it.
+
+    Raises DeviceLost where an item is missing, repeated or not asked for.
+    """
+    plan = ask.plan
     request = {
         "do": "bench",
+        "at": ask.at(place),
         "runtime": plan.runtime,
         "kernels": plan.kernels,
         "threads": plan.threads,
-        "parameters": {**plan.protocol.for_agent(), "seed": plan.batch_seed(number, place)},
+        "parameters": plan.protocol.for_agent(place) | {"seed": plan.batch_seed(ask.number, place)},
         "reference": plan.reference.file,
+        "canaries": plan.canaries,
         "items": [[index, plan.items[index].state, plan.items[index].file] for index in batch],
     }
     states = {index: plan.items[index].state for index in batch}
     done: Done | None = None
-    for answer in conversation.ask(request, patience_s=patience_s):
+    for answer in conversation.ask(request, patience_s=ask.patience_s):
         if isinstance(answer, Progress):
             on_share(answer.share)
         elif isinstance(answer, Sample | Failed | Reference):
@@ -264,7 +307,8 @@ def measure_batch(
     missing = gained.missing(place, states)
     if done is None or missing:
         raise device_lost(conversation.device, f"not answered: {missing or 'the end of the batch'}")
-    gained.batches.append((place, canonical_json(done.model_dump(exclude={"id", "ev"}))))
+    gained.end(place, done)
+    return done.state
 
 
 def stats_of(answer: Sample | Reference) -> tuple[int | None, ...]:

@@ -152,6 +152,7 @@ def tested_top1(path: Path, runtime: RuntimeName, images: Images, resolution: in
     """Return the top-1 accuracy, percent, of an exported file run by its runtime on test images."""
     from ofa.graphs import run
 
+    assert runtime != "simulated", "a simulated device has no files that anyone can run"
     network = run.load(path, runtime)
     named = [network(np.ascontiguousarray(x.numpy())).argmax(1) for x in images.batches(resolution)]
     return float((np.concatenate(named) == images.labels).mean() * 100)

@@ -1,4 +1,4 @@
-"""Robust statistics over rounds: ratios to a reference, their median, and an interval of that median."""
+"""Robust statistics over rounds: medians, and intervals whose spread is learned from all items together."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-# Two-sided 95 % points of Student's t for 1, 2, … 30 degrees of freedom.
-T_95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+Floats = NDArray[np.float64]
+
+# Standard deviation of the median of n normal values over that of their mean, for n = 1, 2, … 15; √(π/2) beyond.
+MEDIAN_TO_MEAN = (
+    1.0, 1.0, 1.1602, 1.0922, 1.1976, 1.1351, 1.2137, 1.1600, 1.2229, 1.1762, 1.2287, 1.1878, 1.2329, 1.1963, 1.2357,
 )  # fmt: skip
-NORMAL_95 = 1.960
-
-# The median of normal values varies this much more than their mean (large samples; an upper bound for small ones).
-MEDIAN_TO_MEAN = math.sqrt(math.pi / 2)
+MEDIAN_TO_MEAN_LARGE = math.sqrt(math.pi / 2)
+CONFIDENCE = 0.95
+# Spreads that agree better than chance lets them have one cause: freedom beyond this is as good as infinite.
+MOST_FREEDOM = 1e3
+# The reference's own noise is in every ratio of a round: however many items there are, it is known from its own rounds
+# alone. Where it is as large as an item's, the variance of both is worth four times their freedom (Satterthwaite 1946).
+SHARED_FREEDOM = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,22 +39,73 @@ class Estimate:
         return math.sqrt(self.hi / self.lo) - 1.0
 
 
-def over_rounds(values: Sequence[float]) -> Estimate:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """What all items together say about the variance of one: ``variance`` (of logs), worth ``freedom`` degrees."""
+
+    variance: float
+    freedom: float
+
+
+def spread_of(items: Sequence[Sequence[float]]) -> Spread:
+    """Return the spread that the items' own are drawn towards; ``items`` are the values of each, over rounds.
+
+    An item's few rounds tell its variance badly, and stopping at those that happen to agree would stop too early, with
+    intervals too narrow. The variances of all items follow a scaled F distribution; its two numbers come from the mean
+    and the variance of their logs (Smyth 2004, "Linear models and empirical Bayes methods", section 6.2).
+    """
+    from scipy.special import digamma, polygamma
+
+    logs = [np.log(np.asarray(values, dtype=np.float64)) for values in items if len(values) > 1]
+    found = np.array([(float(np.var(values, ddof=1)), len(values) - 1) for values in logs]).reshape(-1, 2)
+    found = found[found[:, 0] > 0]
+    if len(found) < 2:
+        return Spread(variance=float(found[0, 0]) if len(found) else 0.0, freedom=0.0)
+    half = found[:, 1] / 2
+    centred: Floats = np.log(found[:, 0]) - digamma(half) + np.log(half)
+    excess = float(np.var(centred, ddof=1) - np.mean(polygamma(1, half)))
+    freedom = MOST_FREEDOM if excess <= 0 else min(MOST_FREEDOM, 2 * _trigamma_inverse(excess))
+    half_prior = freedom / 2
+    variance = math.exp(float(np.mean(centred)) + float(digamma(half_prior)) - math.log(half_prior))
+    return Spread(variance=variance, freedom=freedom)
+
+
+def _trigamma_inverse(value: float) -> float:
+    """Return x with trigamma(x) = value > 0, by Newton's method on 1 / trigamma, which is nearly a straight line."""
+    from scipy.special import polygamma
+
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        first = float(polygamma(1, x))
+        step = first * (1 - first / value) / float(polygamma(2, x))
+        x += step
+        if abs(step) < 1e-9 * x:
+            break
+    return x
+
+
+def over_rounds(values: Sequence[float], spread: Spread | None = None) -> Estimate:
     """Return the median over rounds and its 95 % interval, made on the log scale.
 
-    The interval is median x exp(± t · s · √(π/2) / √n): Student's t with n - 1 degrees of freedom and the standard
-    deviation s of the logs, widened because it is the median's interval and not the mean's. ``values`` are positive.
+    The interval is median x exp(± t · s · c(n) / √n): ``c`` because it is the median's interval and not the mean's;
+    the variance s² of the logs and its degrees of freedom are drawn towards ``spread``. ``values`` are positive.
     """
+    from scipy.stats import t
+
     logs = np.log(np.asarray(values, dtype=np.float64))
     centre = float(np.median(logs))
     count = len(logs)
     if count < 2:
         return Estimate(value=math.exp(centre), lo=math.exp(centre), hi=math.exp(centre), rounds=count)
-    t = T_95[count - 2] if count - 2 < len(T_95) else NORMAL_95
-    half = t * MEDIAN_TO_MEAN * float(np.std(logs, ddof=1)) / math.sqrt(count)
+    prior = spread or Spread(variance=0.0, freedom=0.0)
+    freedom = count - 1 + prior.freedom
+    variance = ((count - 1) * float(np.var(logs, ddof=1)) + prior.freedom * prior.variance) / freedom
+    freedom = min(freedom, SHARED_FREEDOM * (count - 1))
+    widening = MEDIAN_TO_MEAN[count - 1] if count <= len(MEDIAN_TO_MEAN) else MEDIAN_TO_MEAN_LARGE
+    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * widening * math.sqrt(variance / count)
     return Estimate(value=math.exp(centre), lo=math.exp(centre - half), hi=math.exp(centre + half), rounds=count)
 
 
-def spread(values: Sequence[float]) -> float:
+def apart(values: Sequence[float]) -> float:
     """Return how far values lie apart: largest over smallest, less 1."""
     return max(values) / min(values) - 1.0

@@ -146,7 +146,7 @@ def _plan(
         rounds=rounds,
         seed=seed,
         # Few items leave time for more bursts: they cost less than starting the process.
-        protocol=Rounds(hot_bursts=12),
+        protocol=Rounds(hot_bursts=12, rounds_most=rounds),
         reference=Reference(key="reference", file=reference.name, size_bytes=reference.size_bytes),
         items=tuple(
             Item(key=key, kind="network", state="hot", file=file.name, size_bytes=file.size_bytes, split="verify")

@@ -4,6 +4,7 @@ import json
 import os
 import select
 import sys
+import time
 from typing import Any, BinaryIO, Dict, List, Optional
 
 import bench
@@ -14,6 +15,7 @@ import timing
 PROTOCOL = 1
 MOST_REQUEST_BYTES = 4 << 20
 MOST_ANSWER_BYTES = 1 << 16
+MOST_REST_S = 60
 
 
 class Channel(object):
@@ -80,6 +82,15 @@ def hello(request: Dict[str, Any], send: bench.Send) -> None:
     )
 
 
+def rest(request: Dict[str, Any], send: bench.Send) -> None:
+    """Do nothing for a while, so that the device may cool, and say how it is doing then."""
+    seconds = request.get("seconds")
+    if not isinstance(seconds, (int, float)) or not 0 < seconds <= MOST_REST_S:
+        raise bench.RequestInvalid("'seconds' must be a number above 0, at most %d" % MOST_REST_S)
+    time.sleep(seconds)
+    send({"ev": "rested", "state": probe.state()})
+
+
 def answer(line: bytes, folder: str, channel: Channel) -> bool:
     """Answer one request line; return whether to go on. Every fault becomes an error record."""
     number: Optional[int] = None
@@ -100,6 +111,8 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
             return False
         if verb == "hello":
             hello(request, send)
+        elif verb == "rest":
+            rest(request, send)
         elif verb == "bench":
             bench.bench(request, folder, send)
         else:

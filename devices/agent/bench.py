@@ -17,6 +17,7 @@ Send = Callable[[Dict[str, Any]], None]
 FILE_NAME = re.compile(r"^[0-9a-f]{64}$")
 EMPTY = "empty"
 MOST_ITEMS = 20000
+MOST_CANARIES = 8
 TICK_S = 0.4
 PARAMETERS = {
     "warm_calls": (1, 100),
@@ -26,6 +27,8 @@ PARAMETERS = {
     "burst_most": (1, 10000),
     "burst_us": (1, 10000000),
     "reference_every": (1, 10000),
+    "canary_calls": (1, 10000),
+    "soak_s": (0, 7200),
     "seed": (0, 2**63 - 1),
 }
 
@@ -70,6 +73,9 @@ def check(request: Dict[str, Any]) -> None:
             raise RequestInvalid("an item must be [index, 'hot' or 'cold', sha256 of a file]")
     if request.get("reference") is not None and not _is_file(request["reference"]):
         raise RequestInvalid("'reference' must be the sha256 of a file")
+    canaries = request.get("canaries", {})
+    if not isinstance(canaries, dict) or len(canaries) > MOST_CANARIES or not all(map(_is_file, canaries.values())):
+        raise RequestInvalid("'canaries' must name at most %d files by their sha256" % MOST_CANARIES)
 
 
 def _whole(value: Any, least: int, most: int) -> bool:
@@ -111,9 +117,14 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
     for index, reason in failures:
         send({"ev": "failed", "item": index, "reason": reason})
     clocks = timing.clocks(request["threads"])
+    if request.get("reference") is not None:
+        timing.soak(loaded[request["reference"]].run, request["parameters"]["soak_s"], clocks.wall, report.tell)
+    birds = {name: loaded[file].run for name, file in sorted(request.get("canaries", {}).items())}
+    canaries: Dict[str, List[Dict[str, Any]]] = {name: [] for name in birds}
     before, started = probe.cpu_seconds(), time.time()
     own_before = sum(os.times()[:2])
     samples = 0
+    turn(birds, canaries, request, clocks)
     steps = (("cold", timing.cold, 0.3, 0.6), ("hot", timing.hot, 0.6, 1.0))
     for state, measure, begin, end in steps:
         items = [
@@ -137,10 +148,28 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
         if reference is not None:
             send(dict(reference.timed.summary(), ev="reference", state=state))
         samples += len(items)
+        turn(birds, canaries, request, clocks)
     took_s = max(1e-3, time.time() - started)
     load_record = foreign(before, probe.cpu_seconds(), sum(os.times()[:2]) - own_before, took_s)
-    done = {"ev": "done", "samples": samples, "failed": len(failures), "timed_s": round(took_s, 3)}
+    done: Dict[str, Any] = {"ev": "done", "samples": samples, "failed": len(failures), "timed_s": round(took_s, 3)}
+    done["canaries"] = canaries
     send(dict(done, state=dict(probe.state(), peak_rss_mib=peak_rss_mib()), clocks=clocks.record(), **load_record))
+
+
+def turn(
+    birds: Dict[str, timing.Run],
+    canaries: Dict[str, List[Dict[str, Any]]],
+    request: Dict[str, Any],
+    clocks: timing.Clocks,
+) -> None:
+    """Time every canary once more: what they differ by from turn to turn, the device has drifted."""
+    for name, run in birds.items():
+        timed = timing.Timed(clocks)
+        timing.warm(run, request["parameters"]["warm_calls"], clocks.wall)
+        for _ in range(request["parameters"]["canary_calls"]):
+            timed.call(run)
+        summary = timed.summary()
+        canaries[name].append({kind: summary[kind] for kind in ("wall_min_ns", "cpu_min_ns")})
 
 
 class Progress(object):
@@ -166,7 +195,8 @@ class Progress(object):
 def load_all(request: Dict[str, Any], folder: str, report: Progress) -> Tuple[Dict[str, Loaded], List[Tuple[int, str]]]:
     """Load every file once; return the loaded by name and (item, reason) of those that cannot be run."""
     names: List[str] = []
-    for name in [item[2] for item in request["items"]] + [request.get("reference")]:
+    others = [request.get("reference")] + sorted(request.get("canaries", {}).values())
+    for name in [item[2] for item in request["items"]] + others:
         if name is not None and name not in names:
             names.append(name)
     loaded: Dict[str, Loaded] = {}
@@ -179,9 +209,9 @@ def load_all(request: Dict[str, Any], folder: str, report: Progress) -> Tuple[Di
         except Exception as fault:
             reasons[name] = runtimes.describe(fault)
         report.tell(0.3 * (place + 1) / len(names))
-    reference = request.get("reference")
-    if reference in reasons:
-        raise RequestInvalid("the reference network cannot be run: " + reasons[reference])
+    for name in others:
+        if name in reasons:
+            raise RequestInvalid("the reference network or a canary cannot be run: " + reasons[name])
     return loaded, [(item[0], reasons[item[2]]) for item in request["items"] if item[2] in reasons]
 
 

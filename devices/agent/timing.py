@@ -176,6 +176,14 @@ def cold(items: Sequence[Item], reference: Optional[Item], parameters: Dict[str,
         tick((cycle + 1.0) / cycles)
 
 
+def soak(run: Run, seconds: int, wall: Clock, tick: Tick) -> None:
+    """Call without keeping times for a while: the device is then as hot as long work makes it."""
+    end = wall() + seconds * 10**9
+    while wall() < end:
+        run()
+        tick(0.3)
+
+
 @contextlib.contextmanager
 def collector_off() -> Iterator[None]:
     """Keep Python's garbage collector off: a collection inside a timed call is noise of ours."""

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,22 +34,25 @@ class Local:
 
     def open(self) -> LocalChannel:
         """Start an agent process; raises DeviceLost where it cannot be started."""
-        command = [self.python, str(self.agent), "--files", str(self.files)]
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, **self.environment},
-                start_new_session=True,  # its own group: Ctrl-C is ours to handle, and abort reaches its children
-                bufsize=0,
-            )
-        except OSError as fault:
-            raise device_lost(
-                self.device, f"'{self.python}' cannot be started: {fault.strerror}", "check the device's python"
-            ) from fault
-        return LocalChannel(self.device, process)
+        return start(self.device, [self.python, str(self.agent), "--files", str(self.files)], self.environment)
+
+
+def start(device: str, command: Sequence[str], environment: Mapping[str, str]) -> LocalChannel:
+    """Start a child process that speaks as an agent; raises DeviceLost where it cannot be started."""
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+            start_new_session=True,  # its own group: Ctrl-C is ours to handle, and abort reaches its children
+            bufsize=0,
+        )
+    except OSError as fault:
+        why = f"'{command[0]}' cannot be started: {fault.strerror}"
+        raise device_lost(device, why, "check the device's python") from fault
+    return LocalChannel(device, process)
 
 
 class LocalChannel:

@@ -21,7 +21,6 @@ PRECEDENCE = {"ok": 0, "noisy": 0, "thermal": 1, "failed": 2, "unsupported": 3, 
 SPLIT_PRECEDENCE = {"fit": 0, "holdout": 1, "verify": 2}
 NOISY_HALF_WIDTH = 0.03
 DISAGREE = "disagree"
-MEDIAN_TO_MEAN = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ def together(a: Estimate, b: Estimate) -> tuple[float, float]:
 def _of_two_rounds(a: Side, b: Side) -> Blended:
     """Combine sides of one round each: the interval is what two rounds of one session would have."""
     centre, distance = math.log(a[0] * b[0]) / 2, abs(math.log(a[0] / b[0]))
-    half = student.quantile(1) * MEDIAN_TO_MEAN * distance / 2
+    half = student.quantile(1) * distance / 2
     return round(math.exp(centre)), round(math.exp(centre - half)), round(math.exp(centre + half)), False
 
 

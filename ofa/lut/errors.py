@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -290,4 +290,24 @@ def unlike_measured(table: str, *, missing: int, first: str, part: str) -> Space
         f"table '{table}' has nothing to price '{first}' by",
         why=f"no measured op has its {part}; {missing:,} missing ops have a part like this",
         hint="measure some such ops into this table",
+    )
+
+
+def none_fits(path: Path, asked: Mapping[str, str], names: Sequence[str]) -> FileInvalid:
+    """Say that no table of a folder is what was asked for."""
+    wanted = ", ".join(f"{name} {quoted(value)}" for name, value in asked.items()) or "any table"
+    return FileInvalid(
+        f"no table under '{path}' fits: {wanted}",
+        why="it holds " + (", ".join(names) or "none"),
+        hint="name the folder of one table, or ask for one of these",
+    )
+
+
+def several_fit(path: Path, asked: Mapping[str, str], names: Sequence[str], differing: Sequence[str]) -> UsageInvalid:
+    """Say that a request fits several tables, and what sets them apart."""
+    wanted = ", ".join(f"{name} {quoted(value)}" for name, value in asked.items())
+    return UsageInvalid(
+        f"{len(names)} tables under '{path}' fit" + (f": {wanted}" if wanted else ""),
+        why=f"{' and '.join(names[:2])} differ in {', '.join(differing) or 'nothing but their names'}",
+        hint="name the folder of one table" + (f", such as '{path}/{names[0]}'" if names else ""),
     )

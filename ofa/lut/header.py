@@ -35,7 +35,15 @@ Facts = Annotated[dict[str, JsonValue], AfterValidator(_kept)]
 Count = Annotated[int, Field(ge=0)]
 # "unknown" is for imported tables only: whoever published them did not say.
 RuntimeName = Literal[
-    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec", "unknown"
+    "onnxruntime",
+    "litert",
+    "tflite_runtime",
+    "torch",
+    "benchmark_model",
+    "ort_perf_test",
+    "trtexec",
+    "simulated",
+    "unknown",
 ]
 Precision = Literal["fp32", "fp16", "int8", "unknown"]
 

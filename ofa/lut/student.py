@@ -16,7 +16,9 @@ from ofa.lut.rows import MEASURED, USABLE, NetworkRow, Row
 
 Vector = NDArray[np.float64]
 
-# Two-sided 95 % points for 1, 2, … 30 degrees of freedom; the same that the intervals of a table are made with.
+# Two-sided 95 % points for 1, 2, … 30 degrees of freedom. The spread behind an interval may have been learned from
+# other rows too, and be worth more than its own rounds: taken apart by these alone, the interval stays what it is at
+# 95 %, and farther out a difference counts for less.
 T_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,

@@ -12,6 +12,7 @@ import pytest
 from harness.artefacts import Artefacts, File
 from harness.inventory import Device, this_computer
 from harness.plan import Item, Plan, Reference, Rounds
+from harness.transport.local import Local
 
 STAND_IN = Path(__file__).parent / "stand_in_agent.py"
 AGENT = Path(__file__).parents[2] / "devices" / "agent"
@@ -27,6 +28,7 @@ def stand_in(device: Device) -> Callable[..., Device]:
     """Return a device whose agent is the stand-in with the named fault."""
 
     def make(fault: str = "none", **environment: str) -> Device:
+        assert isinstance(device.transport, Local)
         variables = {**device.transport.environment, "STAND_IN_FAULT": fault, **environment}
         return replace(device, transport=replace(device.transport, agent=STAND_IN, environment=variables))
 
@@ -55,7 +57,7 @@ def small_plan(files: list[File] | None = None, **changes: object) -> Plan:
     ]
     content = {
         "device": "this-computer", "runtime": "onnxruntime", "rounds": 3, "seed": 5, "items": tuple(items),
-        "protocol": Rounds(cold_cycles=4, hot_bursts=2, burst_us=20),
+        "protocol": Rounds(cold_cycles=4, hot_bursts=2, burst_us=20, rounds_most=1),
         "reference": Reference(key="reference", file=names[0]),
     }  # fmt: skip
     return Plan(**{**content, **changes})  # type: ignore[arg-type]

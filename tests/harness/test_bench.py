@@ -13,6 +13,7 @@ from harness import journal as journals
 from harness import plan as plans
 from harness.bench import JOURNAL, PLAN, TABLE, Scope, bench, middle, spread
 from harness.inventory import Device
+from harness.plan import Plan, Rounds
 from harness.reduce import conditions_slug
 from ofa.errors import FileInvalid
 from ofa.lut.check import check
@@ -20,7 +21,7 @@ from ofa.lut.format import read
 from ofa.space.index import index_of, ops_in
 
 TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
-SCOPE = Scope(fit=6, holdout=3, rounds=2, seed=0)
+SCOPE = Scope(fit=6, holdout=3, rounds=2, rounds_most=2, seed=0)
 
 
 @pytest.fixture
@@ -93,7 +94,15 @@ def test_the_reference_is_in_the_middle_of_the_space() -> None:
     assert {kernel for stage in subnet.kernels for kernel in stage} == {5}
 
 
-def test_conditions_name_what_differs() -> None:
-    assert conditions_slug("litert", "default", 1) == "xnnpack-1t"
-    assert conditions_slug("litert", "builtin", 2) == "builtin-2t"
-    assert conditions_slug("onnxruntime", "default", 1) == "cpu-1t"
+def test_conditions_name_what_differs(plan: Callable[..., Plan]) -> None:
+    way = plan()
+    hot = Rounds(soak_s=60)
+
+    def slug(mode: str = "unreadable", **changes: object) -> str:
+        return conditions_slug(way.model_copy(update=changes), {"power_mode": mode})
+
+    assert slug(runtime="litert") == "xnnpack-1t"
+    assert slug(runtime="litert", kernels="builtin", threads=2) == "builtin-2t"
+    assert slug() == "cpu-1t" and slug(protocol=hot) == "cpu-1t-sustained"
+    assert slug("MAXN (15 W)") == "cpu-1t-maxn_15_w" and slug("15w", protocol=hot) == "cpu-1t-15w-sustained"
+    assert conditions_slug(way, {}) == "cpu-1t"

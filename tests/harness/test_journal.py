@@ -102,7 +102,7 @@ def test_another_programs_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "mentioned"),
     [
-        ("UPDATE meta SET value = 'journal/2' WHERE name = 'schema'", "journal/2"),
+        ("UPDATE meta SET value = 'journal/3' WHERE name = 'schema'", "journal/3"),
         ("UPDATE meta SET value = replace(value, '\"seed\":5', '\"seed\":6') WHERE name = 'plan'", "hash"),
         ("UPDATE meta SET value = '{' WHERE name = 'plan'", "damaged"),
         ("DELETE FROM meta WHERE name = 'plan_hash'", "damaged"),

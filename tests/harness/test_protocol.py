@@ -13,7 +13,7 @@ from harness.inventory import Device
 from harness.plan import Plan
 from harness.protocol import MAX_ANSWER_BYTES, parse
 from harness.session import greet, ready_runtime, run
-from harness.transport.local import LocalChannel
+from harness.transport.local import Local, LocalChannel
 from ofa.errors import DeviceLost, MeasurementRefused
 
 REFUSED = {
@@ -95,6 +95,7 @@ def test_a_runtime_that_cannot_run_says_why(stand_in: Callable[..., Device]) -> 
 def test_a_python_that_is_not_there_is_a_lost_device(device: Device) -> None:
     from dataclasses import replace
 
+    assert isinstance(device.transport, Local)
     broken = replace(device, transport=replace(device.transport, python="/nowhere/python3"))
     with pytest.raises(DeviceLost) as caught:
         greet(broken)

@@ -12,7 +12,7 @@ from harness import journal as journals
 from harness.inventory import Device
 from harness.journal import Journal
 from harness.plan import Plan
-from harness.reduce import conditions, measured, reference_of
+from harness.reduce import conditions, measured, reference_of, table
 from harness.session import run
 from harness.stats import over_rounds
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_run_is_a_row_with_its_reason(
     assert sum(value.status == "ok" for value in values.values()) == 11
 
 
-def test_a_round_taken_twice_is_flagged(
+def test_a_round_taken_twice_is_told_by_its_session(
     stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
     from ofa.errors import DeviceLost
@@ -93,7 +93,9 @@ def test_a_round_taken_twice_is_flagged(
         with pytest.raises(DeviceLost):
             run(journal.plan, device=stand_in("dies"), journal=journal)
         run(journal.plan, device=stand_in(), journal=journal)
-        assert all("attempt" in value.flags for value in measured(journal).values())
+        rows = table(journal)
+        assert all(not row.flags for row in rows.rows)
+        assert sum(session["begun_anew"] for session in rows.sessions) == 3
 
 
 def test_an_estimate_is_the_median_inside_its_interval() -> None:

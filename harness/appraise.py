@@ -1,0 +1,176 @@
+"""Model files measured on a device, whoever wrote them: beside a table's prediction where one knows the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ofa.space as spaces
+from harness import verify
+from harness.artefacts import Artefacts
+from harness.bench import middle
+from harness.closing import networks
+from harness.inventory import Device
+from harness.plan import RuntimeName
+from harness.protocol import Runtime
+from harness.session import OnProgress, quiet, ready_runtime
+from harness.ship import ANCHORS
+from harness.verify import Anchor
+from ofa import console
+from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.estimate import op_values_ms
+from ofa.files import MEBIBYTE, read_json
+from ofa.lut.format import Lut
+from ofa.space.core import SearchSpace, Subnet, from_json
+from ofa.space.ops import ops_of
+
+SIDECAR = ".json"
+STATES = ("cold", "hot")
+
+
+def appraise(
+    models: Sequence[Path],
+    *,
+    device: Device,
+    runtime: RuntimeName,
+    folder: Path,
+    lut: Lut | None = None,
+    rounds: int = 7,
+    seed: int = 0,
+    on_progress: OnProgress = quiet,
+) -> dict[str, Any]:
+    """Measure model files by name, and return their verdicts with how quiet the device was.
+
+    A file with the sidecar of `ofa` beside it is predicted by ``lut``, whose own networks are measured with it: by how
+    much the device is slower than when the table was made is taken out, and said. Any other is measured alone. Raises
+    UsageInvalid for two files of one name or a table of another device or runtime, and what `verify.measure` raises.
+    """
+    files = _checked(models, device, runtime, lut)
+    artefacts = Artefacts(device.transport.files)
+    _, about = ready_runtime(device, runtime)
+    known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
+    predicted_ms = {} if lut is None else predictions(lut, known, seed=seed)
+    found = verify.measure(
+        files,
+        device=device,
+        runtime=runtime,
+        folder=folder,
+        reference=artefacts.for_network(ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about),
+        predicted_ms=predicted_ms,
+        anchors={} if lut is None else anchors(lut, artefacts, about),
+        rounds=rounds,
+        seed=seed,
+        on_progress=on_progress,
+    )
+    return {
+        "device": found.device,
+        "runtime": found.runtime,
+        "table": None if lut is None else lut.name,
+        "slower": found.speed,
+        "floor_pct": found.floor_pct,
+        "statistic": found.conditions.basis,
+        "verdicts": [asdict(verdict) for verdict in found.verdicts],
+    }
+
+
+def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: Lut | None) -> dict[str, Path]:
+    """Return model files by name; raises UsageInvalid for two of one name or a table of another device or runtime."""
+    files = {path.name: path for path in models}
+    if len(files) != len(models):
+        raise UsageInvalid("two model files have one name", hint="give them names of their own: verdicts are by name")
+    if lut is not None and (lut.header.device, lut.header.runtime) != (device.name, runtime):
+        raise UsageInvalid(
+            f"table '{lut.name}' predicts nothing for '{runtime}' on '{device.name}'",
+            why=f"it is of '{lut.header.runtime}' on '{lut.header.device}'",
+            hint="give the table of this device and runtime, or none",
+        )
+    return files
+
+
+def subnet_of(path: Path) -> Subnet | None:
+    """Return the subnet that a model file's sidecar names; None where it has none, as files of others do.
+
+    Raises FileInvalid for a damaged sidecar.
+    """
+    sidecar = path.with_name(path.name + SIDECAR)
+    if not sidecar.exists():
+        return None
+    facts = read_json(sidecar, max_bytes=MEBIBYTE, what="sidecar of a model")
+    entry = facts.get("subnet") if isinstance(facts, dict) else None
+    if not isinstance(entry, dict):
+        raise FileInvalid(f"sidecar '{sidecar}' names no subnet", hint="export the model again, or remove the sidecar")
+    return from_json(spaces.by_id(str(entry.get("space"))), entry)
+
+
+def predictions(lut: Lut, subnets: Mapping[str, Subnet], *, seed: int) -> dict[str, float]:
+    """Return what a table predicts for subnets by name, ms: calibrated on its own fit networks where it has enough.
+
+    A subnet of a space that the table does not price has none.
+    """
+    from ofa.twins import latency
+
+    found: dict[str, float] = {}
+    for space in {subnet.space.id: subnet.space for subnet in subnets.values()}.values():
+        own = {name: subnet for name, subnet in subnets.items() if subnet.space.id == space.id}
+        states = _priced(lut, space)
+        if not states:
+            continue
+        genomes, measured_ms = networks(space, lut, "fit")
+        enough = len(genomes) >= latency.FEWEST_NETWORKS
+        twin = latency.fit(space, states, *((genomes, measured_ms) if enough else ()), seed=seed)
+        ms = twin.predict(np.stack([subnet.array for subnet in own.values()]))
+        found |= dict(zip(own, ms.tolist(), strict=True))
+    return found
+
+
+def _priced(lut: Lut, space: SearchSpace) -> dict[str, Any]:
+    """Return the op values of each state in which a table prices the whole space."""
+    found = {}
+    for state in STATES:
+        try:
+            found[state] = op_values_ms(lut, space, state)
+        except SpaceMismatch:
+            continue
+    return found
+
+
+def anchors(lut: Lut, artefacts: Artefacts, about: Runtime) -> dict[str, Anchor]:
+    """Return some networks of a table, evenly from the quickest to the slowest, with files made for the device."""
+    timed = sorted((row.ns, row.space, row.genome) for row in lut.networks if row.ns is not None)
+    places = np.unique(np.linspace(0, len(timed) - 1, min(ANCHORS, len(timed))).round().astype(int)) if timed else ()
+    found = {}
+    for ns, space, genome in (timed[place] for place in places):
+        subnet = spaces.by_id(space).subnet(list(bytes.fromhex(genome)))
+        found[f"{space}:{subnet.id}"] = Anchor(file=artefacts.for_network(ops_of(subnet), about), ns=ns)
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print verdicts as a table."""
+    columns = (
+        "file",
+        "status",
+        "predicted ms",
+        "measured ms",
+        "±",
+        "as timed",
+        "error %",
+        "loads ms",
+        "first ms",
+        "KiB",
+    )
+    lines = []
+    for verdict in found["verdicts"]:
+        low, high, centre = verdict["lo_ms"], verdict["hi_ms"], verdict["measured_ms"]
+        half = f"{100 * (high - low) / 2 / centre:.1f} %" if centre else None
+        times = (verdict["predicted_ms"], centre, half, verdict["as_timed_ms"], verdict["error_pct"])
+        size = verdict["size_bytes"] // 1024
+        lines.append((verdict["name"], verdict["status"], *times, verdict["init_ms"], verdict["first_ms"], size))
+    console.table(columns, lines, title=f"{found['runtime']} on {found['device']}")
+    for verdict in found["verdicts"]:
+        if verdict["reason"]:
+            console.warn(f"{verdict['name']}: {verdict['reason']}")

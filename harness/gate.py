@@ -1,0 +1,47 @@
+"""Lets a device cool before it is measured: rests that grow longer, until it is cool or patience ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.errors import too_hot
+from harness.inventory import Device
+from harness.protocol import At, Conversation, Facts
+
+FIRST_REST_S = 2.0
+LONGEST_REST_S = 15.0
+PATIENCE_S = 1200.0
+# Once it rests, a device cools below its limit by this much: at the limit itself it would rest again after a moment.
+BELOW_C = 3.0
+
+
+def cool(
+    device: Device,
+    conversation: Conversation,
+    state: Facts,
+    at: At,
+    *,
+    on_rest: Callable[[float], None] = lambda hottest_c: None,
+) -> None:
+    """Rest until the hottest sensor is below the profile's limit; ``on_rest`` is told its reading, °C.
+
+    Raises MeasurementRefused where nothing can be read, or after twenty minutes of rest; DeviceLost.
+    """
+    limit_c = device.profile.calm.max_temp_c
+    if limit_c is None or ((found := hottest_c(state)) is not None and found <= limit_c):
+        return
+    rested_s, pause_s = 0.0, FIRST_REST_S
+    while found is None or found > limit_c - BELOW_C:
+        if found is None or rested_s >= PATIENCE_S:
+            raise too_hot(device.name, found, limit_c)
+        on_rest(found)
+        found = hottest_c(conversation.rest(pause_s, at))
+        rested_s, pause_s = rested_s + pause_s, min(LONGEST_REST_S, 2 * pause_s)
+
+
+def hottest_c(state: Facts) -> float | None:
+    """Return the highest temperature in a device's state, °C; None where it reads none."""
+    sensors = state.get("temperature_c")
+    readings = sensors.values() if isinstance(sensors, dict) else []
+    known = [float(value) for value in readings if isinstance(value, int | float)]
+    return max(known, default=None)

@@ -1,0 +1,146 @@
+"""A process of a simulated device: the agent as real devices run it, its clocks, runtime and probes taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zipimport import zipimporter
+
+from harness.simulation.machine import Machine
+from harness.simulation.truth import Work, work_of
+from harness.simulation.weather import Moment, Weather
+from ofa.files import MEBIBYTE, canonical_json, read_json, write_atomic
+
+RUNTIME = "simulated"
+MOMENTS = "simulated-moments.json"
+MODULES = ("bench", "probe", "runtimes", "timing")
+At = tuple[int, int, int]
+Verb = Callable[..., None]
+
+
+class Simulation:
+    """A process on the device: the weather it runs in, and what the agent asks of it."""
+
+    def __init__(self, machine: Machine, files: Path) -> None:
+        """Take the device and the folder its files lie in."""
+        self.machine = machine
+        self.files = files
+        self.at: At | None = None
+        self.weather = Weather(machine, self._last(None), (0,))
+
+    def begin(self, request: dict[str, Any]) -> None:
+        """Go to the moment a request belongs to: the first one of a process says which part of a plan is measured."""
+        asked = request.get("at")
+        if not isinstance(asked, list) or len(asked) != 3:
+            return
+        at: At = (int(asked[0]), int(asked[1]), int(asked[2]))
+        if self.at is None:
+            self.weather = Weather(self.machine, self._last(at), (*at, 1))
+        self.at = at
+
+    def first(self, verb: Verb, then: Callable[[], None] = lambda: None) -> Verb:
+        """Return a verb of the agent that begins at the moment its request belongs to."""
+
+        def begun(request: dict[str, Any], *rest: Any) -> None:
+            self.begin(request)
+            verb(request, *rest)
+            then()
+
+        return begun
+
+    def rest(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.weather.rest(seconds)
+
+    def end(self) -> None:
+        """Keep where the device stands: the next part of the plan begins there, in whichever process."""
+        if self.at is not None:
+            moments = self._moments() | {self.at: self.weather.moment()}
+            rows = [[*at, moment.time_s, moment.temperature_c] for at, moment in sorted(moments.items())]
+            write_atomic(self.files / MOMENTS, canonical_json(rows))
+
+    def load(self, path: str, threads: int, kernels: str) -> Callable[[], None]:
+        """Return the call of a network whose file lists its ops."""
+        content = json.loads(Path(path).read_text())
+        return self._call(Path(path).name, work_of(self.machine, content["ops"]))
+
+    def load_empty(self, threads: int, kernels: str) -> Callable[[], None]:
+        """Return the call of a network that does nothing."""
+        return self._call("empty", work_of(self.machine, ()))
+
+    def now_ns(self) -> int:
+        """Return the virtual wall clock."""
+        return round(self.weather.time_s * 1e9)
+
+    def cpu_ns(self) -> int:
+        """Return the virtual CPU clock of the process."""
+        return round(self.weather.cpu_s * 1e9)
+
+    def environment(self) -> dict[str, Any]:
+        """Return what the device says it is."""
+        content = self.machine.model_dump(mode="json", exclude={"seed", "die_after_calls"})
+        return {"machine": "simulated", "power_mode": self.machine.power_mode, "simulated": content}
+
+    def state(self) -> dict[str, Any]:
+        """Return how the device says it is doing."""
+        return {"temperature_c": {"cores": round(self.weather.temperature_c, 2)}, "load_1min": "unreadable"}
+
+    def _call(self, name: str, work: Work) -> Callable[[], None]:
+        """Return a call that lets virtual time pass."""
+        self.weather.load(work)
+        luck = self.weather.luck(name, self.at or (0,))
+        last = self.machine.die_after_calls
+
+        def call() -> None:
+            self.weather.call(name, work, luck)
+            if last is not None and self.weather.calls >= last:
+                os._exit(1)
+
+        return call
+
+    def _moments(self) -> dict[At, Moment]:
+        """Return where the device stood at the end of each part of the plan."""
+        path = self.files / MOMENTS
+        rows = read_json(path, max_bytes=MEBIBYTE, what="state of a simulated device") if path.exists() else []
+        return {(row[0], row[1], row[2]): Moment(time_s=row[3], temperature_c=row[4]) for row in rows}
+
+    def _last(self, at: At | None) -> Moment:
+        """Return where the device stood before a part of the plan; whatever a killed process did after it is undone."""
+        before = {known: moment for known, moment in self._moments().items() if at is None or known < at}
+        return before[max(before)] if before else Moment(time_s=0.0, temperature_c=self.machine.ambient_c)
+
+
+def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
+    """Return the names of the agent's main module, loaded anew from its archive, with the device under it simulated."""
+    code = zipimporter(str(archive)).get_code("__main__")
+    assert code is not None
+    agent: dict[str, Any] = {"__name__": "agent"}
+    before = set(sys.modules)
+    sys.path.insert(0, str(archive))
+    try:
+        exec(code, agent)
+        modules: dict[str, Any] = {name: import_module(name) for name in MODULES}
+    finally:
+        # The agent's modules have everyday names, and the next agent of this process must be another one.
+        sys.path.remove(str(archive))
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] in MODULES:
+                del sys.modules[name]
+    bench, probe, runtimes, timing = (modules[name] for name in MODULES)
+    runtimes.ADAPTERS.clear()
+    runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_empty)
+    clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)
+    timing.wall_clock = lambda: (simulation.now_ns, "virtual")
+    timing.clocks = lambda threads: clocks
+    probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, lambda: None
+    agent["time"] = bench.time = SimpleNamespace(time=lambda: simulation.weather.time_s, sleep=simulation.rest)
+    for verb in ("hello", "rest"):
+        agent[verb] = simulation.first(agent[verb])
+    bench.bench = simulation.first(bench.bench, simulation.end)
+    return agent

@@ -1,0 +1,37 @@
+"""One table out of a folder of several: by what it is asked for, and never by guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ofa.lut import check, errors
+from ofa.lut.diff import differing
+from ofa.lut.format import HEADER, Lut, read
+
+
+def one(path: Path, **wanted: str | None) -> Lut:
+    """Return the table at a path, or the one below it whose header agrees with ``wanted`` (device, runtime, precision,
+    conditions; None is anything).
+
+    Raises FileInvalid where there is none, UsageInvalid naming what differs where several fit: a sum must not depend on
+    which of two power modes or regimes comes first.
+    """
+    path = Path(path)
+    if (path / HEADER).exists() or not path.is_dir():
+        return read(path)
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    tables = {folder: read(folder) for folder in check.below(path)}
+    fitting = {folder: lut for folder, lut in tables.items() if _agrees(lut, asked)}
+    if len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if not fitting:
+        raise errors.none_fits(path, asked, sorted({lut.name for lut in tables.values()}))
+    first, second = list(fitting.values())[:2]
+    found = [entry["path"] for entry in differing(first.header.environment, second.header.environment)]
+    raise errors.several_fit(path, asked, [lut.name for lut in fitting.values()], found)
+
+
+def _agrees(lut: Lut, asked: Mapping[str, str]) -> bool:
+    """Say whether a table's header has what is asked for."""
+    return all(getattr(lut.header, name) == value for name, value in asked.items())
