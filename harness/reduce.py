@@ -43,6 +43,7 @@ class Measured:
     session: str
     init_ns: int | None = None
     first_ns: int | None = None
+    p95_ns: int | None = None
     reason: str = ""
     half_width: float | None = None
 
@@ -182,6 +183,7 @@ def _measured(
         session=session,
         init_ns=round(median(row.load_ns or 0 for row, _ in pairs)),
         first_ns=round(median(row.first_ns or 0 for row, _ in pairs)),
+        p95_ns=round(median(row.wall_p95_ns for row, _ in pairs)),
         half_width=estimate.half_width,
     )
 
@@ -278,6 +280,7 @@ def _network_row(item: Item, value: Measured) -> NetworkRow:
         **_common(value),
         init_ns=value.init_ns,
         first_ns=value.first_ns,
+        p95_ns=value.p95_ns,
         file_bytes=item.size_bytes or None,
     )
 

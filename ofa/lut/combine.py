@@ -116,6 +116,9 @@ def _shared(row: AnyRow, a: AnyRow, b: AnyRow) -> AnyRow:
             split=min(a.split, b.split, key=SPLIT_PRECEDENCE.__getitem__),
             init_ns=_mean(a.init_ns, b.init_ns, a, b),
             first_ns=_mean(a.first_ns, b.first_ns, a, b),
+            p95_ns=_mean(a.p95_ns, b.p95_ns, a, b),
+            again_ns=_mean(a.again_ns, b.again_ns, a, b),
+            peak_rss_kib=max((kib for kib in (a.peak_rss_kib, b.peak_rss_kib) if kib is not None), default=None),
             file_bytes=sizes.pop() if len(sizes) == 1 else None,
         )
     if isinstance(row, Row) and isinstance(a, Row) and isinstance(b, Row):

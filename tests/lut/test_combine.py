@@ -119,12 +119,18 @@ def test_one_round_has_no_interval_to_combine() -> None:
 
 
 def test_a_network_keeps_what_is_no_time_of_a_call(table: Lut) -> None:
-    first = table.networks[1]._replace(rounds=30, init_ns=100, first_ns=None, file_bytes=5, split="holdout")
-    second = first._replace(rounds=10, init_ns=200, first_ns=80, file_bytes=5, split="fit")
+    first = table.networks[1]._replace(
+        rounds=30, init_ns=100, first_ns=None, p95_ns=1100, peak_rss_kib=70, file_bytes=5, split="holdout"
+    )
+    second = first._replace(
+        rounds=10, init_ns=200, first_ns=80, p95_ns=1300, peak_rss_kib=90, file_bytes=5, split="fit"
+    )
     found = combine.combine(first, second, "s3").row
     assert isinstance(found, NetworkRow)
     assert (found.init_ns, found.first_ns, found.file_bytes, found.split) == (125, 80, 5, "fit")
-    assert combine.combine(first, second._replace(file_bytes=6, split="verify"), "s").row[3:16:12] == ("holdout", None)
+    assert (found.p95_ns, found.again_ns, found.peak_rss_kib) == (1150, None, 90)
+    other = combine.combine(first, second._replace(file_bytes=6, split="verify"), "s").row
+    assert isinstance(other, NetworkRow) and (other.split, other.file_bytes) == ("holdout", None)
 
 
 def test_energy_is_combined_like_time() -> None:
