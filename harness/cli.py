@@ -27,7 +27,6 @@ from ofa.lut.cli import app as tables
 EXTRA_OF = {
     "torch": "train",
     "sklearn": "train",
-    "scipy": "search",
     "xgboost": "search",
     "ai_edge_litert": "bench",
     "flatbuffers": "bench",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -11,13 +12,15 @@ from typing import Any
 
 import ofa.space as spaces
 from ofa.errors import FileInvalid
-from ofa.lut import errors, format, monotony
+from ofa.lut import errors, format, heldout, monotony
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.header import FILLED
 from ofa.lut.rows import SPLITS, Row
 from ofa.lut.write import refuse_place
 
 MOST_SHOWN = 10
+# Of errors in percent and of correlations; they are written with three digits after the point.
+ROUNDING = 0.0021
 NANOSECONDS_PER_MS = 1e6
 
 
@@ -34,10 +37,31 @@ def check(path: Path) -> dict[str, Any]:
     faults: list[dict[str, Any]] = []
     for folder in find(path):
         try:
-            tables.append(summary(checked(folder), folder))
+            lut = checked(folder)
+            refuse_other_error(lut, folder)
+            tables.append(summary(lut, folder))
         except FileInvalid as fault:
             faults.append({"path": str(folder), "what": fault.what, "why": fault.why, "try": list(fault.hints)})
     return {"path": str(path), "valid": not faults, "tables": tables, "invalid": faults}
+
+
+def refuse_other_error(lut: Lut, folder: Path) -> None:
+    """Raise FileInvalid where a table states another error than its own rows and networks give, computed anew."""
+    found, stated = heldout.of_table(lut), format.stated(folder)
+    for name in ("holdout", "calibration"):
+        if differs := _differing(stated[name], found[name], name):
+            raise errors.error_misstated(folder / HEADER, *differs)
+
+
+def _differing(stated: Any, found: Any, at: str) -> tuple[str, Any, Any] | None:
+    """Return the first place where two facts differ by more than rounding, and both values; None where none does."""
+    if isinstance(stated, dict) and isinstance(found, dict):
+        names = sorted(stated.keys() | found.keys())
+        pairs = (_differing(stated.get(name), found.get(name), f"{at}.{name}") for name in names)
+        return next((pair for pair in pairs if pair is not None), None)
+    numbers = isinstance(stated, float | int) and isinstance(found, float | int)
+    same = math.isclose(stated, found, abs_tol=ROUNDING) if numbers else stated == found
+    return None if same else (at, stated, found)
 
 
 def refuse(report: dict[str, Any]) -> None:
@@ -61,6 +85,9 @@ def warnings(report: dict[str, Any]) -> list[str]:
 def show(path: Path) -> dict[str, Any]:
     """Return what one table holds: header, counts, widths of measured intervals, largest ops; raises FileInvalid.
 
+    "calibration" and "holdout" are its error on its own held-out networks, and what sums of its rows come nearest to
+    whole networks (`heldout.of_table`).
+
     "filled" says of each time that missing rows were modelled how many of each kind, and the model's own error.
     """
     folder = Path(path)
@@ -71,6 +98,7 @@ def show(path: Path) -> dict[str, Any]:
         "runtime_version": lut.header.runtime_version,
         "environment": lut.header.environment,
         "protocol": {name: value for name, value in lut.header.protocol.items() if name != FILLED},
+        **format.stated(folder),
         "filled": _fills(lut.header.protocol.get(FILLED)),
         "half_width_pct": _half_widths([row for row in usable if row.status != "modelled"]),
         "overheads": [_line(row) for row in usable if row.key.startswith("@")],

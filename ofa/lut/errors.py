@@ -51,6 +51,15 @@ def not_written(path: Path, fault: Exception) -> FileInvalid:
     )
 
 
+def error_misstated(path: Path, name: str, stated: Any, found: Any) -> FileInvalid:
+    """Say that a table's error is not the one that its own rows and networks give."""
+    return FileInvalid(
+        f"table file '{path}' states an error that is not the table's",
+        why=f"{name} is {quoted(stated)}, and its rows and networks give {quoted(found)}",
+        hint=RESTORE,
+    )
+
+
 def part_missing(path: Path) -> FileInvalid:
     """Say that a table lacks one of its files."""
     return FileInvalid(

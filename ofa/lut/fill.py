@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.lut import errors, physics, residuals, student
+from ofa.lut import errors, physics, residuals, student, whole
 from ofa.lut.format import Lut, Row
 from ofa.lut.header import FILLED
 from ofa.lut.physics import CostModel
@@ -85,12 +85,16 @@ def fill(lut: Lut, space: SearchSpace, resolutions: Sequence[int] = ()) -> Lut:
 
     Rows that are there stay as they are, failed and unsupported ones too. A new row has status `modelled`, flag
     `filled-size`, `-beyond`, `-choice` or `-width` (see ``How``), and a 95 % interval from leaving measured rows out.
+    A table of whole networks without any op is priced by what its networks say (`ofa.lut.whole`).
     The header's protocol says under `fill` what was done. Raises SpaceMismatch where fewer than 8 rows of a state are
     measured, or none has some part of a missing op.
     """
+    of_networks = space
     if resolutions:
         space = replace(space, resolutions=tuple(sorted(set(resolutions))))
     wanted = {op.key: op for op in ops_in(space)}
+    if whole.is_whole(lut):
+        return whole.priced(lut, of_networks, list(wanted.values()))
     rows, facts = list(lut.rows), []
     for state in sorted({row.state for row in lut.rows if not row.key.startswith("@")}):
         there = {row.key for row in lut.rows if row.state == state}

@@ -62,8 +62,8 @@ class Lut:
         )
 
 
-def render(lut: Lut) -> dict[str, bytes]:
-    """Return the bytes of the four files of a sorted table; equal tables give equal bytes."""
+def render(lut: Lut, errors_of_networks: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """Return the bytes of the four files of a sorted table and of its error; equal tables give equal bytes."""
     energy = any(value is not None for row in lut.rows for value in row[len(rows.OPS_COLUMNS) :])
     columns = rows.OPS_COLUMNS + (rows.ENERGY_COLUMNS if energy else ())
     contents = {
@@ -75,6 +75,7 @@ def render(lut: Lut) -> dict[str, bytes]:
         environment_id=lut.header.environment_id,
         counts=Counts(ops=len(lut.rows), networks=len(lut.networks), sessions=len(lut.sessions)),
         sha256=Digests.model_validate({name: files.sha256_bytes(data) for name, data in contents.items()}),
+        **(errors_of_networks or {}),
     )
     return contents | {HEADER: files.readable_json(header.to_json(lut.header, seal)).encode()}
 
@@ -95,6 +96,14 @@ def read(path: Path) -> Lut:
             raise errors.part_missing(folder / name)
         contents[name] = files.read_capped(folder / name, max_bytes=most_bytes, what="table file")
     return parse(contents, folder)
+
+
+def stated(folder: Path) -> dict[str, Any]:
+    """Return what the table in a folder says of its own error: "calibration" and "holdout"; raises FileInvalid."""
+    path = Path(folder) / HEADER
+    data = files.read_capped(path, max_bytes=MOST_BYTES[HEADER], what="table file")
+    _, seal = header.from_json(_json(data, path), path)
+    return {"calibration": seal.calibration, "holdout": seal.holdout}
 
 
 def parse(contents: Mapping[str, bytes], folder: Path) -> Lut:

@@ -100,7 +100,10 @@ class Digests(BaseModel):
 
 
 class Seal(BaseModel):
-    """What `lut.json` says besides the header: made by the writer, compared by the reader."""
+    """What `lut.json` says besides the header: made by the writer, compared by the reader.
+
+    ``calibration`` and ``holdout`` are the table's error on its own networks (`ofa.lut.heldout.of_table`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
@@ -108,6 +111,8 @@ class Seal(BaseModel):
     environment_id: str
     counts: Counts
     sha256: Digests
+    calibration: Facts | None = None
+    holdout: Facts | None = None
 
 
 SEALED = frozenset(field.alias or name for name, field in Seal.model_fields.items())

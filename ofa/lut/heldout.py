@@ -1,9 +1,9 @@
-"""How far a table is from whole networks: its rows summed, calibrated on those for fitting, checked on the held-out."""
+"""How far a table is from whole networks: ways to price them, fitted on those for fitting, judged on the held-out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,102 +12,187 @@ from numpy.typing import NDArray
 import ofa.space as spaces
 from ofa import score
 from ofa.errors import FileInvalid
+from ofa.lut import calibrate, physics
 from ofa.lut.format import Lut
 from ofa.lut.rows import USABLE, NetworkRow
 from ofa.lut.student import measured
-from ofa.space.core import SearchSpace
+from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
 
 Vector = NDArray[np.float64]
 
 # As many as the latency twin asks for.
 FEWEST_NETWORKS = 5
+# Fewer inside a resolution have no order worth a number.
+FEWEST_IN_RESOLUTION = 10
 NANOSECONDS_PER_MS = 1e6
+FLOPS, NETWORKS = "flops", "networks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
-    """What a network's latency is: ``sums @ weights + constant``, all of zero or more."""
+class Part:
+    """The networks of one space: genomes uint8[n, G] and ms float64[n] of those for fitting and those held out."""
 
-    weights: Vector
-    constant: float
+    space: SearchSpace
+    fit: Genomes
+    fit_ms: Vector
+    holdout: Genomes
+    rows: tuple[NetworkRow, ...]
 
-    def predict(self, sums: Vector) -> Vector:
-        """Return latencies float64[n] for sums of rows float64[n, T]."""
-        return np.asarray(sums @ self.weights + self.constant)
+    @property
+    def holdout_ms(self) -> Vector:
+        """Return what the held-out networks were measured at, ms."""
+        return _ms(self.rows)
+
+
+def of_table(lut: Lut) -> dict[str, Any]:
+    """Return what `lut.json` says of a table's error: {"calibration": ..., "holdout": ...}, each None without networks.
+
+    Ways to price a network: the sum of its rows in one state, or of all states mixed, each with weights and a constant
+    of zero or more; "networks", prices of its work fitted to whole networks alone (`physics`); and "flops", its MACs
+    alone, calibrated, which is there to be beaten. All are fitted on the networks of split `fit`. "calibration" names
+    the way "chosen" (least error on the held-out) and what each scored; "holdout" is the error of the chosen one, in
+    percent and rank correlations, with the floor: the same networks measured again. It depends on the table alone.
+    """
+    parts = [part for part in map(_part, *_by_space(lut)) if isinstance(part, Part)]
+    ways = [_ways(lut, part) for part in parts]
+    shared = [name for name in ways[0] if all(name in found for found in ways)] if ways else []
+    if not set(shared) - {FLOPS}:
+        return {"calibration": None, "holdout": None}
+    predicted = {name: np.concatenate([found[name] for found in ways]) for name in shared}
+    rows = [row for part in parts for row in part.rows]
+    groups = [(part.space.id, resolution) for part in parts for resolution in _resolutions(part)]
+    scores = {name: _scores(values, _ms(rows), groups) for name, values in predicted.items()}
+    chosen = min((name for name in shared if name != FLOPS), key=lambda name: (scores[name]["mape_pct"], name))
+    again = [place for place, row in enumerate(rows) if row.again_ns is not None]
+    floor: dict[str, Any] = {"mape_pct": None, "within_resolution_spearman": None}
+    if len(again) > 1:
+        second = np.array([rows[place].again_ns or 0 for place in again]) / NANOSECONDS_PER_MS
+        floor |= _scores(second, _ms([rows[place] for place in again]), [groups[place] for place in again])
+    return {
+        "calibration": {"chosen": chosen, "fit": sum(len(part.fit) for part in parts), "scored": scores},
+        "holdout": {
+            "networks": len(rows),
+            **scores[chosen],
+            "floor_mape_pct": floor["mape_pct"],
+            "floor_within_resolution_spearman": floor["within_resolution_spearman"],
+            "flops_only_mape_pct": scores[FLOPS]["mape_pct"],
+            "flops_only_within_resolution_spearman": scores[FLOPS]["within_resolution_spearman"],
+        },
+    }
 
 
 def held_out(lut: Lut) -> list[dict[str, Any]]:
     """Return a table's error on its own held-out networks, one entry for each space it has networks of.
 
-    An entry has "space", "fit" and "holdout" (how many networks), and in percent "mape_pct" and "bias_pct" (the mean
-    of predicted over measured less 1), or None and "why". The prediction is the sum of rows in each state that prices
-    the whole space, mixed as the latency twin mixes them; it depends on the table alone.
+    An entry has "space", "fit" and "holdout" (how many networks), and of the best way to price them (`of_table`) in
+    percent "mape_pct" and "bias_pct" (the mean of predicted over measured less 1), or None and "why".
     """
-    return [_of_space(lut, identity) for identity in sorted({row.space for row in lut.networks})]
+    found = []
+    for identity, rows in zip(*_by_space(lut), strict=True):
+        counts: dict[str, Any] = {split: sum(row.split == split for row in rows) for split in ("fit", "holdout")}
+        entry = {"space": identity, **counts, "mape_pct": None, "bias_pct": None}
+        part = _part(identity, rows)
+        if isinstance(part, str):
+            found.append(entry | {"why": part})
+            continue
+        ways = {name: values for name, values in _ways(lut, part).items() if name != FLOPS}
+        if not ways:
+            found.append(entry | {"why": "its rows do not price the whole space"})
+            continue
+        predicted_ms = min(ways.values(), key=lambda values: score.mape_pct(values, part.holdout_ms))
+        bias_pct = 100 * float(np.mean(predicted_ms / part.holdout_ms - 1.0))
+        mape_pct = score.mape_pct(predicted_ms, part.holdout_ms)
+        found.append(entry | {"mape_pct": round(mape_pct, 3), "bias_pct": round(bias_pct, 3)})
+    return found
 
 
-def _of_space(lut: Lut, identity: str) -> dict[str, Any]:
-    """Return the entry of one space."""
-    rows = [row for row in lut.networks if row.space == identity and measured(row)]
+def _by_space(lut: Lut) -> tuple[list[str], list[list[NetworkRow]]]:
+    """Return the ids of the spaces that a table has networks of, and the measured ones of each."""
+    known = sorted({row.space for row in lut.networks})
+    return known, [[row for row in lut.networks if row.space == identity and measured(row)] for identity in known]
+
+
+def _part(identity: str, rows: Sequence[NetworkRow]) -> Part | str:
+    """Return the networks of a space, or why they say nothing."""
     fit = [row for row in rows if row.split == "fit"]
     holdout = [row for row in rows if row.split == "holdout"]
-    entry = {"space": identity, "fit": len(fit), "holdout": len(holdout), "mape_pct": None, "bias_pct": None}
     try:
         space = spaces.by_id(identity)
     except FileInvalid:
-        return entry | {"why": "this version does not know the space"}
-    priced = _priced(lut, space)
-    if not priced:
-        return entry | {"why": "its rows do not price the whole space"}
+        return "this version does not know the space"
     if len(fit) < FEWEST_NETWORKS or not holdout:
-        return entry | {"why": f"it takes {FEWEST_NETWORKS} networks to fit and 1 held out"}
+        return f"it takes {FEWEST_NETWORKS} networks to fit and 1 held out"
     try:
-        sums = [_sums(space, priced, part) for part in (fit, holdout)]
+        genomes = [_genomes(space, part) for part in (fit, holdout)]
     except (FileInvalid, ValueError):
-        return entry | {"why": "a genome is none of its space"}
-    predicted_ms, measured_ms = calibrated(sums[0], _ms(fit)).predict(sums[1]), _ms(holdout)
-    bias_pct = 100 * float(np.mean(predicted_ms / measured_ms - 1.0))
-    return entry | {"mape_pct": round(score.mape_pct(predicted_ms, measured_ms), 3), "bias_pct": round(bias_pct, 3)}
+        return "a genome is none of its space"
+    return Part(space=space, fit=genomes[0], fit_ms=_ms(fit), holdout=genomes[1], rows=tuple(holdout))
 
 
-def _priced(lut: Lut, space: SearchSpace) -> list[Vector]:
+def _genomes(space: SearchSpace, rows: Sequence[NetworkRow]) -> Genomes:
+    """Return the genomes of rows, uint8[n, G]; raises where one is none of the space."""
+    genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
+    space.check(genomes)
+    return genomes
+
+
+def _ways(lut: Lut, part: Part) -> dict[str, Vector]:
+    """Return the held-out networks of a space as each way prices them, ms, float64[n]."""
+    index = index_of(part.space)
+    priced = _priced(lut, part.space)
+    columns = {state: [values] for state, values in priced.items()} | {FLOPS: [index.values(lambda op: op.macs)]}
+    if len(priced) > 1:
+        columns["+".join(priced)] = list(priced.values())
+    found = {}
+    for name, values in columns.items():
+        sums, unseen = (
+            np.stack([index.sum(genomes, one) for one in values], axis=1) for genomes in (part.fit, part.holdout)
+        )
+        found[name] = calibrate.fit(sums, part.fit_ms).predict(unseen)
+    if len(part.fit) >= physics.FEWEST_NETWORKS:
+        model = physics.fit_networks(part.space, part.fit, part.fit_ms * NANOSECONDS_PER_MS)
+        found[NETWORKS] = model.predict(part.space, part.holdout) / NANOSECONDS_PER_MS
+    return found
+
+
+def _priced(lut: Lut, space: SearchSpace) -> dict[str, Vector]:
     """Return the ms of each op, float64[n_ops], for every state in which all of them have a usable row."""
-    found = []
+    found = {}
     for state in sorted({row.state for row in lut.rows}):
         ns = {row.key: row.ns for row in lut.rows if row.state == state and row.status in USABLE}
         values = [ns.get(op.key) for op in index_of(space).ops]
         if None not in values:
-            found.append(np.array(values, dtype=np.float64) / NANOSECONDS_PER_MS)
+            found[state] = np.array(values, dtype=np.float64) / NANOSECONDS_PER_MS
     return found
 
 
-def _sums(space: SearchSpace, priced: list[Vector], rows: list[NetworkRow]) -> Vector:
-    """Return the sums of networks in each state, ms, float64[n, T]; raises for genomes that are none of the space."""
-    genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
-    space.check(genomes)
-    return np.stack([index_of(space).sum(genomes, values) for values in priced], axis=1)
+def _scores(predicted: Vector, actual: Vector, groups: Sequence[tuple[str, int]]) -> dict[str, float | None]:
+    """Return errors in percent and rank correlations, over all networks and the mean of those within resolutions."""
+    inside = []
+    for group in sorted(set(groups)):
+        chosen = np.array([one == group for one in groups])
+        if chosen.sum() >= FEWEST_IN_RESOLUTION:
+            inside.append(score.spearman(predicted[chosen], actual[chosen]))
+    return {
+        "mape_pct": _rounded(score.mape_pct(predicted, actual)),
+        "within_10_pct": _rounded(score.within_pct(predicted, actual, 10)),
+        "worst_pct": _rounded(100 * float(np.max(np.abs(predicted / actual - 1)))),
+        "spearman": _rounded(score.spearman(predicted, actual)) if len(actual) > 1 else None,
+        "within_resolution_spearman": _rounded(float(np.mean(inside))) if inside else None,
+    }
 
 
-def _ms(rows: list[NetworkRow]) -> Vector:
+def _rounded(value: float) -> float | None:
+    """Return a number as a header states it: the last bits differ from one machine to another."""
+    return round(value, 3) if np.isfinite(value) else None
+
+
+def _resolutions(part: Part) -> list[int]:
+    """Return the resolution of each held-out network, px."""
+    return [part.space.subnet(genome).resolution for genome in part.holdout]
+
+
+def _ms(rows: Sequence[NetworkRow]) -> Vector:
     """Return what networks were measured at, ms."""
     return np.array([row.ns or 0 for row in rows]) / NANOSECONDS_PER_MS
-
-
-def calibrated(sums: Vector, latency: Vector) -> Mix:
-    """Fit weights and a constant of zero or more for sums float64[n, T] to latencies float64[n], by relative error.
-
-    The same least squares as the latency twin's (`ofa.twins.calibrate`), which needs scipy: with so few columns, the
-    best of all subsets without a negative weight is the answer exactly (Lawson and Hanson 1974, chapter 23).
-    """
-    scale = np.append(np.maximum(sums.mean(axis=0), 1e-300), 1.0)
-    design = np.column_stack([sums, np.ones(len(sums))]) / scale / latency[:, None]
-    best, least = np.zeros(len(scale)), float("inf")
-    for size in range(1, len(scale) + 1):
-        for chosen in combinations(range(len(scale)), size):
-            weights = np.zeros(len(scale))
-            weights[list(chosen)] = np.linalg.lstsq(design[:, chosen], np.ones(len(latency)), rcond=None)[0]
-            squares = float(np.sum((design @ weights - 1.0) ** 2))
-            if (weights >= 0).all() and squares < least:
-                best, least = weights, squares
-    return Mix(weights=(best / scale)[:-1], constant=float((best / scale)[-1]))

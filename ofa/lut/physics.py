@@ -11,6 +11,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from ofa.space.core import Genomes, SearchSpace
+from ofa.space.index import index_of
 from ofa.space.layers import Layer, layers_of
 from ofa.space.ops import Op
 
@@ -19,6 +21,8 @@ Matrix = NDArray[np.float64]
 
 # Matrix kernels work on whole tiles of pixels: a map of 11 x 11 costs as much as its next multiple of the tile.
 TILES_PX = (1, 4, 8)
+# Whole networks say something of the prices of a dozen kinds of work from about so many up.
+FEWEST_NETWORKS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,25 @@ class CostModel:
     def unpriced(self, op: Op) -> str | None:
         """Return a kind of work of an op that has no price because no measured op has it, or None."""
         return next((name for name in sorted(work(op, self.tile_px)) if name not in self.prices), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkModel:
+    """Prices of work, ns a unit, fitted to whole networks alone, and what every network takes besides."""
+
+    tile_px: int
+    prices: dict[str, float]
+    constant_ns: float
+
+    def price(self, ops: Sequence[Op]) -> Vector:
+        """Return what each op adds to a network, ns, float64[n]; work that no network had costs nothing."""
+        parts = [by_kernel(op, self.tile_px) for op in ops]
+        return np.array([sum(self.prices.get(name, 0.0) * amount for name, amount in part.items()) for part in parts])
+
+    def predict(self, space: SearchSpace, genomes: Genomes) -> Vector:
+        """Return the time of each canonical genome uint8[n, G] of the space, ns, float64[n]."""
+        index = index_of(space)
+        return index.sum(genomes, self.price(index.ops)) + self.constant_ns
 
 
 @lru_cache(maxsize=1 << 16)
@@ -105,6 +128,36 @@ def fit(ops: Sequence[Op], ns: Vector, tiles_px: Sequence[int] = TILES_PX) -> Co
             best = loss, CostModel(tile_px=tile_px, prices=dict(zip(names, prices.tolist(), strict=True)))
     assert best is not None
     return best[1]
+
+
+def fit_networks(space: SearchSpace, genomes: Genomes, ns: Vector, tiles_px: Sequence[int] = TILES_PX) -> NetworkModel:
+    """Fit prices of zero or more to whole networks: canonical genomes uint8[n, G] that took ns float64[n] > 0.
+
+    For devices whose blocks cannot be timed one by one. As in ``fit``, but taps of each depthwise kernel size have a
+    price of their own: every size occurs in whole networks, and a runtime may be slow at one of them alone.
+    """
+    index = index_of(space)
+    best: tuple[float, NetworkModel] | None = None
+    for tile_px in tiles_px:
+        parts = [by_kernel(op, tile_px) for op in index.ops]
+        names = sorted({name for part in parts for name in part})
+        amounts = {name: np.array([part.get(name, 0.0) for part in parts]) for name in names}
+        sums = np.stack([index.sum(genomes, amounts[name]) for name in names] + [np.ones(len(genomes))], axis=1)
+        matrix = sums / ns[:, None]
+        prices = non_negative(matrix.T @ matrix, matrix.sum(axis=0))
+        loss = float(((matrix @ prices - 1) ** 2).sum())
+        if best is None or loss < best[0]:
+            named = dict(zip(names, prices.tolist(), strict=False))
+            best = loss, NetworkModel(tile_px=tile_px, prices=named, constant_ns=float(prices[-1]))
+    assert best is not None
+    return best[1]
+
+
+def by_kernel(op: Op, tile_px: int) -> dict[str, float]:
+    """Return the work of an op with the taps of its depthwise filters named by their size."""
+    sizes = {layer.kernel for layer in layers_of(op) if layer.groups > 1}
+    suffix = f" k{max(sizes)}" if sizes else ""
+    return {f"{name}{suffix if 'taps' in name else ''}": amount for name, amount in work(op, tile_px).items()}
 
 
 def non_negative(gram: Matrix, goal: Vector) -> Vector:

@@ -1,7 +1,4 @@
-"""What a 95 % interval of a row implies on the log scale, and how sure a difference is: Student's t with numpy alone.
-
-The results of `ofa lut diff` and `merge` must not depend on what is installed, so scipy is not asked even where it is.
-"""
+"""What a 95 % interval of a row implies on the log scale, and how sure a difference is, by Student's t."""
 
 from __future__ import annotations
 
@@ -16,13 +13,6 @@ from ofa.lut.rows import MEASURED, USABLE, NetworkRow, Row
 
 Vector = NDArray[np.float64]
 
-# Two-sided 95 % points for 1, 2, … 30 degrees of freedom. The spread behind an interval may have been learned from
-# other rows too, and be worth more than its own rounds: taken apart by these alone, the interval stays what it is at
-# 95 %, and farther out a difference counts for less.
-T_95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 NORMAL_95 = 1.960
 
 
@@ -74,29 +64,21 @@ def of_row(row: Row | NetworkRow) -> Estimate | None:
 
 
 def quantile(freedom: float) -> float:
-    """Return the two-sided 95 % point of Student's t; degrees of freedom are rounded down, above 30 it is normal."""
-    whole = max(1, math.floor(freedom + 1e-9))
-    return T_95[whole - 1] if whole <= len(T_95) else NORMAL_95
+    """Return the two-sided 95 % point of Student's t.
+
+    The spread behind an interval may have been learned from other rows too, and be worth more than its own rounds:
+    taken apart by these alone, the interval stays what it is at 95 %, and farther out a difference counts for less.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def two_sided(t: float, freedom: float) -> float:
-    """Return the probability of a value at least this far from 0; degrees of freedom as in ``quantile``.
+    """Return the probability of a value of Student's t at least this far from 0."""
+    from scipy.special import stdtr
 
-    Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4 (exact for whole degrees of freedom).
-    """
-    whole = max(1, math.floor(freedom + 1e-9))
-    if whole > len(T_95):
-        return math.erfc(abs(t) / math.sqrt(2))
-    angle = math.atan2(abs(t), math.sqrt(whole))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = whole % 2
-    term = cosine if odd else 1.0
-    total = 0.0 if whole == 1 else term
-    for step in range(2 + odd, whole - 1, 2):
-        term *= cosine**2 * (step - 1) / step
-        total += term
-    inside = 2 / math.pi * (angle + sine * total) if odd else sine * total
-    return min(1.0, max(0.0, 1.0 - inside))
+    return 2 * float(stdtr(freedom, -abs(t)))
 
 
 def welch(a: Estimate, b: Estimate) -> float:
@@ -112,9 +94,6 @@ def false_discoveries(p_values: Sequence[float]) -> Vector:
 
     Source: Benjamini and Hochberg 1995, section 3 (step-up, independent or positively dependent tests).
     """
-    given = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(given)
-    scaled = given[order] * len(given) / np.arange(1, len(given) + 1)
-    adjusted = np.empty(len(given))
-    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
-    return adjusted
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p_values)) if len(p_values) else np.zeros(0)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ofa.errors import OfaError
 from ofa.files import write_atomic
-from ofa.lut import errors, format
+from ofa.lut import errors, format, heldout
 from ofa.lut.format import HEADER, Lut
 
 REAL = "luts"
@@ -30,7 +30,7 @@ def write(lut: Lut, path: Path, *, allow_simulated: bool = False) -> None:
         raise errors.not_a_table(folder, "it is no folder")
     ordered = lut.sorted()
     try:
-        contents = format.render(ordered)
+        contents = format.render(ordered, heldout.of_table(ordered))
     except (TypeError, ValueError, RecursionError) as fault:
         raise errors.not_written(folder, fault) from fault
     if format.parse(contents, folder) != ordered:

@@ -12,6 +12,8 @@ import xgboost
 from numpy.typing import NDArray
 
 from ofa import files, score
+from ofa.lut.calibrate import Mix
+from ofa.lut.calibrate import fit as calibrated
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
 from ofa.twins import boost, calibrate, errors, features, intervals, samples, store
@@ -106,7 +108,7 @@ def fit(
     )
     names = sorted(known)
     sums = np.stack([index.sum(genomes, known[name]) for name in names], axis=1)
-    mix = calibrate.fit(sums, latency_ms)
+    mix = calibrated(sums, latency_ms)
     ratios = {TABLE: calibrate.left_out(sums, latency_ms)}
     ratios[BOOSTED] = _cross_validate(space, genomes, sums, latency_ms, seed=seed, threads=threads)
     chosen, reason = _choose(ratios)
@@ -139,7 +141,7 @@ def _card(space: SearchSpace, tables: Iterable[str], seed: int) -> dict[str, Any
     }
 
 
-def _mix_facts(mix: calibrate.Mix, names: list[str], samples: int) -> dict[str, Any]:
+def _mix_facts(mix: Mix, names: list[str], samples: int) -> dict[str, Any]:
     """Return what a card says of the calibration."""
     return {
         "calibrated": True,
@@ -198,7 +200,7 @@ def _cross_validate(
     ratios = np.empty(len(latency_ms))
     for part in np.unique(fold):
         seen, unseen = fold != part, fold == part
-        mix = calibrate.fit(sums[seen], latency_ms[seen])
+        mix = calibrated(sums[seen], latency_ms[seen])
         left_over = np.log(calibrate.left_out(sums[seen], latency_ms[seen]))
         table_ms = mix.predict(sums)
         matrix = features.latency_features(space, genomes, table_ms)

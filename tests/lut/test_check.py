@@ -16,6 +16,8 @@ from ofa.lut import check, format, monotony
 from ofa.lut.format import Lut, Row
 from ofa.lut.write import write
 
+from .test_heldout import additive
+
 Run = Callable[..., tuple[int, str, str]]
 
 PLACE = "pixel-8/litert-fp32-xnnpack-1t"
@@ -267,3 +269,20 @@ def test_the_worst_pairs_are_listed_and_all_are_counted() -> None:
     assert counts["unexpected"] == counts["map"] == 19 and len(pairs) == monotony.MOST_SHOWN
     assert [pair["over_pct"] for pair in pairs] == sorted((pair["over_pct"] for pair in pairs), reverse=True)
     assert pairs[0]["smaller"] == block(size=38)
+
+
+def test_a_table_that_states_another_error_than_its_own_is_invalid(table: Lut, tmp_path: Path) -> None:
+    folder = tmp_path / "table"
+    write(additive(table), folder, allow_simulated=True)
+    assert check.check(folder)["valid"]
+    content = json.loads((folder / "lut.json").read_text())
+    assert content["holdout"]["mape_pct"] == 0.0
+    content["holdout"]["flops_only_mape_pct"] -= 1
+    (folder / "lut.json").write_text(json.dumps(content))
+    report = check.check(folder)
+    (fault,) = report["invalid"]
+    assert "states an error that is not the table's" in fault["what"]
+    assert fault["why"].startswith("holdout.flops_only_mape_pct is ") and not report["valid"]
+    content["holdout"] = None
+    (folder / "lut.json").write_text(json.dumps(content))
+    assert "holdout is 'None'" in check.check(folder)["invalid"][0]["why"]

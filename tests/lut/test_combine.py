@@ -63,7 +63,7 @@ def test_the_more_precise_half_weighs_more() -> None:
     ns, lo, hi = times(even)
     assert ns == pytest.approx(1_005_000, abs=100) and even.cpu_ns == 1_005_000
     # Twice the rounds, fewer degrees of freedom lost, and Meier's factor for weights that are estimates.
-    expected = math.sqrt((1 + 2 / 29) / 2) * 1.960 / 2.045
+    expected = math.sqrt((1 + 2 / 29) / 2) * 2.002 / 2.045
     assert (hi - lo) / 40_000 == pytest.approx(expected, abs=0.003)
 
 

@@ -123,9 +123,11 @@ def test_the_header_says_what_it_should(table: Lut, saved: Path) -> None:
         "created": "2026-02-28",
         "counts": {"ops": len(table.rows), "networks": 7, "sessions": 2},
         "sha256": {part: sha256_bytes((saved / part).read_bytes()) for part in found["sha256"]},
+        "calibration": None,
+        "holdout": None,
     }
     assert set(found["sha256"]) == {"ops.csv", "networks.csv", "sessions.jsonl"}
-    assert (saved / "lut.json").read_text().startswith('{\n  "conditions": "xnnpack-1t",\n')
+    assert (saved / "lut.json").read_text().startswith('{\n  "calibration": null,\n')
 
 
 def test_the_environment_alone_decides_its_id(table: Lut) -> None:

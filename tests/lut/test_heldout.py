@@ -9,10 +9,9 @@ import pytest
 
 import ofa.space as spaces
 from ofa.lut.format import Lut, NetworkRow, Row
-from ofa.lut.heldout import calibrated, held_out
+from ofa.lut.heldout import held_out, of_table
 from ofa.space import sample
 from ofa.space.index import index_of
-from ofa.twins import calibrate
 
 SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 
@@ -46,18 +45,41 @@ def test_an_additive_truth_has_no_error(table: Lut) -> None:
 
 
 def test_networks_that_take_longer_than_predicted_are_an_error(table: Lut) -> None:
-    (found,) = held_out(additive(table, holdout_off=1.25))
-    assert (found["mape_pct"], found["bias_pct"]) == (20.0, -20.0)
+    lut = additive(table, holdout_off=1.25)
+    scored = of_table(lut)["calibration"]["scored"]
+    assert scored["cold+hot"]["mape_pct"] == scored["cold+hot"]["worst_pct"] == 20.0
+    assert scored["cold+hot"]["within_10_pct"] == 0.0 and scored["cold+hot"]["spearman"] == 1.0
+    (found,) = held_out(lut)
+    assert 10 < found["mape_pct"] <= 20.0 and found["bias_pct"] < -10, "the way with the least error is told"
 
 
-def test_the_calibration_is_the_latency_twins() -> None:
-    rng = np.random.default_rng(3)
-    for weights in ([0.5, 0.5], [1.0, -0.8], [-1.0, 2.0], [0.0, 0.0]):
-        sums = rng.uniform(1, 3, (30, 2))
-        latency = np.maximum(sums @ np.array(weights) + 0.1, 0.05) * rng.uniform(0.9, 1.1, 30)
-        ours, twins = calibrated(sums, latency), calibrate.fit(sums, latency)
-        assert ours.weights == pytest.approx(twins.weights, abs=1e-9)
-        assert ours.constant == pytest.approx(twins.constant, abs=1e-9)
+def test_what_a_table_says_of_its_error(table: Lut) -> None:
+    lut = additive(table, fit=60, holdout=40)
+    found = of_table(lut)
+    assert found["calibration"]["chosen"] == "cold+hot" and found["calibration"]["fit"] == 60
+    assert set(found["calibration"]["scored"]) == {"cold", "hot", "cold+hot", "networks", "flops"}
+    flops = found["calibration"]["scored"]["flops"]
+    assert found["holdout"] == {
+        "networks": 40, "mape_pct": 0.0, "within_10_pct": 100.0, "worst_pct": 0.0, "spearman": 1.0,
+        "within_resolution_spearman": found["holdout"]["within_resolution_spearman"],
+        "floor_mape_pct": None, "floor_within_resolution_spearman": None,
+        "flops_only_mape_pct": flops["mape_pct"],
+        "flops_only_within_resolution_spearman": flops["within_resolution_spearman"],
+    }  # fmt: skip
+    assert flops["mape_pct"] > 5, "prices of this table are random: MACs do not tell them"
+
+
+def test_the_floor_is_what_two_measurements_of_a_network_differ_by(table: Lut) -> None:
+    lut = additive(table, holdout=40)
+    twice = tuple(row._replace(again_ns=round((row.ns or 0) * 1.03)) for row in lut.networks)
+    holdout = of_table(dataclasses.replace(lut, networks=twice))["holdout"]
+    assert holdout["floor_mape_pct"] == pytest.approx(3.0, abs=0.01) and holdout["mape_pct"] == 0
+    rng = np.random.default_rng(1)
+    apart = tuple(row._replace(again_ns=round((row.ns or 0) * rng.uniform(0.8, 1.2))) for row in lut.networks)
+    wide = of_table(dataclasses.replace(lut, networks=apart))["holdout"]
+    assert 7 < wide["floor_mape_pct"] < 13
+    within = wide["floor_within_resolution_spearman"]
+    assert within is None or within < 1
 
 
 def test_what_keeps_a_table_from_having_an_error_is_said(table: Lut) -> None:

@@ -16,7 +16,10 @@ from ofa.lut.format import Lut
 Change = Callable[[str], str | bytes]
 
 OPS_COLUMNS = "key,state,status,ns,lo,hi,cpu_ns,wall_ns,rounds,flags,session"
-NETWORK_COLUMNS = "space,id,genome,split,status,ns,lo,hi,cpu_ns,wall_ns,rounds,flags,session,init_ns,first_ns,p95_ns,again_ns,peak_rss_kib,file_bytes"
+NETWORK_COLUMNS = (
+    "space,id,genome,split,status,ns,lo,hi,cpu_ns,wall_ns,rounds,flags,session,"
+    "init_ns,first_ns,p95_ns,again_ns,peak_rss_kib,file_bytes"
+)
 
 
 def field(name: str, value: str, status: str = "ok") -> Change:

@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.lut.calibrate import fit as calibrated
 from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
@@ -56,14 +57,14 @@ def test_mix_of_tables_is_found_and_is_the_additive_part() -> None:
 def test_weights_are_never_negative() -> None:
     rng = np.random.default_rng(0)
     sums = rng.uniform(1, 2, size=(30, 2))
-    mix = calibrate.fit(sums, 3 * sums[:, 0] - 0.5 * sums[:, 1])
+    mix = calibrated(sums, 3 * sums[:, 0] - 0.5 * sums[:, 1])
     assert (mix.weights >= 0).all()
     assert mix.constant >= 0
 
 
 def test_relative_error_is_what_calibration_minimises() -> None:
     sums = np.array([[1.0], [1.0], [1.0], [100.0], [100.0]])
-    mix = calibrate.fit(sums, np.array([1.0, 1.1, 0.9, 130.0, 90.0]))
+    mix = calibrated(sums, np.array([1.0, 1.1, 0.9, 130.0, 90.0]))
     # A fit of plain squared errors would follow the two large networks to 1.1.
     assert mix.predict(np.array([[1.0]]))[0] == pytest.approx(0.98, abs=0.03)
 
@@ -74,7 +75,7 @@ def test_left_out_ratios_equal_refitting() -> None:
     sums = np.stack([index.sum(genomes, known[name]) for name in ("cold", "hot")], axis=1)
     ratios = calibrate.left_out(sums, latency_ms)
     kept = np.arange(25) != 7
-    alone = calibrate.fit(sums[kept], latency_ms[kept]).predict(sums[[7]])[0]
+    alone = calibrated(sums[kept], latency_ms[kept]).predict(sums[[7]])[0]
     assert ratios[7] == pytest.approx(latency_ms[7] / alone)
 
 
