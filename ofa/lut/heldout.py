@@ -45,6 +45,31 @@ class Part:
         return _ms(self.rows)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Held-out networks, the (space, resolution) of each, and each way's price of them, ms, float64[n]; ``fit`` is how
+    many networks the ways were fitted to.
+    """
+
+    rows: tuple[NetworkRow, ...]
+    groups: tuple[tuple[str, int], ...]
+    predicted_ms: dict[str, Vector]
+    fit: int
+
+
+def judged(lut: Lut) -> Judged:
+    """Return the held-out networks of a table as every way prices them that prices those of all its spaces."""
+    parts = [part for part in map(_part, *_by_space(lut)) if isinstance(part, Part)]
+    ways = [_ways(lut, part) for part in parts]
+    shared = [name for name in ways[0] if all(name in found for found in ways)] if ways else []
+    return Judged(
+        rows=tuple(row for part in parts for row in part.rows),
+        groups=tuple((part.space.id, resolution) for part in parts for resolution in _resolutions(part)),
+        predicted_ms={name: np.concatenate([found[name] for found in ways]) for name in shared},
+        fit=sum(len(part.fit) for part in parts),
+    )
+
+
 def of_table(lut: Lut) -> dict[str, Any]:
     """Return what `lut.json` says of a table's error: {"calibration": ..., "holdout": ...}, each None without networks.
 
@@ -54,23 +79,19 @@ def of_table(lut: Lut) -> dict[str, Any]:
     the way "chosen" (least error on the held-out) and what each scored; "holdout" is the error of the chosen one, in
     percent and rank correlations, with the floor: the same networks measured again. It depends on the table alone.
     """
-    parts = [part for part in map(_part, *_by_space(lut)) if isinstance(part, Part)]
-    ways = [_ways(lut, part) for part in parts]
-    shared = [name for name in ways[0] if all(name in found for found in ways)] if ways else []
-    if not set(shared) - {FLOPS}:
+    found = judged(lut)
+    if not set(found.predicted_ms) - {FLOPS}:
         return {"calibration": None, "holdout": None}
-    predicted = {name: np.concatenate([found[name] for found in ways]) for name in shared}
-    rows = [row for part in parts for row in part.rows]
-    groups = [(part.space.id, resolution) for part in parts for resolution in _resolutions(part)]
-    scores = {name: _scores(values, _ms(rows), groups) for name, values in predicted.items()}
-    chosen = min((name for name in shared if name != FLOPS), key=lambda name: (scores[name]["mape_pct"], name))
+    rows, groups = found.rows, found.groups
+    scores = {name: _scores(values, _ms(rows), groups) for name, values in found.predicted_ms.items()}
+    chosen = min((name for name in scores if name != FLOPS), key=lambda name: (scores[name]["mape_pct"], name))
     again = [place for place, row in enumerate(rows) if row.again_ns is not None]
     floor: dict[str, Any] = {"mape_pct": None, "within_resolution_spearman": None}
     if len(again) > 1:
         second = np.array([rows[place].again_ns or 0 for place in again]) / NANOSECONDS_PER_MS
         floor |= _scores(second, _ms([rows[place] for place in again]), [groups[place] for place in again])
     return {
-        "calibration": {"chosen": chosen, "fit": sum(len(part.fit) for part in parts), "scored": scores},
+        "calibration": {"chosen": chosen, "fit": found.fit, "scored": scores},
         "holdout": {
             "networks": len(rows),
             **scores[chosen],
