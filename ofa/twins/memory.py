@@ -21,9 +21,13 @@ from ofa.twins import calibrate, samples
 
 Vector = NDArray[np.float64]
 
-FEWEST_NETWORKS = 5
+# Four numbers are fitted.
+FEWEST_NETWORKS = 8
 BYTES_PER_KIB = 1024
-FEATURES = ("parameter_bytes", "activation_bytes")
+FEATURES = ("parameter_bytes", "activation_bytes", "wide_filter_bytes")
+# XNNPACK's depthwise kernels take filters of up to 25 taps (5 x 5), by its dwconv-config.c of 2025. It runs larger ones
+# as grouped matrix products, whose packed weights are padded to a whole vector of output channels for each channel.
+MOST_TAPS = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +53,17 @@ class MemoryTwin:
 
 
 def features(space: SearchSpace, genomes: Genomes) -> Vector:
-    """Return the ``FEATURES`` of canonical genomes uint8[n, G], float64[n, 2], exact, in bytes at fp32, batch 1.
+    """Return the ``FEATURES`` of canonical genomes uint8[n, G], float64[n, 3], exact, in bytes at fp32, batch 1.
 
     Parameters are those of the exported network, norms folded in. Activations are the most that are alive at once
-    where layers run in order: the input and the output of a layer, and a shortcut that waits.
+    where layers run in order: the input and the output of a layer, and a shortcut that waits. Wide filters are the
+    weights of depthwise layers of more than 25 taps, which some runtimes pack with much padding.
     """
     index = index_of(space)
     parameters = index.sum(genomes, index.values(lambda op: float(parameter_bytes(op))))
     activations = index.most(genomes, index.values(lambda op: float(op_peak_bytes(op))))
-    return np.stack([parameters, activations], axis=1)
+    wide = index.sum(genomes, index.values(lambda op: float(wide_filter_bytes(op))))
+    return np.stack([parameters, activations, wide], axis=1)
 
 
 def parameter_bytes(op: Op) -> int:
@@ -66,12 +72,18 @@ def parameter_bytes(op: Op) -> int:
     return FP32_BYTES * sum(layer.params - layer.norm * layer.out_channels for layer in layers_of(op))
 
 
+def wide_filter_bytes(op: Op) -> int:
+    """Return the bytes of an op's depthwise filters of more than 25 taps, biases not included; fp32."""
+    wide = (layer for layer in layers_of(op) if layer.groups > 1 and layer.kernel**2 > MOST_TAPS)
+    return FP32_BYTES * sum(layer.out_channels * layer.kernel**2 for layer in wide)
+
+
 def fit_memory(lut: Lut, space: SearchSpace) -> MemoryTwin:
     """Fit a twin to the ``fit`` networks of a table whose memory was measured; its card scores the held-out ones.
 
     "holdout" holds "networks", "mape_pct", "less_empty_mape_pct" (of what the networks add to the empty runtime, where
     the table says what that holds) and "spearman", None where too few are held out. Raises UsageInvalid for fewer than
-    5 different networks with a peak.
+    8 different networks with a peak.
     """
     rows = [row for row in lut.networks if row.space == space.id and row.peak_rss_kib is not None]
     twin = fit(space, *_measured(space, [row for row in rows if row.split == "fit"]))
@@ -85,7 +97,7 @@ def fit(space: SearchSpace, genomes: Genomes, peak_kib: NDArray[np.floating]) ->
     """Fit base and weights of zero or more to measured peaks, KiB, float64[n], by least relative error.
 
     Source: non-negative least squares, Lawson and Hanson 1974. Raises SpaceMismatch for foreign genomes, UsageInvalid
-    for peaks that are none and for fewer than 5 different networks.
+    for peaks that are none and for fewer than 8 different networks.
     """
     genomes, kib = samples.merged(
         space, genomes, peak_kib, needed=FEWEST_NETWORKS, of="networks of known memory", positive=True

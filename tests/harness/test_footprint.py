@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +20,14 @@ from harness.artefacts import Artefacts
 from harness.bench import JOURNAL, TABLE, Scope, bench, middle
 from harness.inventory import Device, simulated
 from harness.journal import Footprint
-from harness.plan import EMPTY, Item, Plan
+from harness.plan import EMPTY, Item, Plan, Rounds
+from harness.prepare import bench_plan
 from harness.reduce import table
-from harness.session import ready_runtime, run
+from harness.session import OnProgress, quiet, ready_runtime, run
 from harness.simulation.machine import Machine
 from harness.verify import Anchor, measure
 from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused
-from ofa.lut.format import read
+from ofa.lut.format import Lut, read
 from ofa.space.facts import params, peak_activation_bytes
 from ofa.space.ops import ops_of
 
@@ -171,6 +175,7 @@ def test_a_footprint_stands_in_a_journal_once_and_is_of_its_plan(plan: Callable[
     assert "footprints" in caught.value.why
 
 
+@pytest.mark.slow
 def test_a_simulated_device_says_what_it_was_made_to_hold(tmp_path: Path) -> None:
     machine = Machine(runtime_bytes=1e7, weight_copies=3.0, map_copies=2.0)
     device = simulated(tmp_path / "files", machine=machine, own_process=False)
@@ -204,6 +209,55 @@ def test_verified_files_tell_their_memory_and_anchors_are_not_asked(
     name = store(b"a").name
     assert found.verdicts[0].peak_rss_mib == (51_000 + int(name[-1], 16)) / 1024
     assert processes.opened == 1 + 2 + 1
+
+
+HOST = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_footprint import measured_whole
+measured_whole(Path({folder!r}), on_progress=lambda *step: print(*step[:2], flush=True))
+"""
+
+
+def measured_whole(folder: Path, on_progress: OnProgress = quiet, *, own_process: bool = True) -> Lut:
+    """Measure four networks on a simulated device, and return the table."""
+    device = simulated(folder / "files", own_process=own_process)
+    chosen = bench_plan(
+        device, "simulated", Artefacts(device.transport.files), ops=(), reference=middle(SPACE),
+        networks=[(subnet, "fit") for subnet in NETWORKS], seed=1, rounds=1, protocol=Rounds(rounds_most=1),
+    )  # fmt: skip
+    with journals.resume(folder / JOURNAL, chosen) as journal:
+        session = run(chosen, device=device, journal=journal)
+        footprint.run(chosen, device=device, journal=journal, session=session, on_progress=on_progress)
+        return table(journal)
+
+
+@pytest.mark.slow
+def test_a_host_killed_between_networks_measures_the_rest_and_none_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST.format(here=str(Path(__file__).parent), folder=str(folder))],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert host.stdout is not None
+    for said in host.stdout:
+        if said == "3 5\n":
+            break
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    with journals.open_journal(folder / JOURNAL) as journal:
+        before = journal.footprints()
+    assert 3 <= len(before) < 5
+    lut = measured_whole(folder)
+    with journals.open_journal(folder / JOURNAL) as journal:
+        after = journal.footprints()
+    assert {file: after[file] for file in before} == before and len(after) == 5
+    assert len({entry.session for entry in after.values()}) == 2
+    undisturbed = measured_whole(tmp_path / "once", own_process=False)
+    assert [row.peak_rss_kib for row in lut.networks] == [row.peak_rss_kib for row in undisturbed.networks]
+    assert all(row.peak_rss_kib for row in lut.networks)
 
 
 @pytest.mark.slow
