@@ -161,6 +161,7 @@ def show(found: dict[str, Any]) -> None:
         "error %",
         "loads ms",
         "first ms",
+        "peak MiB",
         "KiB",
     )
     lines = []
@@ -169,7 +170,8 @@ def show(found: dict[str, Any]) -> None:
         half = f"{100 * (high - low) / 2 / centre:.1f} %" if centre else None
         times = (verdict["predicted_ms"], centre, half, verdict["as_timed_ms"], verdict["error_pct"])
         size = verdict["size_bytes"] // 1024
-        lines.append((verdict["name"], verdict["status"], *times, verdict["init_ms"], verdict["first_ms"], size))
+        rest = (verdict["init_ms"], verdict["first_ms"], verdict["peak_rss_mib"], size)
+        lines.append((verdict["name"], verdict["status"], *times, *rest))
     console.table(columns, lines, title=f"{found['runtime']} on {found['device']}")
     for verdict in found["verdicts"]:
         if verdict["reason"]:

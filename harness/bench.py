@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import ofa.space as spaces
+from harness import footprint
 from harness import journal as journals
 from harness import plan as plans
 from harness.artefacts import Artefacts
@@ -52,13 +53,15 @@ def bench(
 ) -> Lut:
     """Measure every op of a space and some whole networks, and write plan, journal and table into ``folder``.
 
-    The same call resumes what was interrupted; complete rounds are kept, and what is finished is not measured again.
-    Raises DeviceLost, MeasurementRefused, and FileInvalid where the folder holds the journal of another plan.
+    Of whole networks the memory too. The same call resumes what was interrupted; complete rounds are kept, and what is
+    finished is not measured again. Raises DeviceLost, MeasurementRefused, and FileInvalid where the folder holds the
+    journal of another plan.
     """
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, on_progress=on_progress)
     with journals.resume(folder / JOURNAL, plan) as journal:
         plans.write(plan, folder / PLAN)
-        run(plan, device=device, journal=journal, on_progress=on_progress)
+        session = run(plan, device=device, journal=journal, on_progress=on_progress)
+        footprint.run(plan, device=device, journal=journal, session=session, on_progress=on_progress)
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         lut = table(journal, found)
     write(lut, folder / TABLE, allow_simulated=lut.simulated)

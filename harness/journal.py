@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import file_invalid
-from harness.plan import Plan, validate
+from harness.plan import EMPTY, Plan, validate
 from harness.protocol import Done
 from ofa.files import canonical_json
 
-SCHEMA = "journal/2"
+SCHEMA = "journal/3"
 APPLICATION_ID = 0x0FA1AB01
 MAX_BYTES = 4 << 30
 HEADER_BYTES = 100
@@ -50,6 +50,10 @@ TABLES = {
     "PRIMARY KEY(round, attempt, batch, state)",
     "failures": f"{_AT}, item INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(round, attempt, item)",
     "batches": f"{_AT}, batch INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY(round, attempt, batch)",
+    # Of a file, not of a round: memory does not scatter as time does.
+    "footprints": "file TEXT PRIMARY KEY, session TEXT NOT NULL, peak_rss_kib INTEGER "
+    "CHECK(peak_rss_kib IS NULL OR (typeof(peak_rss_kib) = 'integer' AND peak_rss_kib > 0)), reason TEXT NOT NULL, "
+    "CHECK((peak_rss_kib IS NULL) = (reason <> ''))",
     "ends": f"{_AT}, status TEXT NOT NULL CHECK(status IN ('complete', 'lost', 'drift')), ended_utc TEXT NOT NULL, "
     "note TEXT NOT NULL, PRIMARY KEY(round, attempt)",
 }
@@ -75,6 +79,15 @@ class Measurement:
     cpu_p10_ns: int | None
     load_ns: int | None = None
     first_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """The peak memory of a process that called one file, KiB, and in which session; None for a reason."""
+
+    session: str
+    peak_rss_kib: int | None
+    reason: str
 
 
 class Journal:
@@ -159,6 +172,15 @@ class Journal:
         """Return the reason for each item that could not be run in some complete round."""
         rows = self.database.execute(f"SELECT item, reason FROM failures NATURAL JOIN ({COMPLETE}) ORDER BY round")
         return dict(rows.fetchall())
+
+    def add_footprint(self, file: str, found: Footprint) -> None:
+        """Note a file's peak memory, once; raises FileInvalid where it stands there already."""
+        self._append({"footprints": [(file, found.session, found.peak_rss_kib, found.reason)]})
+
+    def footprints(self) -> dict[str, Footprint]:
+        """Return the peak memory of each file that was asked for."""
+        rows = self.database.execute("SELECT file, session, peak_rss_kib, reason FROM footprints")
+        return {file: Footprint(session=session, peak_rss_kib=kib, reason=why) for file, session, kib, why in rows}
 
     def samples(self) -> list[Measurement]:
         """Return the samples of the complete rounds, in order of round and item."""
@@ -289,6 +311,9 @@ def _checked_plan(database: sqlite3.Connection, path: Path) -> Plan:
             f"SELECT count(*) FROM {table} WHERE item >= ? OR round >= ?", (items, plan.rounds_most)
         ).fetchone()[0]:
             raise ValueError(f"table '{table}' has rows that the plan does not know")
+    known = {EMPTY, *(item.file for item in plan.items)}
+    if any(file not in known for (file,) in database.execute("SELECT file FROM footprints")):
+        raise ValueError("table 'footprints' has files that the plan does not know")
     for (record,) in database.execute("SELECT record FROM sessions"):
         if not isinstance(json.loads(record)["environment"], dict):
             raise ValueError("a session does not say its environment")

@@ -17,6 +17,7 @@ MAX_ANSWER_BYTES = 1 << 16
 HELLO_PATIENCE_S = 60.0
 
 Nanoseconds = Annotated[int, Field(ge=1, le=10**13)]
+Kibibytes = Annotated[int, Field(ge=1, le=2**34)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Cores = Annotated[float, Field(ge=0.0, le=4096.0, allow_inf_nan=False)] | Literal["unreadable"]
 Text = Annotated[str, Field(max_length=1000)]
@@ -164,6 +165,22 @@ class Rested(Answer):
     state: Facts
 
 
+class Footprint(Answer):
+    """The most memory that a process held which called one network and did nothing else; or why nobody knows."""
+
+    id: int
+    ev: Literal["footprint"]
+    peak_rss_kib: Kibibytes | None
+    reason: Text | None
+
+    @model_validator(mode="after")
+    def either(self) -> Footprint:
+        """Refuse an answer that says both or neither."""
+        if (self.peak_rss_kib is None) != bool(self.reason):
+            raise ValueError("it must hold either a peak or a reason")
+        return self
+
+
 class Stopped(Answer):
     """The agent takes its leave."""
 
@@ -180,10 +197,11 @@ class Error(Answer):
 
 
 AnyAnswer = Annotated[
-    Hello | Sample | Reference | Failed | Progress | Done | Rested | Stopped | Error, Field(discriminator="ev")
+    Hello | Sample | Reference | Failed | Progress | Done | Rested | Footprint | Stopped | Error,
+    Field(discriminator="ev"),
 ]
 ANSWERS: TypeAdapter[Any] = TypeAdapter(AnyAnswer)
-LAST = ("hello", "done", "rested", "stopped", "error")
+LAST = ("hello", "done", "rested", "footprint", "stopped", "error")
 
 
 def parse(line: bytes) -> Any:
@@ -247,6 +265,16 @@ class Conversation:
             if isinstance(answer, Rested):
                 return answer.state
         raise device_lost(self.device, "it did not come back from a rest")
+
+    def footprint(self, request: dict[str, Any], *, patience_s: float) -> Footprint:
+        """Ask for the peak memory of this process once it has called a file: ``request`` says which, and how.
+
+        It is that file's only in a process that was asked for nothing else before. Raises DeviceLost.
+        """
+        for answer in self.ask({"do": "footprint", **request}, patience_s=patience_s):
+            if isinstance(answer, Footprint):
+                return answer
+        raise device_lost(self.device, "it did not say how much memory it held")
 
     def greet(
         self, runtimes: tuple[str, ...] = (), *, at: At | None = None, patience_s: float = HELLO_PATIENCE_S

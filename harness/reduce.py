@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from harness.journal import Journal, Measurement
-from harness.plan import Item, Plan
+from harness.journal import Footprint, Journal, Measurement
+from harness.plan import EMPTY, Item, Plan
 from harness.protocol import Done
 from harness.stats import Estimate, Spread, apart, over_rounds, spread_of
 from ofa.lut.format import Header, Lut, NetworkRow, Row
@@ -214,11 +214,14 @@ def table(journal: Journal, found: Conditions | None = None) -> Lut:
     """
     found = found or conditions(journal)
     values = measured(journal, found)
+    footprints = journal.footprints()
     pairs = [(item, values[item.key, item.state]) for item in journal.plan.items if (item.key, item.state) in values]
     return Lut(
         header=_header(journal.plan, found, journal.sessions()[0][1]),
         rows=tuple(_row(value) for item, value in pairs if item.kind != "network"),
-        networks=tuple(_network_row(item, value) for item, value in pairs if item.kind == "network"),
+        networks=tuple(
+            _network_row(item, value, footprints.get(item.file)) for item, value in pairs if item.kind == "network"
+        ),
         sessions=tuple(_sessions(journal, found)),
     ).sorted()
 
@@ -268,7 +271,7 @@ def _row(value: Measured) -> Row:
     return Row(key=value.key, state=value.state, **_common(value))
 
 
-def _network_row(item: Item, value: Measured) -> NetworkRow:
+def _network_row(item: Item, value: Measured, footprint: Footprint | None) -> NetworkRow:
     """Return the row of a whole network."""
     space = by_id(item.space or "")
     subnet = space.subnet(list(bytes.fromhex(item.genome or "")))
@@ -281,13 +284,17 @@ def _network_row(item: Item, value: Measured) -> NetworkRow:
         init_ns=value.init_ns,
         first_ns=value.first_ns,
         p95_ns=value.p95_ns,
+        peak_rss_kib=None if footprint is None else footprint.peak_rss_kib,
         file_bytes=item.size_bytes or None,
     )
 
 
 def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
-    """Return one record for each session: when, with what, how quiet the device was, the reference's own time."""
-    rounds = journal.session_of_rounds()
+    """Return one record for each session: when, with what, how quiet the device was, the reference's own time.
+
+    The session that measured the empty network's memory holds it: the share of the runtime, not of any network.
+    """
+    rounds, empty = journal.session_of_rounds(), journal.footprints().get(EMPTY)
     records = []
     for identity, record in journal.sessions():
         own = sorted(number for number, session in rounds.items() if session == identity)
@@ -298,6 +305,8 @@ def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
             name: round(median(values), 3) if (values := _readings(batches, name)) else "unreadable"
             for name in ("foreign_cores", "stolen_cores")
         }
+        if empty is not None and empty.session == identity:
+            quiet["empty_rss_kib"] = empty.peak_rss_kib or "unreadable"
         temperatures = [facts["state"].get("temperature_c", "unreadable") for facts in batches[-1:]]
         records.append(
             {

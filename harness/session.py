@@ -133,8 +133,8 @@ def run(
     journal: Journal,
     on_progress: OnProgress = quiet,
     patience_s: float = PATIENCE_S,
-) -> None:
-    """Measure what the journal lacks of its plan.
+) -> str | None:
+    """Measure what the journal lacks of its plan, and return the session's id, None where nothing was lacking.
 
     A round that ended badly is begun again, up to three times a session; its samples never mix with another attempt's.
     Raises DeviceLost, MeasurementRefused; on any exception, Ctrl-C too, the agent is ended and the journal can be
@@ -145,7 +145,7 @@ def run(
     wanted = next_round(plan, journal)
     if wanted is None:
         on_progress(total, total, "all rounds are done")
-        return
+        return None
     on_progress(done, total, f"greeting {device.name}")
     hello, runtime = ready_runtime(device, plan.runtime)
     session = begin_session(plan, device, journal, hello, runtime)
@@ -158,6 +158,7 @@ def run(
         done += len(items)
         on_progress(done, total, f"round {number + 1}")
         wanted = next_round(plan, journal)
+    return session
 
 
 def complete_round(

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from harness import footprint
 from harness import journal as journals
 from harness.artefacts import Artefacts, File
 from harness.inventory import Device
+from harness.journal import Footprint
 from harness.plan import Item, Plan, Reference, Rounds, RuntimeName, write
 from harness.reduce import Conditions, Measured, conditions, measured
 from harness.session import OnProgress, quiet, run
@@ -19,6 +21,7 @@ from harness.stats import Estimate, over_rounds
 from ofa.errors import UsageInvalid
 
 NANOSECONDS_PER_MS = 1e6
+KIB_PER_MIB = 1024
 # Without anchors nothing says that the device is any faster or slower than it was.
 AS_IT_WAS = Estimate(value=1.0, lo=1.0, hi=1.0, rounds=0)
 
@@ -36,7 +39,8 @@ class Verdict:
     """One model file: predicted and measured ms, their difference in percent of the measured, and the 95 % interval.
 
     ``measured_ms`` is at the speed the device had when the table was made (``as_timed_ms`` / ``Verification.speed``),
-    and its interval holds the uncertainty of both.
+    and its interval holds the uncertainty of both. ``peak_rss_mib`` is the most memory that a process held which
+    called the file and did nothing else, the runtime's own included.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Verdict:
     as_timed_ms: float | None
     init_ms: float | None
     first_ms: float | None
+    peak_rss_mib: float | None
     rounds: int
     flags: tuple[str, ...]
     session: str
@@ -96,7 +101,7 @@ def measure(
     files begin anew. A file the runtime cannot load gives a verdict of status failed with the reason. Raises
     FileInvalid where a file cannot be read, DeviceLost, MeasurementRefused.
     """
-    anchors = anchors or {}
+    anchors, predicted_ms = anchors or {}, predicted_ms or {}
     if not files:
         raise UsageInvalid("there is nothing to verify", hint="name at least one model file")
     artefacts = Artefacts(device.transport.files)
@@ -107,24 +112,31 @@ def measure(
     with journals.resume(folder / f"{stem}.sqlite", plan) as journal:
         if len(journal.complete_rounds()) < plan.rounds:
             before()
-        run(plan, device=device, journal=journal, on_progress=on_progress)
+        session = run(plan, device=device, journal=journal, on_progress=on_progress)
+        own = [file.name for file in stored.values()]
+        footprint.run(plan, device=device, journal=journal, files=own, session=session, on_progress=on_progress)
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
-        values = measured(journal, found)
-    now_ns = [values[f"anchor:{place}", "hot"].ns for place in range(len(anchors))]
-    ratios = [ns / anchor.ns for ns, anchor in zip(now_ns, anchors.values(), strict=True) if ns is not None]
+        values, memory = measured(journal, found), journal.footprints()
+    ratios = _ratios(values, list(anchors.values()))
     speed = over_rounds(ratios) if ratios else AS_IT_WAS
     return Verification(
         device=device.name,
         runtime=runtime,
         verdicts=tuple(
-            _verdict(name, stored[name], values[f"file:{place}", "hot"], speed, (predicted_ms or {}).get(name))
-            for place, name in enumerate(files)
+            _verdict(name, file, values[f"file:{place}", "hot"], memory.get(file.name), speed, predicted_ms.get(name))
+            for place, (name, file) in enumerate(stored.items())
         ),
         speed=speed.value,
         floor_pct=100.0 * median(abs(ratio / speed.value - 1.0) for ratio in ratios) if len(ratios) >= 3 else None,
         conditions=found,
         plan=plan.hash,
     )
+
+
+def _ratios(values: Mapping[tuple[str, str], Measured], anchors: Sequence[Anchor]) -> list[float]:
+    """Return how much longer each anchor that could be run took than in the table."""
+    now_ns = [values[f"anchor:{place}", "hot"].ns for place in range(len(anchors))]
+    return [ns / anchor.ns for ns, anchor in zip(now_ns, anchors, strict=True) if ns is not None]
 
 
 def _plan(
@@ -155,8 +167,11 @@ def _plan(
     )
 
 
-def _verdict(name: str, file: File, value: Measured, speed: Estimate, predicted_ms: float | None) -> Verdict:
+def _verdict(
+    name: str, file: File, value: Measured, memory: Footprint | None, speed: Estimate, predicted_ms: float | None
+) -> Verdict:
     """Put one measured value beside its prediction."""
+    peak_rss_kib = None if memory is None else memory.peak_rss_kib
 
     def ms(ns: int | None, divisor: float = 1.0) -> float | None:
         return None if ns is None else ns / NANOSECONDS_PER_MS / divisor
@@ -183,8 +198,9 @@ def _verdict(name: str, file: File, value: Measured, speed: Estimate, predicted_
         as_timed_ms=ms(value.ns),
         init_ms=ms(value.init_ns),
         first_ms=ms(value.first_ns),
+        peak_rss_mib=None if peak_rss_kib is None else peak_rss_kib / KIB_PER_MIB,
         rounds=value.rounds,
         flags=value.flags,
         session=value.session,
-        reason=value.reason,
+        reason=value.reason or ("" if memory is None else memory.reason),
     )

@@ -8,6 +8,7 @@ import time
 from typing import Any, BinaryIO, Dict, List, Optional
 
 import bench
+import footprint
 import probe
 import runtimes
 import timing
@@ -115,6 +116,8 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
             rest(request, send)
         elif verb == "bench":
             bench.bench(request, folder, send)
+        elif verb == "footprint":
+            footprint.footprint(request, folder, send)
         else:
             raise bench.RequestInvalid("unknown verb %r" % (verb,))
     except bench.RequestInvalid as fault:

@@ -4,7 +4,6 @@ item."""
 import hashlib
 import os
 import re
-import resource
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -49,14 +48,19 @@ class Loaded(object):
         self.first_ns = first_ns
 
 
-def check(request: Dict[str, Any]) -> None:
-    """Refuse a request of the wrong form; raises RequestInvalid naming the part."""
+def check_way(request: Dict[str, Any]) -> None:
+    """Refuse a request that does not say how a network is to be run; raises RequestInvalid naming the part."""
     if request.get("runtime") not in runtimes.ADAPTERS:
         raise RequestInvalid("unknown runtime %r" % (request.get("runtime"),))
     if not _whole(request.get("threads"), 1, 1024):
         raise RequestInvalid("'threads' must be a whole number from 1 to 1024")
     if not isinstance(request.get("kernels"), str):
         raise RequestInvalid("'kernels' must be a word")
+
+
+def check(request: Dict[str, Any]) -> None:
+    """Refuse a request of the wrong form; raises RequestInvalid naming the part."""
+    check_way(request)
     parameters = request.get("parameters")
     if not isinstance(parameters, dict) or set(parameters) != set(PARAMETERS):
         raise RequestInvalid("'parameters' must be exactly %s" % ", ".join(sorted(PARAMETERS)))
@@ -69,12 +73,12 @@ def check(request: Dict[str, Any]) -> None:
     for item in items:
         if not (isinstance(item, list) and len(item) == 3 and _whole(item[0], 0, MOST_ITEMS)):
             raise RequestInvalid("an item must be [index, state, file]")
-        if item[1] not in ("hot", "cold") or not _is_file(item[2]):
+        if item[1] not in ("hot", "cold") or not is_file(item[2]):
             raise RequestInvalid("an item must be [index, 'hot' or 'cold', sha256 of a file]")
-    if request.get("reference") is not None and not _is_file(request["reference"]):
+    if request.get("reference") is not None and not is_file(request["reference"]):
         raise RequestInvalid("'reference' must be the sha256 of a file")
     canaries = request.get("canaries", {})
-    if not isinstance(canaries, dict) or len(canaries) > MOST_CANARIES or not all(map(_is_file, canaries.values())):
+    if not isinstance(canaries, dict) or len(canaries) > MOST_CANARIES or not all(map(is_file, canaries.values())):
         raise RequestInvalid("'canaries' must name at most %d files by their sha256" % MOST_CANARIES)
 
 
@@ -83,7 +87,7 @@ def _whole(value: Any, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_file(value: Any) -> bool:
+def is_file(value: Any) -> bool:
     """Say whether a value names a file: a content hash, so that no path can leave the folder; or the empty network."""
     return isinstance(value, str) and (value == EMPTY or FILE_NAME.match(value) is not None)
 
@@ -215,9 +219,10 @@ def load_all(request: Dict[str, Any], folder: str, report: Progress) -> Tuple[Di
     return loaded, [(item[0], reasons[item[2]]) for item in request["items"] if item[2] in reasons]
 
 
-def peak_rss_mib() -> int:
-    """Return the most memory this process has held so far, in MiB (Linux counts it in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def peak_rss_mib() -> probe.Reading:
+    """Return the most memory this process has held so far, in MiB."""
+    peak = probe.peak_rss_kib()
+    return probe.UNREADABLE if peak is None else peak // 1024
 
 
 def foreign(

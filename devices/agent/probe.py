@@ -137,6 +137,14 @@ def cooling(root: str = "/") -> Dict[str, Reading]:
     return readings
 
 
+def peak_rss_kib(root: str = "/") -> Optional[int]:
+    """Return the most memory this process has held in this program, KiB, or None.
+
+    Not ru_maxrss: on Linux that is passed on through fork and exec, and a large host would be in it.
+    """
+    return _kib(field(root, "/proc/self/status", ["VmHWM"]))
+
+
 def cpu_seconds(root: str = "/") -> Optional[Dict[str, float]]:
     """Return seconds all cores were busy and were stolen by a hypervisor since boot, or None."""
     first = (text(root, "/proc/stat") or "").split("\n", 1)[0].split()

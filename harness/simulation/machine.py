@@ -30,6 +30,9 @@ class Machine(BaseModel):
     ``slow_process_factor`` (a share of them), or on the little cores where nothing pins them; everything slower by
     ``drift_per_h``. ``preempted_per_s``: how often other work takes the core, for ``preemption_ns`` of wall time.
 
+    Memory: ``runtime_bytes`` of the runtime alone; ``weight_copies`` of a network's parameters, and ``map_copies`` of
+    the activations alive at once.
+
     ``die_after_calls``: the agent ends without a word after so many timed calls of a process.
     """
 
@@ -68,5 +71,9 @@ class Machine(BaseModel):
     drift_per_h: NotNegative = 0.0
     preempted_per_s: NotNegative = 0.0
     preemption_ns: NotNegative = 3e6
+
+    runtime_bytes: Positive = 24e6
+    weight_copies: NotNegative = 2.1
+    map_copies: NotNegative = 1.4
 
     die_after_calls: Annotated[int, Field(ge=1)] | None = None

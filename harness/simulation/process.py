@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -13,13 +14,13 @@ from typing import Any
 from zipimport import zipimporter
 
 from harness.simulation.machine import Machine
-from harness.simulation.truth import Work, work_of
+from harness.simulation.truth import Work, resident_bytes, work_of
 from harness.simulation.weather import Moment, Weather
 from ofa.files import MEBIBYTE, canonical_json, read_json, write_atomic
 
 RUNTIME = "simulated"
 MOMENTS = "simulated-moments.json"
-MODULES = ("bench", "probe", "runtimes", "timing")
+MODULES = ("bench", "footprint", "probe", "runtimes", "timing")
 At = tuple[int, int, int]
 Verb = Callable[..., None]
 
@@ -32,6 +33,7 @@ class Simulation:
         self.machine = machine
         self.files = files
         self.at: At | None = None
+        self.resident_bytes = machine.runtime_bytes
         self.weather = Weather(machine, self._last(None), (0,))
 
     def begin(self, request: dict[str, Any]) -> None:
@@ -68,7 +70,9 @@ class Simulation:
     def load(self, path: str, threads: int, kernels: str) -> Callable[[], None]:
         """Return the call of a network whose file lists its ops."""
         content = json.loads(Path(path).read_text())
-        return self._call(Path(path).name, work_of(self.machine, content["ops"]))
+        call = self._call(Path(path).name, work_of(self.machine, content["ops"]))
+        self.resident_bytes += resident_bytes(self.machine, content["ops"])
+        return call
 
     def load_empty(self, threads: int, kernels: str) -> Callable[[], None]:
         """Return the call of a network that does nothing."""
@@ -90,6 +94,10 @@ class Simulation:
     def state(self) -> dict[str, Any]:
         """Return how the device says it is doing."""
         return {"temperature_c": {"cores": round(self.weather.temperature_c, 2)}, "load_1min": "unreadable"}
+
+    def peak_rss_kib(self) -> int:
+        """Return the most memory the process has held: nothing that was loaded is given back."""
+        return math.ceil(self.resident_bytes / 1024)
 
     def _call(self, name: str, work: Work) -> Callable[[], None]:
         """Return a call that lets virtual time pass."""
@@ -132,13 +140,14 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
         for name in set(sys.modules) - before:
             if name.partition(".")[0] in MODULES:
                 del sys.modules[name]
-    bench, probe, runtimes, timing = (modules[name] for name in MODULES)
+    bench, _, probe, runtimes, timing = (modules[name] for name in MODULES)
     runtimes.ADAPTERS.clear()
     runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_empty)
     clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)
     timing.wall_clock = lambda: (simulation.now_ns, "virtual")
     timing.clocks = lambda threads: clocks
     probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, lambda: None
+    probe.peak_rss_kib = simulation.peak_rss_kib
     agent["time"] = bench.time = SimpleNamespace(time=lambda: simulation.weather.time_s, sleep=simulation.rest)
     for verb in ("hello", "rest"):
         agent[verb] = simulation.first(agent[verb])

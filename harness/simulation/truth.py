@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.simulation.machine import Machine
+from ofa.space.facts import op_peak_bytes
 from ofa.space.layers import Layer, layers_of
 from ofa.space.ops import parse
 
@@ -63,6 +64,13 @@ def work_of(machine: Machine, keys: Sequence[str]) -> Work:
 def truth_ns(machine: Machine, keys: Sequence[str], state: str) -> float:
     """Return what a call takes on the cool device: hot, right after the same call, or cold, after many others."""
     return work_of(machine, keys).at_ns(machine.power_speed, 1.0 if state == "cold" else 0.0)
+
+
+def resident_bytes(machine: Machine, keys: Sequence[str]) -> float:
+    """Return the memory that a network takes beside the runtime's own once it has been called."""
+    ops = [parse(key) for key in keys]
+    maps = max((op_peak_bytes(op) for op in ops), default=0)
+    return machine.weight_copies * VALUE_BYTES * sum(op.params for op in ops) + machine.map_copies * maps
 
 
 def evicted(machine: Machine, size_bytes: float) -> float:

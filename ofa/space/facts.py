@@ -28,11 +28,11 @@ def peak_activation_bytes(subnet: Subnet, resolution: int | None = None) -> int:
     Layers run in order; a value lives from the layer that makes it to the last one that reads it; activations and
     norms work in place. A runtime that fuses or reorders may need less.
     """
-    return max(_peak(op) for op in ops_of(subnet, resolution)) * FP32_BYTES
+    return max(op_peak_bytes(op) for op in ops_of(subnet, resolution))
 
 
-def _peak(op: Op) -> int:
-    """Return the most numbers alive at once inside an op."""
+def op_peak_bytes(op: Op) -> int:
+    """Return the most bytes of activations alive at once inside an op, its input and output among them; fp32."""
     layers = layers_of(op)
     last_use = {name: at for at, layer in enumerate(layers) for name in layer.inputs}
     alive = {"x": op.in_channels * op.in_size**2}
@@ -43,7 +43,7 @@ def _peak(op: Op) -> int:
         for name in layer.inputs:
             if last_use[name] == at:
                 alive.pop(name, None)
-    return peak
+    return peak * FP32_BYTES
 
 
 def supernet_params(space: SearchSpace) -> int:

@@ -47,6 +47,14 @@ class OpIndex:
 
     def sum(self, genomes: Genomes, values: Vector) -> Vector:
         """Return the sum of op values float64[n_ops] over the ops of each canonical genome uint8[n, G], float64[n]."""
+        return self._over(genomes, values, np.add)
+
+    def most(self, genomes: Genomes, values: Vector) -> Vector:
+        """Return the largest of op values float64[n_ops] >= 0 among the ops of each canonical genome, float64[n]."""
+        return self._over(genomes, values, np.maximum)
+
+    def _over(self, genomes: Genomes, values: Vector, combine: np.ufunc) -> Vector:
+        """Combine op values over the ops of each genome, beginning with 0."""
         padded = np.append(np.asarray(values, dtype=np.float64), 0.0)
         tables = [padded[slot.rows.ravel()] for slot in self.slots]
         steps = [[step // slot.rows.itemsize for step in slot.rows.strides] for slot in self.slots]
@@ -55,7 +63,7 @@ class OpIndex:
             part = np.ascontiguousarray(genomes[start : start + CHUNK_ROWS].T)
             total = totals[start : start + CHUNK_ROWS]
             for slot, table, strides in zip(self.slots, tables, steps, strict=True):
-                total += table[_codes(part, slot.columns, strides)]
+                combine(total, table[_codes(part, slot.columns, strides)], out=total)
         return totals
 
     def of(self, genome: Genomes) -> tuple[Op, ...]:

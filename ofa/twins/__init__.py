@@ -1,1 +1,1 @@
-"""Twins: models of accuracy and latency, fitted to measured networks, that say how far off they may be."""
+"""Twins: models of accuracy, latency and memory, fitted to measured networks, that say how far off they may be."""

@@ -33,13 +33,18 @@ def bench(number: int, **changes: object) -> bytes:
     return line(id=number, **{**request, **changes})
 
 
+def footprint(number: int, **changes: object) -> bytes:
+    request = {"do": "footprint", "runtime": "onnxruntime", "kernels": "default", "threads": 1, "file": "empty"}
+    return line(id=number, **{**request, **changes})
+
+
 def test_it_parses_as_python_3_6() -> None:
     for path in AGENT.rglob("*.py"):
         ast.parse(path.read_text(), str(path), feature_version=(3, 6))
 
 
 def test_it_imports_only_the_standard_library_and_itself() -> None:
-    own = {"bench", "probe", "runtimes", "timing"}
+    own = {"bench", "footprint", "probe", "runtimes", "timing"}
     for path in AGENT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -81,13 +86,19 @@ def test_faulty_requests_are_answered_by_errors_and_the_agent_lives_on(exchange:
         bench(14, parameters={**PARAMETERS, "cold_cycles": 0}),
         bench(15, parameters={**PARAMETERS, "extra": 1}),
         bench(16, reference="/etc/passwd"),
+        footprint(18, runtime="bogus"),
+        footprint(19, threads=0),
+        footprint(20, file="../../etc/passwd"),
+        footprint(21, kernels=None),
         b'{"id":17,"do":"hello","pad":"' + b"x" * (5 << 20) + b'"}\n',
     ]
     records, code = exchange(python, b"".join(faulty) + line(id=99, do="hello"))
     assert code == 0
     assert [record["ev"] for record in records] == ["error"] * len(faulty) + ["hello"]
     assert [record["id"] for record in records[4:16]] == list(range(5, 17))
-    assert "longer than" in records[16]["reason"] and "'items'" in records[8]["reason"]
+    assert [record["id"] for record in records[16:20]] == list(range(18, 22))
+    assert "longer than" in records[20]["reason"] and "'items'" in records[8]["reason"]
+    assert "'file'" in records[18]["reason"]
 
 
 def test_stop_ends_it_at_once(exchange: Exchange, python: str) -> None:
@@ -114,6 +125,23 @@ def test_a_bench_gives_each_item_once_and_a_reference_per_state(exchange: Exchan
     assert samples[0]["calls"] == 3 and 4 <= samples[1]["calls"] <= 8
     assert 0 < samples[0]["wall_min_ns"] <= samples[0]["wall_median_ns"]
     assert records[-1]["samples"] == 2 and records[-1]["failed"] == 1
+
+
+@pytest.mark.parametrize("ballast_mib", [0, 300])
+def test_a_footprint_is_of_the_process_and_not_of_its_parent(exchange: Exchange, ballast_mib: int) -> None:
+    """What a child held at its peak is passed on by ru_maxrss; here it is a parent of 300 MiB."""
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    ballast = b"x" * (ballast_mib << 20)
+    records, code = exchange(sys.executable, footprint(1))
+    assert code == 0 and len(ballast) == ballast_mib << 20
+    assert [record["ev"] for record in records] == ["footprint"] and records[0]["reason"] is None
+    assert 10 << 10 < records[0]["peak_rss_kib"] < 200 << 10
+
+
+def test_a_network_without_a_footprint_has_a_reason(exchange: Exchange, python: str) -> None:
+    records, code = exchange(python, footprint(1, file="0" * 64) + footprint(2, runtime="torch"), PYTHONPATH="")
+    assert code == 0 and records[0]["peak_rss_kib"] is None and "FileNotFoundError" in records[0]["reason"]
+    assert (records[1]["peak_rss_kib"] is None) == bool(records[1]["reason"])
 
 
 def test_a_file_whose_content_is_not_its_name_is_not_run(exchange: Exchange, tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_a_board_is_read(inside: Inside, tmp_path: Path) -> None:
     assert cpu["busy"] == 8 * cpu["stolen"] > 0
 
 
+def test_the_peak_of_a_process_is_read(inside: Inside, tmp_path: Path) -> None:
+    plant(tmp_path, {"proc/self/status": "Name:\tpython3\nVmPeak:\t  90000 kB\nVmHWM:\t   8748 kB\nVmRSS:\t 8000 kB\n"})
+    root, nowhere = repr(str(tmp_path)), repr(str(tmp_path / "nowhere"))
+    peaks = inside(f"import probe; print(json.dumps([probe.peak_rss_kib({root}), probe.peak_rss_kib({nowhere})]))")
+    assert peaks == [8748, None]
+
+
 def test_damaged_files_read_as_unreadable(inside: Inside, tmp_path: Path) -> None:
     plant(
         tmp_path,

@@ -134,7 +134,22 @@ def bench(request: dict[str, Any]) -> None:
     done(number, len(items))
 
 
+def footprint(request: dict[str, Any]) -> None:
+    """Say 50,000 KiB, and more by a digit of the file's name."""
+    kib = 50_000 + (0 if request["file"] == "empty" else 1000 + int(request["file"][-1], 16))
+    if FAULT == "footprint dies":
+        os._exit(3)
+    if FAULT == "footprint says both":
+        send(id=request["id"], ev="footprint", peak_rss_kib=kib, reason="none")
+    elif FAULT == "footprint is nothing":
+        send(id=request["id"], ev="footprint", peak_rss_kib=0, reason=None)
+    elif FAULT == "one has no footprint" and request["file"] != "empty" and kib % 2:
+        send(id=request["id"], ev="footprint", peak_rss_kib=None, reason="RuntimeError: cannot allocate")
+    else:
+        send(id=request["id"], ev="footprint", peak_rss_kib=kib, reason=None)
+
+
 if __name__ == "__main__":
     for line in sys.stdin:
         asked = json.loads(line)
-        {"hello": hello, "rest": rest, "bench": bench}[asked["do"]](asked)
+        {"hello": hello, "rest": rest, "bench": bench, "footprint": footprint}[asked["do"]](asked)

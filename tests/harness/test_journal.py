@@ -8,7 +8,8 @@ import pytest
 
 from harness import journal as journals
 from harness.inventory import Device
-from harness.plan import Plan
+from harness.journal import Footprint
+from harness.plan import EMPTY, Plan
 from harness.session import run
 from ofa.errors import FileInvalid
 
@@ -18,6 +19,7 @@ def filled(stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path:
     path = tmp_path / "kept" / "journal.sqlite"
     with journals.create(path, plan()) as journal:
         run(journal.plan, device=stand_in(), journal=journal)
+        journal.add_footprint(EMPTY, Footprint(session="s", peak_rss_kib=9, reason=""))
     return path
 
 
@@ -102,7 +104,7 @@ def test_another_programs_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "mentioned"),
     [
-        ("UPDATE meta SET value = 'journal/3' WHERE name = 'schema'", "journal/3"),
+        ("UPDATE meta SET value = 'journal/4' WHERE name = 'schema'", "journal/4"),
         ("UPDATE meta SET value = replace(value, '\"seed\":5', '\"seed\":6') WHERE name = 'plan'", "hash"),
         ("UPDATE meta SET value = '{' WHERE name = 'plan'", "damaged"),
         ("DELETE FROM meta WHERE name = 'plan_hash'", "damaged"),

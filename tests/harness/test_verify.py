@@ -18,11 +18,11 @@ def test_files_are_measured_and_compared(device: Device, onnx_files: list[File],
     model.write_bytes(Artefacts(device.transport.files).path(onnx_files[1].name).read_bytes())
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
-    seen: list[int] = []
+    seen: list[tuple[int, int]] = []
     found = measure(
         {"good": model, "broken": broken}, device=device, runtime="onnxruntime", folder=tmp_path / "verify",
         reference=onnx_files[0], predicted_ms={"good": 1.0}, rounds=2,
-        on_progress=lambda done, total, text: seen.append(done),
+        on_progress=lambda done, total, text: seen.append((done, total)),
     )  # fmt: skip
     good, bad = found.verdicts
     assert good.measured_ms is not None and good.lo_ms is not None and good.hi_ms is not None
@@ -30,7 +30,8 @@ def test_files_are_measured_and_compared(device: Device, onnx_files: list[File],
     assert good.error_pct == pytest.approx(100 * (1.0 - good.measured_ms) / good.measured_ms)
     assert good.as_timed_ms == good.measured_ms and found.speed == 1.0 and found.floor_pct is None
     assert bad.status == "failed" and bad.measured_ms is None and bad.error_pct is None and bad.reason
-    assert seen[-1] == 4
+    assert seen[-1] == (1, 1) and (4, 4) in seen
+    assert good.peak_rss_mib is not None and 10 < good.peak_rss_mib < 300 and bad.peak_rss_mib is None
     again = measure(
         {"good": model, "broken": broken}, device=device, runtime="onnxruntime", folder=tmp_path / "verify",
         reference=onnx_files[0], predicted_ms={"good": 2.0}, rounds=2,

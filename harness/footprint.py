@@ -1,0 +1,89 @@
+"""Measures how much memory the whole networks of a plan take, each in a process of its own, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from harness.inventory import Device
+from harness.journal import Footprint, Journal
+from harness.plan import EMPTY, Plan
+from harness.protocol import Conversation
+from harness.protocol import Footprint as Answer
+from harness.session import ATTEMPTS_PER_SESSION, PATIENCE_S, OnProgress, begin_session, quiet, ready_runtime
+from ofa.errors import DeviceLost
+
+
+def run(
+    plan: Plan,
+    *,
+    device: Device,
+    journal: Journal,
+    files: Sequence[str] | None = None,
+    session: str | None = None,
+    on_progress: OnProgress = quiet,
+    patience_s: float = PATIENCE_S,
+) -> None:
+    """Measure the peak memory of files as far as the journal lacks it: the empty network and all networks of the plan,
+    or the ``files`` given.
+
+    Memory does not scatter as time does: each is measured once, after the rounds. ``session`` is the one they were
+    measured in; without one, a session is begun where anything is lacking. Raises DeviceLost, MeasurementRefused;
+    whatever was measured by then stays in the journal.
+    """
+    wanted = lacking(plan, journal, files)
+    if not wanted:
+        return
+    on_progress(0, len(wanted), f"memory, greeting {device.name}")
+    if session is None:
+        session = begin_session(plan, device, journal, *ready_runtime(device, plan.runtime))
+    for done, file in enumerate(wanted, 1):
+        answer = of_file(device, plan.runtime, file, kernels=plan.kernels, threads=plan.threads, patience_s=patience_s)
+        found = Footprint(session=session, peak_rss_kib=answer.peak_rss_kib, reason=answer.reason or "")
+        journal.add_footprint(file, found)
+        on_progress(done, len(wanted), "memory of whole networks")
+
+
+def lacking(plan: Plan, journal: Journal, files: Sequence[str] | None = None) -> list[str]:
+    """Return the files that are still to be measured, in order; what failed in the rounds has its reason and is not
+    tried."""
+    known, failed = journal.footprints(), journal.failures()
+    networks = [item.file for index, item in enumerate(plan.items) if item.kind == "network" and index not in failed]
+    if files is not None:
+        wanted = [file for file in files if file in networks]
+    else:
+        # Without a network there is nothing whose share the runtime's own memory could be.
+        wanted = [EMPTY, *networks] if networks else []
+    return [file for file in dict.fromkeys(wanted) if file not in known]
+
+
+def of_file(
+    device: Device,
+    runtime: str,
+    file: str,
+    *,
+    kernels: str = "default",
+    threads: int = 1,
+    patience_s: float = PATIENCE_S,
+) -> Answer:
+    """Return the peak memory of a fresh process that loads one file of the device's folder and calls it three times.
+
+    A process that breaks off is begun anew twice; raises DeviceLost where none of the three answers.
+    """
+    way = {"runtime": runtime, "kernels": kernels, "threads": threads}
+    for _ in range(ATTEMPTS_PER_SESSION - 1):
+        with suppress(DeviceLost):
+            return _asked(device, {**way, "file": file}, patience_s)
+    return _asked(device, {**way, "file": file}, patience_s)
+
+
+def _asked(device: Device, request: dict[str, object], patience_s: float) -> Answer:
+    """Ask one process, and end it."""
+    channel = device.transport.open()
+    try:
+        answer = Conversation(channel, device.name).footprint(request, patience_s=patience_s)
+        channel.close()
+    except BaseException:
+        channel.kill()
+        raise
+    return answer
