@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from harness import journal as journals
 from harness import plan as plans
 from harness.artefacts import Artefacts
 from harness.inventory import Device
-from harness.plan import Plan, Rounds, RuntimeName
+from harness.plan import Plan, Rounds, RuntimeName, Way
 from harness.prepare import Split, bench_plan
 from harness.reduce import conditions, table
 from harness.session import OnProgress, quiet, run
@@ -30,9 +30,11 @@ CANDIDATES = 64
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """How much is measured: rounds (``rounds_most`` of what is not known well after ``rounds``), whole networks to fit
-    a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets.
+    a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets; ``way`` is how the runtime
+    is used.
     """
 
+    way: Way = field(default_factory=Way)
     fit: int
     holdout: int
     rounds: int
@@ -85,6 +87,7 @@ def plan_of(
         ops=ops_in(space),
         networks=networks,
         reference=middle(space),
+        way=scope.way,
         seed=scope.seed,
         rounds=scope.rounds,
         protocol=Rounds(rounds_most=scope.rounds_most, soak_s=scope.soak_s),

@@ -86,12 +86,30 @@ def runtime_not_offered(device: str, runtime: str, offered: Iterable[str]) -> Us
     )
 
 
-def way_not_offered(device: str, runtime: str) -> UsageInvalid:
-    """Say that a profile asks for a way of running that this version cannot measure."""
+def way_not_offered(device: str, runtime: str, asked: str, offered: Iterable[object]) -> UsageInvalid:
+    """Say that a profile does not list a precision or a number of threads for a runtime."""
     return UsageInvalid(
-        f"device '{device}' is not used with runtime '{runtime}' at fp32 and 1 thread",
-        why="its profile lists other threads or precisions, and this version measures no other",
-        hint="add 1 to its threads and fp32 to its precisions",
+        f"device '{device}' is not used with runtime '{runtime}' at {asked}",
+        why="its profile lists " + ", ".join(map(str, offered)),
+        hint="choose one of these, or add it to the profile",
+    )
+
+
+def kernels_unknown(runtime: str, kernels: str, having: Iterable[str]) -> UsageInvalid:
+    """Say that a runtime has no kernels of a name."""
+    return UsageInvalid(
+        f"runtime '{runtime}' has no kernels called '{kernels}'",
+        why="only these have them: " + ", ".join(having),
+        hint=("leave '--kernels' out", "or choose one of these runtimes"),
+    )
+
+
+def precision_unwritten(runtime: str, precision: str, written: Iterable[str]) -> UsageInvalid:
+    """Say that no file of a precision can be built for a runtime."""
+    return UsageInvalid(
+        f"runtime '{runtime}' cannot be measured in {precision}",
+        why="files can be built for " + ", ".join(written),
+        hint="choose one of these",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,6 +24,20 @@ FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
 RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
+Kernels = Literal["default", "builtin"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a runtime is used: with which of its kernels, in which precision, on how many threads.
+
+    ``builtin`` are TFLite's own kernels without XNNPACK.
+    """
+
+    kernels: Kernels = "default"
+    precision: Precision = "fp32"
+    threads: int = 1
 
 
 class Entry(BaseModel):
@@ -104,8 +119,8 @@ class Plan(Entry):
     schema_name: Literal["plan/1"] = Field(default="plan/1", alias="schema")
     device: Word
     runtime: RuntimeName
-    kernels: Literal["default", "builtin"] = "default"
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    kernels: Kernels = "default"
+    precision: Precision = "fp32"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     rounds: Annotated[int, Field(ge=1, le=1000)] = 5
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
-from harness.artefacts import Artefacts, File
-from harness.errors import runtime_not_offered, way_not_offered
+from harness.artefacts import FORMATS, WRITTEN, Artefacts, File
+from harness.errors import kernels_unknown, precision_unwritten, runtime_not_offered, way_not_offered
 from harness.inventory import Device
-from harness.plan import EMPTY, SESSION_KEY, Item, Plan, Reference, Rounds, RuntimeName, State
+from harness.plan import EMPTY, SESSION_KEY, Item, Plan, Precision, Reference, Rounds, RuntimeName, State, Way
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
 
@@ -23,6 +24,7 @@ CANARIES = {
     "compute": "mbconv.k3.s1.i160x14.o160x14.m960.relu.n1",
     "memory": "mbconv.k3.s2.i24x112.o40x56.m144.relu.n1",
 }
+WITH_BUILTIN_KERNELS = ("litert", "tflite_runtime")
 
 
 def network_key(space: str, identity: str) -> str:
@@ -38,6 +40,7 @@ def bench_plan(
     ops: Sequence[Op],
     networks: Sequence[tuple[Subnet, Split]],
     reference: Subnet,
+    way: Way | None = None,
     seed: int,
     rounds: int = 5,
     states: Sequence[State] = ("cold", "hot"),
@@ -48,51 +51,68 @@ def bench_plan(
 
     Files are built with random weights: latency does not depend on their values. ``reference`` is what every round is
     divided by. Equal arguments on an equal device give an equal plan, whose files are taken from the cache. Raises
-    DeviceLost, MeasurementRefused where the runtime cannot run a network.
+    UsageInvalid for a ``way`` that device or runtime do not have, DeviceLost, MeasurementRefused where the runtime
+    cannot run a network.
     """
     from ofa.space.ops import ops_of
 
-    _check_offer(device, runtime)
+    way = way or Way()
+    check_way(device, runtime, way)
     total = len(ops) + len(networks) + 1
     on_progress(0, total, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
+    chosen = artefacts.for_network(ops_of(reference), about, way.precision)
     items = overhead_items()
     for number, op in enumerate(ops, start=1):
-        items += op_items(op.key, artefacts.for_op(op, about), states)
+        items += op_items(op.key, artefacts.for_op(op, about, way.precision), states)
         on_progress(number, total, "building op files")
     for number, (subnet, split) in enumerate(networks, start=len(ops) + 1):
-        items.append(network_item(subnet, split, artefacts.for_network(ops_of(subnet), about)))
+        items.append(network_item(subnet, split, artefacts.for_network(ops_of(subnet), about, way.precision)))
         on_progress(number, total, "building network files")
-    chosen = artefacts.for_network(ops_of(reference), about)
+    birds = canaries(artefacts, about, way.precision)
     on_progress(total, total, "files are ready")
     return Plan(
         device=device.name,
         runtime=runtime,
+        **asdict(way),
         rounds=rounds,
         seed=seed,
         protocol=protocol or Rounds(),
-        reference=Reference(
-            key=network_key(reference.space.id, reference.id), file=chosen.name, size_bytes=chosen.size_bytes
-        ),
-        canaries=canaries(artefacts, about),
+        reference=reference_of(reference, chosen),
+        canaries=birds,
         items=tuple(items),
     )
 
 
-def _check_offer(device: Device, runtime: RuntimeName) -> None:
-    """Raise MeasurementRefused where a device's profile does not offer a runtime, or not as it is used here."""
+def reference_of(subnet: Subnet, file: File) -> Reference:
+    """Return the network that rounds are divided by, as a plan names it."""
+    return Reference(key=network_key(subnet.space.id, subnet.id), file=file.name, size_bytes=file.size_bytes)
+
+
+def check_way(device: Device, runtime: RuntimeName, way: Way) -> None:
+    """Raise UsageInvalid where a device's profile does not offer a runtime, or not as it is to be used, and where the
+    runtime has no such kernels or no writer makes files of the precision."""
     offers = device.profile.runtimes
     if offers and runtime not in offers:
         raise runtime_not_offered(device.name, runtime, offers)
-    if (offer := offers.get(runtime)) is not None and (1 not in offer.threads or "fp32" not in offer.precisions):
-        raise way_not_offered(device.name, runtime)
+    if way.kernels == "builtin" and runtime not in WITH_BUILTIN_KERNELS:
+        raise kernels_unknown(runtime, way.kernels, WITH_BUILTIN_KERNELS)
+    if way.precision not in WRITTEN[FORMATS[runtime]]:
+        raise precision_unwritten(runtime, way.precision, WRITTEN[FORMATS[runtime]])
+    offer = offers.get(runtime)
+    if offer is not None and way.precision not in offer.precisions:
+        raise way_not_offered(device.name, runtime, way.precision, offer.precisions)
+    if offer is not None and way.threads not in offer.threads:
+        raise way_not_offered(device.name, runtime, f"{way.threads} threads", offer.threads)
 
 
-def canaries(artefacts: Artefacts, about: Runtime) -> dict[str, str]:
+def canaries(artefacts: Artefacts, about: Runtime, precision: Precision = "fp32") -> dict[str, str]:
     """Return the files of the canaries by name."""
     from ofa.space.ops import parse
 
-    return {name: artefacts.for_op(parse(key), about).name for name, key in CANARIES.items()} | {"dispatch": EMPTY}
+    return {name: artefacts.for_op(parse(key), about, precision).name for name, key in CANARIES.items()} | {
+        "dispatch": EMPTY
+    }
 
 
 def overhead_items() -> list[Item]:

@@ -78,5 +78,7 @@ def _interpreter(name: str, threads: int, kernels: str, **model: Any) -> Callabl
     random = numpy.random.RandomState(0)
     for tensor in interpreter.get_input_details():
         value = random.standard_normal(tensor["shape"])
+        # Integers over all of their range: those of the numbers above would be zeros and ones.
+        value = numpy.clip(value * 40, -128, 127) if tensor["dtype"] == numpy.int8 else value
         interpreter.set_tensor(tensor["index"], value.astype(tensor["dtype"]))
     return interpreter.invoke  # type: ignore[no-any-return]

@@ -5,6 +5,9 @@ import functools
 import importlib
 from typing import Any, Callable, Dict
 
+# The element types of inputs and outputs that our files have, by the name onnxruntime gives them.
+TYPES = {"tensor(float)": "float32", "tensor(int8)": "int8"}
+
 # One Relu on four floats; IR 4, opset 9: every onnxruntime since 0.4 reads it.
 EMPTY_NETWORK = "CAQSADo7CgwKAXgSAXkiBFJlbHUSAWdaEwoBeBIOCgwIARIICgIIAQoCCARiEwoBeRIOCgwIARIICgIIAQoCCARCBAoAEAk="
 
@@ -61,11 +64,14 @@ def _session(source: Any, threads: int, kernels: str) -> Callable[[], Any]:
     random = numpy.random.RandomState(0)
     held = []
     for tensor in session.get_inputs():
-        value = random.standard_normal(tensor.shape).astype(numpy.float32)
+        value = random.standard_normal(tensor.shape)
+        # Integers over all of their range: those of the numbers above would be zeros and ones.
+        value = numpy.clip(value * 40, -128, 127) if TYPES[tensor.type] == "int8" else value
+        value = value.astype(TYPES[tensor.type])
         held.append(value)
         binding.bind_cpu_input(tensor.name, value)
     for tensor in session.get_outputs():
-        output = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.zeros(tensor.shape, numpy.float32))
+        output = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.zeros(tensor.shape, TYPES[tensor.type]))
         held.append(output)
         binding.bind_ortvalue_output(tensor.name, output)
     run = functools.partial(session.run_with_iobinding, binding)
