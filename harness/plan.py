@@ -15,12 +15,15 @@ from ofa.files import canonical_json, read_json, readable_json, sha256_bytes, wr
 
 SCHEMA = "plan/1"
 MAX_BYTES = 64 << 20
+# Networks of one elementwise node that every runtime's adapter has itself: on four floats, and on an image's.
 EMPTY = "empty"
+IO = "io"
 SESSION_KEY = "@session"
+IO_KEY = "@io"
 
 Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Key = Annotated[str, Field(min_length=1, max_length=400, pattern=r'^[^\s,"]+$')]
-FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty)$")]
+FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
 RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]

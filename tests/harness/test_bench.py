@@ -21,6 +21,7 @@ from ofa.lut.format import read
 from ofa.space.index import index_of, ops_in
 
 TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+OVERHEADS = {("@session", "hot"), ("@io", "hot")}
 SCOPE = Scope(fit=6, holdout=3, rounds=2, rounds_most=2, seed=0)
 
 
@@ -37,7 +38,7 @@ def measured(stand_in: Callable[..., Device], tmp_path: Path) -> tuple[Device, P
 def test_a_table_has_every_op_in_both_states_and_its_networks(measured: tuple[Device, Path]) -> None:
     lut = read(measured[1] / TABLE)
     plan = plans.read(measured[1] / PLAN)
-    expected = {(op.key, state) for op in ops_in(TINY) for state in ("cold", "hot")} | {("@session", "hot")}
+    expected = {(op.key, state) for op in ops_in(TINY) for state in ("cold", "hot")} | OVERHEADS
     assert {(row.key, row.state) for row in lut.rows} == expected and len(lut.rows) == len(expected)
     assert [row.split for row in lut.networks].count("fit") == 6
     assert [row.split for row in lut.networks].count("holdout") == 3
