@@ -5,26 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-import ofa.space as spaces
 from harness import journal as journals
 from harness import plan as plans
 from harness.artefacts import Artefacts
 from harness.inventory import Device
+from harness.networks import middle, networks_of
 from harness.plan import Plan, Rounds, RuntimeName, Way
-from harness.prepare import Split, bench_plan
+from harness.prepare import bench_plan
 from harness.reduce import conditions, table
 from harness.session import OnProgress, quiet, run
 from ofa.lut.check import checked
 from ofa.lut.format import Lut
 from ofa.lut.write import write
-from ofa.space.core import Genomes, SearchSpace, Subnet
-from ofa.space.index import index_of, ops_in
+from ofa.space.core import SearchSpace
+from ofa.space.index import ops_in
 
 PLAN, JOURNAL, TABLE = "plan.json", "journal.sqlite", "lut"
-# How many random networks stand behind each one that is measured: more reach further towards the ends.
-CANDIDATES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +72,12 @@ def plan_of(
     on_progress: OnProgress = quiet,
 ) -> Plan:
     """Return the plan of `bench`; the files it names are built or found in the device's cache."""
-    genomes = spread(space, scope.fit + scope.holdout, np.random.default_rng(scope.seed))
-    splits: list[Split] = [*["fit"] * scope.fit, *["holdout"] * scope.holdout]  # type: ignore[list-item]
-    order = np.random.default_rng([scope.seed, 1]).permutation(len(splits))
-    networks = [(space.subnet(genome), splits[place]) for genome, place in zip(genomes, order, strict=True)]
     return bench_plan(
         device,
         runtime,
         Artefacts(device.transport.files),
         ops=ops_in(space),
-        networks=networks,
+        networks=networks_of(space, fit=scope.fit, holdout=scope.holdout, seed=scope.seed),
         reference=middle(space),
         way=scope.way,
         seed=scope.seed,
@@ -93,29 +85,3 @@ def plan_of(
         protocol=Rounds(rounds_most=scope.rounds_most, soak_s=scope.soak_s),
         on_progress=on_progress,
     )
-
-
-def spread(space: SearchSpace, count: int, rng: np.random.Generator) -> Genomes:
-    """Return ``count`` distinct random genomes uint8[count, G] whose MACs are spread on a log scale.
-
-    Random networks crowd in the middle of a space; a calibration on them alone would say little about its ends.
-    """
-    if not count:
-        return np.zeros((0, len(space.genes)), dtype=np.uint8)
-    index = index_of(space)
-    drawn = spaces.sample.unique(spaces.sample.random(space, CANDIDATES * count, rng))
-    logs = np.log(index.sum(drawn, index.values(lambda op: float(op.macs))))
-    drawn, logs = drawn[np.argsort(logs, kind="stable")], np.sort(logs)
-    places = np.searchsorted(logs, np.linspace(logs[0], logs[-1], count))
-    # Where the ends are thin, two targets may meet at one network: each takes the next that is free.
-    for at in range(1, count):
-        places[at] = max(places[at], places[at - 1] + 1)
-    for at in range(count - 1, -1, -1):
-        places[at] = min(places[at], len(drawn) - count + at)
-    return drawn[places]
-
-
-def middle(space: SearchSpace) -> Subnet:
-    """Return the network in the middle of every gene's choices: what each round is divided by."""
-    genome = ((space.cardinalities + 1) // 2).astype(np.uint8)
-    return space.subnet(space.canonical(genome[None])[0])

@@ -133,3 +133,13 @@ def too_hot(device: str, hottest_c: float | None, limit_c: float) -> Measurement
             "or change 'max_temp_c' in its profile",
         ),
     )
+
+
+def networks_lacking(space: str, count: int, found: int, resolution: int | None) -> UsageInvalid:
+    """Say that a space has fewer networks than are to be measured."""
+    where = "" if resolution is None else f" at {resolution} px"
+    return UsageInvalid(
+        f"space '{space}' has not {count} networks{where} to measure",
+        why=f"{found} different ones were found",
+        hint="ask for fewer with '--fit' and '--holdout'",
+    )

@@ -27,6 +27,7 @@ FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
 RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
+Split = Literal["fit", "holdout", "verify"]
 Kernels = Literal["default", "builtin"]
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -103,7 +104,7 @@ class Item(Entry):
     size_bytes: Annotated[int, Field(ge=0)] = 0
     space: Word | None = None
     genome: Hex | None = None
-    split: Literal["fit", "holdout", "verify"] | None = None
+    split: Split | None = None
 
 
 class Reference(Entry):

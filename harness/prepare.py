@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from harness.artefacts import FORMATS, WRITTEN, Artefacts, File
 from harness.errors import kernels_unknown, precision_unwritten, runtime_not_offered, way_not_offered
@@ -20,6 +20,7 @@ from harness.plan import (
     Reference,
     Rounds,
     RuntimeName,
+    Split,
     State,
     Way,
 )
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ofa.space.core import Subnet
     from ofa.space.ops import Op
 
-Split = Literal["fit", "holdout", "verify"]
 # What tells that a device has drifted: work that keeps the arithmetic units busy, and work that waits for memory; the
 # third is a call of the network that does nothing.
 CANARIES = {

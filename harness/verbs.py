@@ -61,6 +61,17 @@ Rounds = Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Fresh pr
 RoundsMost = Annotated[
     int, typer.Option("--rounds-most", min=1, max=1000, help="Rounds of what is not known to 1 % by then.")
 ]
+Fit = Annotated[int, typer.Option("--fit", min=0, max=5000, help="Whole networks to calibrate on.")]
+Holdout = Annotated[
+    int | None,
+    typer.Option(
+        "--holdout",
+        min=0,
+        max=5000,
+        help="Whole networks to check with; 101 in a space of more than 20 resolutions, else 12.",
+        show_default=False,
+    ),
+]
 
 app = typer.Typer()
 
@@ -77,8 +88,8 @@ def bench(
     rounds: Rounds = 5,
     rounds_most: RoundsMost = 15,
     regime: RegimeOption = Regime.burst,
-    fit: Annotated[int, typer.Option("--fit", min=0, max=5000, help="Whole networks to calibrate on.")] = 32,
-    holdout: Annotated[int, typer.Option("--holdout", min=0, max=5000, help="Whole networks to check with.")] = 12,
+    fit: Fit = 20,
+    holdout: Holdout = None,
     seed: Seed = 0,
     width: Width = None,
     channels: Channels = None,
@@ -92,6 +103,7 @@ def bench(
     from harness import bench as benches
     from harness.inventory import device_named
     from harness.ledger import at_work
+    from harness.networks import holdout_of
     from harness.phases import phases
     from harness.plan import Way
     from ofa import console
@@ -102,7 +114,7 @@ def bench(
     scope = benches.Scope(
         way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
         fit=fit,
-        holdout=holdout,
+        holdout=holdout_of(space) if holdout is None else holdout,
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,

@@ -10,8 +10,8 @@ import pytest
 import ofa.space as spaces
 from harness import journal as journals
 from harness.artefacts import Artefacts, File, boundaries
-from harness.bench import middle
 from harness.inventory import Device, simulated
+from harness.networks import middle
 from harness.plan import Plan, Rounds, RuntimeName, Way
 from harness.prepare import bench_plan, check_way
 from harness.protocol import Runtime

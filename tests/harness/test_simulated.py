@@ -18,8 +18,9 @@ import pytest
 import ofa.space as spaces
 from harness import journal as journals
 from harness.artefacts import Artefacts
-from harness.bench import Scope, bench, middle
+from harness.bench import Scope, bench
 from harness.inventory import Device, simulated
+from harness.networks import middle
 from harness.plan import Plan, Rounds
 from harness.prepare import bench_plan
 from harness.reduce import conditions, drifts, measured, table
