@@ -116,7 +116,10 @@ class Reference(Entry):
 
 
 class Plan(Entry):
-    """Everything that decides what a journal holds; two equal plans have the same hash."""
+    """Everything that decides what a journal holds; two equal plans have the same hash.
+
+    ``rounds_before`` is how many rounds of another plan the device was measured in before, where this one goes on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
@@ -128,6 +131,7 @@ class Plan(Entry):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     rounds: Annotated[int, Field(ge=1, le=1000)] = 5
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    rounds_before: Annotated[int, Field(ge=1, le=1000)] | None = None
     protocol: Rounds = Rounds()
     reference: Reference
     canaries: dict[Word, FileName] = Field(default_factory=dict)

@@ -83,7 +83,7 @@ class Ask:
 
     def at(self, place: int) -> At:
         """Return what a request about a batch belongs to."""
-        return self.number, self.redo, place
+        return (self.plan.rounds_before or 0) + self.number, self.redo, place
 
 
 def quiet(done: int, total: int, text: str) -> None:
@@ -131,10 +131,11 @@ def run(
     *,
     device: Device,
     journal: Journal,
+    like: Journal | None = None,
     on_progress: OnProgress = quiet,
     patience_s: float = PATIENCE_S,
 ) -> None:
-    """Measure what the journal lacks of its plan.
+    """Measure what the journal lacks of its plan, under the conditions of another journal where one is given.
 
     A round that ended badly is begun again, up to three times a session; its samples never mix with another attempt's.
     Raises DeviceLost, MeasurementRefused; on any exception, Ctrl-C too, the agent is ended and the journal can be
@@ -148,7 +149,7 @@ def run(
         return
     on_progress(done, total, f"greeting {device.name}")
     hello, runtime = ready_runtime(device, plan.runtime)
-    session = begin_session(plan, device, journal, hello, runtime)
+    session = begin_session(plan, device, journal, hello, runtime, like=like)
     while wanted is not None:
         number, items = wanted
         # Rounds beyond the plan's own are only known when they come: what is to be done grows with each.
@@ -203,13 +204,16 @@ def _tell(on_progress: OnProgress, done: int, items: int, total: int, text: str,
     on_progress(done + int(share * items), total, f"{text}, {note}" if note else text)
 
 
-def begin_session(plan: Plan, device: Device, journal: Journal, hello: Hello, runtime: Runtime) -> str:
+def begin_session(
+    plan: Plan, device: Device, journal: Journal, hello: Hello, runtime: Runtime, *, like: Journal | None = None
+) -> str:
     """Note a session in the journal and return its id; raises MeasurementRefused where the conditions changed since
-    the first."""
+    the first, or are not those of the journal it is to be ``like``."""
     conditions = environment(plan, hello, runtime)
     earlier = journal.sessions()
-    if earlier:
-        before = earlier[0][1]["environment"]
+    known = [*([] if like is None else like.sessions()), *earlier]
+    if known:
+        before = known[0][1]["environment"]
         if environment_id(before) != environment_id(conditions):
             names = sorted(name for name in before | conditions if before.get(name) != conditions.get(name))
             raise environment_changed(device.name, names, journal.path)

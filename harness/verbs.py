@@ -72,6 +72,9 @@ Holdout = Annotated[
         show_default=False,
     ),
 ]
+Again = Annotated[
+    bool, typer.Option("--again/--no-again", help="Measure whole networks a second time after all rounds.")
+]
 
 app = typer.Typer()
 
@@ -90,6 +93,7 @@ def bench(
     regime: RegimeOption = Regime.burst,
     fit: Fit = 20,
     holdout: Holdout = None,
+    again: Again = True,
     seed: Seed = 0,
     width: Width = None,
     channels: Channels = None,
@@ -106,6 +110,7 @@ def bench(
     from harness.networks import holdout_of
     from harness.phases import phases
     from harness.plan import Way
+    from harness.tables import TABLE
     from ofa import console
     from ofa.folders import cache_folder
     from ofa.lut import check as checks
@@ -119,12 +124,13 @@ def bench(
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
         seed=seed,
+        again=again,
     )
     chosen = device_named(device, cache_folder() / "files")
     with at_work(out), phases(f"measuring with {runtime.value}") as tell:
         benches.bench(space, device=chosen, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
-    facts = checks.show(out / benches.TABLE)
-    console.emit_json(facts) if json else console.show(facts, title=str(out / benches.TABLE))
+    facts = checks.show(out / TABLE)
+    console.emit_json(facts) if json else console.show(facts, title=str(out / TABLE))
 
 
 @app.command("verify", rich_help_panel="Devices")

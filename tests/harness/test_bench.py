@@ -10,10 +10,11 @@ import pytest
 import ofa.space as spaces
 from harness import journal as journals
 from harness import plan as plans
-from harness.bench import JOURNAL, PLAN, TABLE, Scope, bench
+from harness.bench import Scope, bench
 from harness.inventory import Device
 from harness.plan import Plan, Rounds
 from harness.reduce import conditions_slug
+from harness.tables import JOURNAL, PLAN, TABLE
 from ofa.errors import FileInvalid
 from ofa.lut.check import check
 from ofa.lut.format import read
