@@ -10,7 +10,7 @@ import zipapp
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,16 @@ class File:
 
     name: str
     size_bytes: int
+
+
+class Source(Protocol):
+    """Where a plan's files come from: built, or only foretold."""
+
+    def for_op(self, op: Op, runtime: Runtime, precision: Precision = "fp32") -> File:
+        """Return the file of one op."""
+
+    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> File:
+        """Return the file of ops one after another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 from harness import journal as journals
 from harness import plan as plans
 from harness.again import Passes, plan_again
-from harness.artefacts import Artefacts
+from harness.artefacts import Artefacts, Source
 from harness.inventory import Device
+from harness.missing import known_of, refuse_unlike
 from harness.networks import middle, networks_of
 from harness.plan import Plan, Rounds, RuntimeName, Way
-from harness.prepare import bench_plan
+from harness.prepare import bench_plan, check_way
 from harness.session import OnProgress, quiet, run
 from harness.tables import AGAIN_JOURNAL, AGAIN_PLAN, JOURNAL, PLAN, TABLE, table_in
 from ofa.lut.check import checked
@@ -26,7 +27,8 @@ from ofa.space.index import ops_in
 class Scope:
     """How much is measured: rounds (``rounds_most`` of what is not known well after ``rounds``), whole networks to fit
     a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets; ``way`` is how the runtime
-    is used. With ``again`` the networks are measured once more after all rounds.
+    is used. With ``again`` the networks are measured once more after all rounds; with ``missing_from`` only what that
+    table lacks is measured.
     """
 
     way: Way = field(default_factory=Way)
@@ -37,6 +39,12 @@ class Scope:
     soak_s: int = 0
     seed: int
     again: bool = True
+    missing_from: Lut | None = None
+
+    @property
+    def protocol(self) -> Rounds:
+        """Return the parameters of the protocol."""
+        return Rounds(rounds_most=self.rounds_most, soak_s=self.soak_s)
 
 
 def bench(
@@ -83,19 +91,33 @@ def plan_of(
     device: Device,
     runtime: RuntimeName,
     scope: Scope,
+    artefacts: Source | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
-    """Return the plan of `bench`; the files it names are built or found in the device's cache."""
+    """Return the plan of `bench`; the files it names are built or found in the device's cache, unless ``artefacts`` are
+    others.
+
+    Raises UsageInvalid where a table that is to be completed lacks nothing, or is of other conditions.
+    """
+    known, reference, table = None, middle(space), scope.missing_from
+    check_way(device, runtime, scope.way)
+    if table is not None:
+        refuse_unlike(
+            table, device=device, runtime=runtime, way=scope.way, protocol=scope.protocol, reference=reference
+        )
+        networks = scope.fit + scope.holdout
+        known = known_of(table, space, networks=networks, protocol=scope.protocol, seed=scope.seed)
     return bench_plan(
         device,
         runtime,
-        Artefacts(device.transport.files),
+        artefacts or Artefacts(device.transport.files),
         ops=ops_in(space),
         networks=networks_of(space, fit=scope.fit, holdout=scope.holdout, seed=scope.seed),
-        reference=middle(space),
+        reference=reference,
         way=scope.way,
         seed=scope.seed,
         rounds=scope.rounds,
-        protocol=Rounds(rounds_most=scope.rounds_most, soak_s=scope.soak_s),
+        known=known,
+        protocol=scope.protocol,
         on_progress=on_progress,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid
+from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid, printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -142,4 +142,24 @@ def networks_lacking(space: str, count: int, found: int, resolution: int | None)
         f"space '{space}' has not {count} networks{where} to measure",
         why=f"{found} different ones were found",
         hint="ask for fewer with '--fit' and '--holdout'",
+    )
+
+
+def nothing_missing(table: str, space: str) -> UsageInvalid:
+    """Say that a table has every row of a space already."""
+    return UsageInvalid(
+        f"table '{table}' lacks nothing of space '{space}'",
+        why="every op and overhead has a measured row in both states",
+        hint=("ask for whole networks with '--fit' and '--holdout'", "or measure a table of its own to merge with it"),
+    )
+
+
+def table_of_others(table: str, found: Sequence[Mapping[str, Any]]) -> UsageInvalid:
+    """Say that a table was not measured as it would be completed now, naming the first differences."""
+    first = [f"{entry['path']} is {entry.get('a', 'absent')!r}, now {entry.get('b', 'absent')!r}" for entry in found]
+    more = f" (and {len(found) - 3:,} more)" if len(found) > 3 else ""
+    return UsageInvalid(
+        f"table '{table}' cannot be completed by this measurement",
+        why=printable("; ".join(first[:3]))[:400] + more,
+        hint=("give the options it was measured with, under its conditions", "or measure a table of its own"),
     )

@@ -95,10 +95,10 @@ class Rounds(Entry):
 
 class Item(Entry):
     """One thing to measure in one state. A network also names its space, genome (hex) and part (fit, holdout,
-    verify)."""
+    verify); company is an op that only keeps others as cold as they would be among many, and is in no table."""
 
     key: Key
-    kind: Literal["op", "network", "overhead"]
+    kind: Literal["op", "network", "overhead", "company"]
     state: State
     file: FileName
     size_bytes: Annotated[int, Field(ge=0)] = 0
@@ -158,6 +158,11 @@ class Plan(Entry):
     def batch_seed(self, number: int, place: int) -> int:
         """Return the seed the device shuffles one batch of one round with."""
         return int(np.random.default_rng([self.seed, number, place]).integers(2**31))
+
+    @property
+    def way(self) -> Way:
+        """Return how the runtime is used."""
+        return Way(kernels=self.kernels, precision=self.precision, threads=self.threads)
 
     @property
     def rounds_most(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Literal
 
-from harness.artefacts import FORMATS, WRITTEN, Artefacts, File
+from harness.artefacts import FORMATS, WRITTEN, File, Source
 from harness.errors import kernels_unknown, precision_unwritten, runtime_not_offered, way_not_offered
 from harness.inventory import Device
 from harness.plan import (
@@ -26,10 +27,8 @@ from harness.plan import (
 )
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
-
-if TYPE_CHECKING:
-    from ofa.space.core import Subnet
-    from ofa.space.ops import Op
+from ofa.space.core import Subnet
+from ofa.space.ops import Op, ops_of, parse
 
 # What tells that a device has drifted: work that keeps the arithmetic units busy, and work that waits for memory; the
 # third is a call of the network that does nothing.
@@ -40,6 +39,14 @@ CANARIES = {
 WITH_BUILTIN_KERNELS = ("litert", "tflite_runtime")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a table has already: rows (key, state) that are not measured again, and ops that keep the others company."""
+
+    rows: frozenset[tuple[str, str]] = frozenset()
+    company: tuple[Op, ...] = ()
+
+
 def network_key(space: str, identity: str) -> str:
     """Return the key a whole network has in a plan."""
     return f"{space}:{identity}"
@@ -48,7 +55,7 @@ def network_key(space: str, identity: str) -> str:
 def bench_plan(
     device: Device,
     runtime: RuntimeName,
-    artefacts: Artefacts,
+    artefacts: Source,
     *,
     ops: Sequence[Op],
     networks: Sequence[tuple[Subnet, Split]],
@@ -57,30 +64,33 @@ def bench_plan(
     seed: int,
     rounds: int = 5,
     states: Sequence[State] = ("cold", "hot"),
+    known: Known | None = None,
     protocol: Rounds | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
     """Return the plan that measures ops in each state, and whole networks hot, on a device with one runtime.
 
     Files are built with random weights: latency does not depend on their values. ``reference`` is what every round is
-    divided by. Equal arguments on an equal device give an equal plan, whose files are taken from the cache. Raises
-    UsageInvalid for a ``way`` that device or runtime do not have, DeviceLost, MeasurementRefused where the runtime
-    cannot run a network.
+    divided by; rows that are ``known`` are left out. Equal arguments on an equal device give an equal plan, whose files
+    are taken from the cache. Raises UsageInvalid for a ``way`` that device or runtime do not have, DeviceLost,
+    MeasurementRefused where the runtime cannot run a network.
     """
-    from ofa.space.ops import ops_of
-
-    way = way or Way()
+    way, known = way or Way(), known or Known()
     check_way(device, runtime, way)
-    total = len(ops) + len(networks) + 1
-    on_progress(0, total, f"greeting {device.name}")
+    on_progress(0, 1, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
-    chosen = artefacts.for_network(ops_of(reference), about, way.precision)
-    items = overhead_items()
-    for number, op in enumerate(ops, start=1):
-        items += op_items(op.key, artefacts.for_op(op, about, way.precision), states)
+    build = partial(artefacts.for_network, runtime=about, precision=way.precision)
+    chosen = build(ops_of(reference))
+    items = [item for item in overhead_items() if (item.key, item.state) not in known.rows]
+    lacking = {op: [state for state in states if (op.key, state) not in known.rows] for op in ops}
+    lacking = {op: wanted for op, wanted in lacking.items() if wanted}
+    total = len(lacking) + len(known.company) + len(networks) + 1
+    for number, (op, wanted) in enumerate(lacking.items(), start=1):
+        items += op_items(op.key, build([op]), wanted)
         on_progress(number, total, "building op files")
-    for number, (subnet, split) in enumerate(networks, start=len(ops) + 1):
-        items.append(network_item(subnet, split, artefacts.for_network(ops_of(subnet), about, way.precision)))
+    items += [item for op in known.company for item in op_items(op.key, build([op]), ["cold"], kind="company")]
+    for number, (subnet, split) in enumerate(networks, start=total - len(networks)):
+        items.append(network_item(subnet, split, build(ops_of(subnet))))
         on_progress(number, total, "building network files")
     birds = canaries(artefacts, about, way.precision)
     on_progress(total, total, "files are ready")
@@ -119,10 +129,8 @@ def check_way(device: Device, runtime: RuntimeName, way: Way) -> None:
         raise way_not_offered(device.name, runtime, f"{way.threads} threads", offer.threads)
 
 
-def canaries(artefacts: Artefacts, about: Runtime, precision: Precision = "fp32") -> dict[str, str]:
+def canaries(artefacts: Source, about: Runtime, precision: Precision = "fp32") -> dict[str, str]:
     """Return the files of the canaries by name."""
-    from ofa.space.ops import parse
-
     return {name: artefacts.for_op(parse(key), about, precision).name for name, key in CANARIES.items()} | {
         "dispatch": EMPTY
     }
@@ -140,9 +148,9 @@ def overhead_items() -> list[Item]:
     ]
 
 
-def op_items(key: str, file: File, states: Sequence[State]) -> list[Item]:
+def op_items(key: str, file: File, states: Sequence[State], kind: Literal["op", "company"] = "op") -> list[Item]:
     """Return the items of an op, one for each state."""
-    return [Item(key=key, kind="op", state=state, file=file.name, size_bytes=file.size_bytes) for state in states]
+    return [Item(key=key, kind=kind, state=state, file=file.name, size_bytes=file.size_bytes) for state in states]
 
 
 def network_item(subnet: Subnet, split: Split, file: File) -> Item:

@@ -220,7 +220,7 @@ def table(journal: Journal, found: Conditions | None = None, again: Journal | No
     later = {} if again is None else {key: value.ns for (key, _), value in measured(again, found).items()}
     return Lut(
         header=_header(journal.plan, found, journal.sessions()[0][1]),
-        rows=tuple(_row(value) for item, value in pairs if item.kind != "network"),
+        rows=tuple(_row(value) for item, value in pairs if item.kind in ("op", "overhead")),
         networks=tuple(
             _network_row(item, value, later.get(item.key)) for item, value in pairs if item.kind == "network"
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from harness.errors import answer_refused, device_lost, environment_changed, run
 from harness.gate import cool
 from harness.inventory import Device
 from harness.journal import STATS, Journal
-from harness.plan import Plan
+from harness.plan import Plan, Way
 from harness.protocol import At, Conversation, Done, Facts, Failed, Hello, Progress, Reference, Runtime, Sample
 from harness.stopping import next_round
 from ofa.errors import DeviceLost
@@ -109,15 +109,18 @@ def ready_runtime(device: Device, name: str) -> tuple[Hello, Runtime]:
 
 
 def environment(plan: Plan, hello: Hello, runtime: Runtime) -> dict[str, Any]:
+    """Return everything that changes latency of what a plan measures: device, runtime and how it is used."""
+    return environment_of(hello, runtime, plan.way, plan.protocol.regime)
+
+
+def environment_of(hello: Hello, runtime: Runtime, way: Way, regime: str) -> dict[str, Any]:
     """Return everything that changes latency: device, runtime and how it is used."""
     return {
         **hello.environment,
         "runtime": runtime.name,
         "runtime_version": runtime.version or "unreadable",
-        "kernels": plan.kernels,
-        "precision": plan.precision,
-        "threads": plan.threads,
-        "regime": plan.protocol.regime,
+        **asdict(way),
+        "regime": regime,
     }
 
 

@@ -14,6 +14,7 @@ import typer
 from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
 
 SOAK_S = 180
+FIT = 20
 
 
 class Runtime(StrEnum):
@@ -61,19 +62,32 @@ Rounds = Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Fresh pr
 RoundsMost = Annotated[
     int, typer.Option("--rounds-most", min=1, max=1000, help="Rounds of what is not known to 1 % by then.")
 ]
-Fit = Annotated[int, typer.Option("--fit", min=0, max=5000, help="Whole networks to calibrate on.")]
+Fit = Annotated[
+    int | None,
+    typer.Option(
+        "--fit",
+        min=0,
+        max=5000,
+        help="Whole networks to calibrate on; 20, or none with --missing-from.",
+        show_default=False,
+    ),
+]
 Holdout = Annotated[
     int | None,
     typer.Option(
         "--holdout",
         min=0,
         max=5000,
-        help="Whole networks to check with; 101 in a space of more than 20 resolutions, else 12.",
+        help="Whole networks to check with; 101 in a space of over 20 resolutions, else 12; none with --missing-from.",
         show_default=False,
     ),
 ]
 Again = Annotated[
     bool, typer.Option("--again/--no-again", help="Measure whole networks a second time after all rounds.")
+]
+MissingFrom = Annotated[
+    Path | None,
+    typer.Option("--missing-from", metavar="PATH", help="Measure only ops without a measured row in this table."),
 ]
 
 app = typer.Typer()
@@ -91,9 +105,10 @@ def bench(
     rounds: Rounds = 5,
     rounds_most: RoundsMost = 15,
     regime: RegimeOption = Regime.burst,
-    fit: Fit = 20,
+    fit: Fit = None,
     holdout: Holdout = None,
     again: Again = True,
+    missing_from: MissingFrom = None,
     seed: Seed = 0,
     width: Width = None,
     channels: Channels = None,
@@ -114,17 +129,21 @@ def bench(
     from ofa import console
     from ofa.folders import cache_folder
     from ofa.lut import check as checks
+    from ofa.lut import shelf
 
     space = load_space(name, width, channels, classes)
+    table = None if missing_from is None else shelf.one(missing_from)
+    usual = (0, 0) if table is not None else (FIT, holdout_of(space))
     scope = benches.Scope(
         way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
-        fit=fit,
-        holdout=holdout_of(space) if holdout is None else holdout,
+        fit=usual[0] if fit is None else fit,
+        holdout=usual[1] if holdout is None else holdout,
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
         seed=seed,
         again=again,
+        missing_from=table,
     )
     chosen = device_named(device, cache_folder() / "files")
     with at_work(out), phases(f"measuring with {runtime.value}") as tell:
