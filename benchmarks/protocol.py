@@ -14,9 +14,9 @@ from record import record
 
 import ofa.space as spaces
 from harness.artefacts import Artefacts
-from harness.bench import middle
 from harness.inventory import simulated
 from harness.journal import create
+from harness.networks import middle
 from harness.plan import Plan, State
 from harness.prepare import bench_plan
 from harness.reduce import conditions, measured

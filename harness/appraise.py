@@ -12,9 +12,9 @@ import numpy as np
 import ofa.space as spaces
 from harness import verify
 from harness.artefacts import Artefacts
-from harness.bench import middle
 from harness.closing import networks
 from harness.inventory import Device
+from harness.networks import middle
 from harness.plan import RuntimeName
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime

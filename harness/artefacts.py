@@ -10,10 +10,14 @@ import zipapp
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import file_invalid
 from harness.inventory import devices_folder
+from harness.plan import Precision
 from harness.protocol import Runtime
 from ofa.files import canonical_json, read_capped, sha256_bytes, sha256_file, write_atomic
 
@@ -27,6 +31,14 @@ FORMATS = {
     "torch": "pytorch",
     "simulated": "keys",
 }
+INT8_WRITERS = {"onnx": "qdq", "tflite": "tflite"}
+# Which precisions the writers of a format know.
+WRITTEN: dict[str, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "int8"),
+    "tflite": ("fp32", "int8"),
+    "pytorch": ("fp32",),
+    "keys": ("fp32",),
+}
 NEWEST_OPSET = 17
 NEWEST_IR_VERSION = 8
 MAX_FILE_BYTES = 2 << 30
@@ -38,6 +50,16 @@ class File:
 
     name: str
     size_bytes: int
+
+
+class Source(Protocol):
+    """Where a plan's files come from: built, or only foretold."""
+
+    def for_op(self, op: Op, runtime: Runtime, precision: Precision = "fp32") -> File:
+        """Return the file of one op."""
+
+    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> File:
+        """Return the file of ops one after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,45 +83,89 @@ class Artefacts:
         """Keep a copy of a model file (at most 2 GiB); raises FileInvalid where it cannot be read."""
         return self.store(read_capped(path, max_bytes=MAX_FILE_BYTES, what="model file"))
 
-    def for_op(self, op: Op, runtime: Runtime) -> File:
+    def for_op(self, op: Op, runtime: Runtime, precision: Precision = "fp32") -> File:
         """Return the file of one op with random weights, as the device's runtime reads it."""
-        return self.for_network([op], runtime)
+        return self.for_network([op], runtime, precision)
 
-    def for_network(self, ops: Sequence[Op], runtime: Runtime) -> File:
+    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> File:
         """Return the file of a whole network (its ops in order) with random weights, as the device's runtime reads
         it."""
-        recipe = {"ops": [op.key for op in ops], **target(runtime)}
-        memory = self.folder / "recipes" / sha256_bytes(canonical_json({**recipe, "writers": writers()}).encode())
-        if memory.exists():
-            name = memory.read_text().strip()
-            if self.path(name).exists() and sha256_file(self.path(name)) == name:
-                return File(name=name, size_bytes=self.path(name).stat().st_size)
-        stored = self.store(build(ops, runtime))
+        memory = self._memory(ops, runtime, precision)
+        if (known := self._known(memory)) is not None:
+            return known
+        stored = self.store(build(ops, runtime, precision))
         write_atomic(memory, stored.name + "\n")
         return stored
 
+    def _memory(self, ops: Sequence[Op], runtime: Runtime, precision: Precision) -> Path:
+        """Return where it is kept which file a recipe gave."""
+        recipe = {"ops": [op.key for op in ops], **target(runtime, precision), "writers": writers()}
+        return self.folder / "recipes" / sha256_bytes(canonical_json(recipe).encode())
 
-def target(runtime: Runtime) -> dict[str, Any]:
-    """Return the file format a runtime takes, and for ONNX the opset and IR version: the device's, at most ours."""
-    if FORMATS[runtime.name] != "onnx":
-        return {"format": FORMATS[runtime.name]}
-    return {
-        "format": "onnx",
-        "opset": min(runtime.opset or NEWEST_OPSET, NEWEST_OPSET),
-        "ir_version": min(runtime.ir_version or NEWEST_IR_VERSION, NEWEST_IR_VERSION),
-    }
+    def _known(self, memory: Path) -> File | None:
+        """Return the file that a recipe gave, or None where it is to be built."""
+        if not memory.exists():
+            return None
+        name = memory.read_text().strip()
+        if not self.path(name).exists() or sha256_file(self.path(name)) != name:
+            return None
+        return File(name=name, size_bytes=self.path(name).stat().st_size)
 
 
-def build(ops: Sequence[Op], runtime: Runtime) -> bytes:
-    """Write ops with random weights through the writer of the runtime's format."""
-    options = target(runtime)
+def target(runtime: Runtime, precision: Precision = "fp32") -> dict[str, Any]:
+    """Return the file format a runtime takes, and for ONNX the opset and IR version: the device's, at most ours.
+
+    An int8 file also depends on the onnxruntime of this computer, whose arithmetic gives the ranges and whose quantizer
+    writes the ONNX form.
+    """
+    kind = FORMATS[runtime.name]
+    found: dict[str, Any] = {"format": kind}
+    if precision == "int8":
+        run = importlib.import_module("ofa.graphs.run")
+        found |= {"precision": precision, "quantizer": run.version("onnxruntime")}
+    if kind == "onnx":
+        found["opset"] = min(runtime.opset or NEWEST_OPSET, NEWEST_OPSET)
+        found["ir_version"] = min(runtime.ir_version or NEWEST_IR_VERSION, NEWEST_IR_VERSION)
+    return found
+
+
+def build(ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> bytes:
+    """Write ops with random weights through the writer of the runtime's format.
+
+    Raises what the writer raises: PackageMissing, MeasurementRefused for an opset too old for the precision.
+    """
+    wanted = target(runtime, precision)
     # A simulated device knows ops by name; no other reads such a file.
-    if options["format"] == "keys":
+    if wanted["format"] == "keys":
         return canonical_json({"ops": [op.key for op in ops]}).encode()
     ir = importlib.import_module("ofa.graphs.ir")
-    writer = importlib.import_module("ofa.graphs." + options.pop("format"))
-    data: bytes = writer.write(ir.graph_of(ops, None), **options)
+    graph = ir.graph_of(ops, None)
+    options = {name: wanted[name] for name in ("opset", "ir_version") if name in wanted}
+    data: bytes
+    if precision == "int8":
+        writer = importlib.import_module("ofa.graphs." + INT8_WRITERS[wanted["format"]])
+        write = writer.write if wanted["format"] == "onnx" else writer.write_int8
+        data = write(graph, _image(graph.input.channels, graph.input.size), **options, **boundaries(ops))
+    else:
+        data = importlib.import_module("ofa.graphs." + wanted["format"]).write(graph, **options)
     return data
+
+
+def boundaries(ops: Sequence[Op]) -> dict[str, bool]:
+    """Return what an int8 file of some ops takes and gives.
+
+    Inside an int8 network a block reads the integers of the one before and leaves integers to the next: steps from and
+    to float32 around each op would be work that no network has, on the largest maps as much as some blocks take. They
+    stay at the two ends, where a network has them too: a stem reads an image, a head gives logits, in float32.
+    """
+    return {"takes_int8": ops[0].kind not in ("stem", "deepstem"), "gives_int8": ops[-1].kind != "head"}
+
+
+def _image(channels: int, size: int) -> NDArray[np.float32]:
+    """Return what stands for calibration images: latency depends on ranges no more than on weights, so any fixed one
+    does, and one that no libm has a part in gives the same file again."""
+    image: NDArray[np.float32] = np.random.default_rng(0).random((1, channels, size, size), dtype=np.float32)
+    return image * np.float32(4) - np.float32(2)
 
 
 def writers() -> str:

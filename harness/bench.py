@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-import ofa.space as spaces
 from harness import footprint
 from harness import journal as journals
 from harness import plan as plans
-from harness.artefacts import Artefacts
+from harness.again import Passes, plan_again
+from harness.artefacts import Artefacts, Source
 from harness.inventory import Device
-from harness.plan import Plan, Rounds, RuntimeName
-from harness.prepare import Split, bench_plan
-from harness.reduce import conditions, table
+from harness.missing import known_of, refuse_unlike
+from harness.networks import middle, networks_of
+from harness.plan import Plan, Rounds, RuntimeName, Way
+from harness.prepare import bench_plan, check_way
 from harness.session import OnProgress, quiet, run
+from harness.tables import AGAIN_JOURNAL, AGAIN_PLAN, JOURNAL, PLAN, TABLE, table_in
 from ofa.lut.check import checked
 from ofa.lut.format import Lut
 from ofa.lut.write import write
-from ofa.space.core import Genomes, SearchSpace, Subnet
-from ofa.space.index import index_of, ops_in
-
-PLAN, JOURNAL, TABLE = "plan.json", "journal.sqlite", "lut"
-# How many random networks stand behind each one that is measured: more reach further towards the ends.
-CANDIDATES = 64
+from ofa.space.core import SearchSpace
+from ofa.space.index import ops_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """How much is measured: rounds (``rounds_most`` of what is not known well after ``rounds``), whole networks to fit
-    a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets.
+    a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets; ``way`` is how the runtime
+    is used. With ``again`` the networks are measured once more after all rounds, with ``memory`` each in a process of
+    its own; with ``missing_from`` only what that table lacks is measured.
     """
 
+    way: Way = field(default_factory=Way)
     fit: int
     holdout: int
     rounds: int
     rounds_most: int = 15
     soak_s: int = 0
     seed: int
+    again: bool = True
+    memory: bool = True
+    missing_from: Lut | None = None
+
+    @property
+    def protocol(self) -> Rounds:
+        """Return the parameters of the protocol."""
+        return Rounds(rounds_most=self.rounds_most, soak_s=self.soak_s)
 
 
 def bench(
@@ -51,21 +58,42 @@ def bench(
     scope: Scope,
     on_progress: OnProgress = quiet,
 ) -> Lut:
-    """Measure every op of a space and some whole networks, and write plan, journal and table into ``folder``.
+    """Measure every op of a space and some whole networks, and write plans, journals and table into ``folder``.
 
-    Of whole networks the memory too. The same call resumes what was interrupted; complete rounds are kept, and what is
-    finished is not measured again. Raises DeviceLost, MeasurementRefused, and FileInvalid where the folder holds the
-    journal of another plan.
+    The same call resumes what was interrupted; complete rounds are kept, and what is finished is not measured again.
+    Raises DeviceLost, MeasurementRefused, and FileInvalid where the folder holds the journal of another plan.
     """
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, on_progress=on_progress)
-    with journals.resume(folder / JOURNAL, plan) as journal:
-        plans.write(plan, folder / PLAN)
-        session = run(plan, device=device, journal=journal, on_progress=on_progress)
-        footprint.run(plan, device=device, journal=journal, session=session, on_progress=on_progress)
-        found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
-        lut = table(journal, found)
+    carry_out(plan, device=device, folder=folder, again=scope.again, memory=scope.memory, on_progress=on_progress)
+    lut = table_in(folder, max_foreign_cores=device.profile.calm.max_foreign_cores)
     write(lut, folder / TABLE, allow_simulated=lut.simulated)
     return checked(folder / TABLE)
+
+
+def carry_out(
+    plan: Plan,
+    *,
+    device: Device,
+    folder: Path,
+    again: bool = True,
+    memory: bool = True,
+    on_progress: OnProgress = quiet,
+) -> None:
+    """Measure what the journals in a folder lack of a plan, its networks once more where ``again``, then their memory.
+
+    Raises DeviceLost, MeasurementRefused, and FileInvalid where a journal is of another plan; then nothing is written.
+    """
+    later = plan_again(plan) if again else None
+    passes = Passes(on_progress, later)
+    with journals.resume(folder / JOURNAL, plan) as journal:
+        plans.write(plan, folder / PLAN)
+        session = run(plan, device=device, journal=journal, on_progress=passes.first)
+        if later is not None:
+            with journals.resume(folder / AGAIN_JOURNAL, later) as second:
+                plans.write(later, folder / AGAIN_PLAN)
+                run(later, device=device, journal=second, like=journal, on_progress=passes.second)
+        if memory:
+            footprint.run(plan, device=device, journal=journal, session=session, on_progress=on_progress)
 
 
 def plan_of(
@@ -74,48 +102,33 @@ def plan_of(
     device: Device,
     runtime: RuntimeName,
     scope: Scope,
+    artefacts: Source | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
-    """Return the plan of `bench`; the files it names are built or found in the device's cache."""
-    genomes = spread(space, scope.fit + scope.holdout, np.random.default_rng(scope.seed))
-    splits: list[Split] = [*["fit"] * scope.fit, *["holdout"] * scope.holdout]  # type: ignore[list-item]
-    order = np.random.default_rng([scope.seed, 1]).permutation(len(splits))
-    networks = [(space.subnet(genome), splits[place]) for genome, place in zip(genomes, order, strict=True)]
+    """Return the plan of `bench`; the files it names are built or found in the device's cache, unless ``artefacts`` are
+    others.
+
+    Raises UsageInvalid where a table that is to be completed lacks nothing, or is of other conditions.
+    """
+    known, reference, table = None, middle(space), scope.missing_from
+    check_way(device, runtime, scope.way)
+    if table is not None:
+        refuse_unlike(
+            table, device=device, runtime=runtime, way=scope.way, protocol=scope.protocol, reference=reference
+        )
+        networks = scope.fit + scope.holdout
+        known = known_of(table, space, networks=networks, protocol=scope.protocol, seed=scope.seed)
     return bench_plan(
         device,
         runtime,
-        Artefacts(device.transport.files),
+        artefacts or Artefacts(device.transport.files),
         ops=ops_in(space),
-        networks=networks,
-        reference=middle(space),
+        networks=networks_of(space, fit=scope.fit, holdout=scope.holdout, seed=scope.seed),
+        reference=reference,
+        way=scope.way,
         seed=scope.seed,
         rounds=scope.rounds,
-        protocol=Rounds(rounds_most=scope.rounds_most, soak_s=scope.soak_s),
+        known=known,
+        protocol=scope.protocol,
         on_progress=on_progress,
     )
-
-
-def spread(space: SearchSpace, count: int, rng: np.random.Generator) -> Genomes:
-    """Return ``count`` distinct random genomes uint8[count, G] whose MACs are spread on a log scale.
-
-    Random networks crowd in the middle of a space; a calibration on them alone would say little about its ends.
-    """
-    if not count:
-        return np.zeros((0, len(space.genes)), dtype=np.uint8)
-    index = index_of(space)
-    drawn = spaces.sample.unique(spaces.sample.random(space, CANDIDATES * count, rng))
-    logs = np.log(index.sum(drawn, index.values(lambda op: float(op.macs))))
-    drawn, logs = drawn[np.argsort(logs, kind="stable")], np.sort(logs)
-    places = np.searchsorted(logs, np.linspace(logs[0], logs[-1], count))
-    # Where the ends are thin, two targets may meet at one network: each takes the next that is free.
-    for at in range(1, count):
-        places[at] = max(places[at], places[at - 1] + 1)
-    for at in range(count - 1, -1, -1):
-        places[at] = min(places[at], len(drawn) - count + at)
-    return drawn[places]
-
-
-def middle(space: SearchSpace) -> Subnet:
-    """Return the network in the middle of every gene's choices: what each round is divided by."""
-    genome = ((space.cardinalities + 1) // 2).astype(np.uint8)
-    return space.subnet(space.canonical(genome[None])[0])

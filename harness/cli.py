@@ -1,4 +1,4 @@
-"""The composition root: the command ``ofa`` is the verbs of `ofa.cli` and those that need a device.
+"""The composition root: the command ``ofa`` is the verbs of `ofa.cli` and of `harness.verbs`, and the demo.
 
 Verbs here follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
 """
@@ -11,14 +11,14 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
+from harness.verbs import app as device_verbs
+from ofa.cli import Json
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
 from ofa.lut.cli import app as tables
@@ -38,26 +38,6 @@ EXTRA_OF = {
 # What the system refuses without naming a file: a full disk, a spent quota, a read-only or overcrowded system.
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 DEBUG_VARIABLE = "OFA_LOG"
-
-
-class Runtime(StrEnum):
-    """The runtimes a table can be measured with, by the one word each has everywhere."""
-
-    onnxruntime = "onnxruntime"
-    litert = "litert"
-    tflite_runtime = "tflite_runtime"
-    torch = "torch"
-    simulated = "simulated"
-
-
-class Regime(StrEnum):
-    """How hot a device is while it is measured."""
-
-    burst = "burst"
-    sustained = "sustained"
-
-
-SOAK_S = 180
 RESUME = "run the same command again: what was finished is kept"
 
 
@@ -128,96 +108,7 @@ def demo(
         closing.show(summary, str(out / "report.html"))
 
 
-@app.command("bench", rich_help_panel="Devices")
-def bench(
-    name: SpaceName,
-    runtime: Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and table are kept.")],
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")] = "this-computer",
-    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Fresh processes, each in a new order.")] = 5,
-    rounds_most: Annotated[
-        int, typer.Option("--rounds-most", min=1, max=1000, help="Rounds of what is not known to 1 % by then.")
-    ] = 15,
-    regime: Annotated[
-        Regime, typer.Option("--regime", help="Measured cool, or as hot as long work makes the device.")
-    ] = Regime.burst,
-    fit: Annotated[int, typer.Option("--fit", min=0, max=5000, help="Whole networks to calibrate on.")] = 32,
-    holdout: Annotated[int, typer.Option("--holdout", min=0, max=5000, help="Whole networks to check with.")] = 12,
-    seed: Seed = 0,
-    width: Width = None,
-    channels: Channels = None,
-    classes: Classes = None,
-    json: Json = False,
-) -> None:
-    """Measure every op of a space on a device, and whole networks beside them, into a latency table.
-
-    Ctrl-C is safe: the same command goes on with the rounds that are missing.
-    """
-    from harness import bench as benches
-    from harness.inventory import device_named
-    from harness.ledger import at_work
-    from harness.phases import phases
-    from ofa import console
-    from ofa.folders import cache_folder
-    from ofa.lut import check as checks
-
-    space = load_space(name, width, channels, classes)
-    soak_s = SOAK_S if regime is Regime.sustained else 0
-    most = max(rounds, rounds_most)
-    scope = benches.Scope(fit=fit, holdout=holdout, rounds=rounds, rounds_most=most, soak_s=soak_s, seed=seed)
-    chosen = device_named(device, cache_folder() / "files")
-    with at_work(out), phases(f"measuring with {runtime.value}") as tell:
-        benches.bench(space, device=chosen, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
-    facts = checks.show(out / benches.TABLE)
-    console.emit_json(facts) if json else console.show(facts, title=str(out / benches.TABLE))
-
-
-@app.command("verify", rich_help_panel="Devices")
-def verify(
-    models: Annotated[
-        list[Path], typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
-    ],
-    runtime: Annotated[Runtime, typer.Option("--runtime", help="What runs them.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and verdicts are kept.")],
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")] = "this-computer",
-    lut: Annotated[
-        Path | None, typer.Option("--lut", metavar="PATH", help="The device's table, to predict files of 'ofa' by.")
-    ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Measure model files on a device, also such that were not made here, beside what a table predicts for them.
-
-    Ctrl-C is safe: the same command goes on with the rounds that are missing.
-    """
-    from harness import appraise
-    from harness.inventory import device_named
-    from harness.ledger import at_work
-    from harness.phases import phases
-    from ofa import console
-    from ofa.files import readable_json, write_atomic
-    from ofa.folders import cache_folder
-    from ofa.lut import shelf
-
-    chosen = device_named(device, cache_folder() / "files")
-    table = None if lut is None else shelf.one(lut, device=device, runtime=runtime.value)
-    with at_work(out), phases(f"verifying with {runtime.value}") as tell:
-        found = appraise.appraise(
-            models,
-            device=chosen,
-            runtime=runtime.value,
-            folder=out,
-            lut=table,
-            rounds=rounds,
-            seed=seed,
-            on_progress=tell,
-        )
-        write_atomic(out / "verify.json", readable_json(found))
-    if json:
-        console.emit_json(found)
-    else:
-        appraise.show(found)
+app.add_typer(device_verbs)
 
 
 @app.command("report", rich_help_panel="Devices")

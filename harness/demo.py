@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import closing, ship
-from harness.bench import TABLE, Scope, bench
+from harness.bench import Scope, bench
 from harness.choose import Chosen, Twins, choose
 from harness.inventory import Device, this_computer
 from harness.learn import LABELS, Lesson, learn
@@ -23,6 +23,7 @@ from harness.ledger import Ledger, at_work, versions
 from harness.phases import phases
 from harness.plan import RuntimeName
 from harness.session import greet
+from harness.tables import TABLE
 from harness.verify import Verification
 from ofa import console, files
 from ofa.estimate import op_values_ms
@@ -58,7 +59,9 @@ class Settings:
     calibration_images: int = 256
     label_images: int = 2000
     test_images: int = 4000
-    scope: Scope = field(default_factory=lambda: Scope(fit=32, holdout=12, rounds=5, rounds_most=5, seed=0))
+    scope: Scope = field(
+        default_factory=lambda: Scope(fit=32, holdout=12, rounds=5, rounds_most=5, seed=0, again=False, memory=False)
+    )
     verify_rounds: int = 7
     coverage: float = 0.9
     population: int = 256

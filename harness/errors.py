@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid
+from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid, printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -86,12 +86,30 @@ def runtime_not_offered(device: str, runtime: str, offered: Iterable[str]) -> Us
     )
 
 
-def way_not_offered(device: str, runtime: str) -> UsageInvalid:
-    """Say that a profile asks for a way of running that this version cannot measure."""
+def way_not_offered(device: str, runtime: str, asked: str, offered: Iterable[object]) -> UsageInvalid:
+    """Say that a profile does not list a precision or a number of threads for a runtime."""
     return UsageInvalid(
-        f"device '{device}' is not used with runtime '{runtime}' at fp32 and 1 thread",
-        why="its profile lists other threads or precisions, and this version measures no other",
-        hint="add 1 to its threads and fp32 to its precisions",
+        f"device '{device}' is not used with runtime '{runtime}' at {asked}",
+        why="its profile lists " + ", ".join(map(str, offered)),
+        hint="choose one of these, or add it to the profile",
+    )
+
+
+def kernels_unknown(runtime: str, kernels: str, having: Iterable[str]) -> UsageInvalid:
+    """Say that a runtime has no kernels of a name."""
+    return UsageInvalid(
+        f"runtime '{runtime}' has no kernels called '{kernels}'",
+        why="only these have them: " + ", ".join(having),
+        hint=("leave '--kernels' out", "or choose one of these runtimes"),
+    )
+
+
+def precision_unwritten(runtime: str, precision: str, written: Iterable[str]) -> UsageInvalid:
+    """Say that no file of a precision can be built for a runtime."""
+    return UsageInvalid(
+        f"runtime '{runtime}' cannot be measured in {precision}",
+        why="files can be built for " + ", ".join(written),
+        hint="choose one of these",
     )
 
 
@@ -114,4 +132,34 @@ def too_hot(device: str, hottest_c: float | None, limit_c: float) -> Measurement
             "let it cool and run the same command again: complete rounds are kept",
             "or change 'max_temp_c' in its profile",
         ),
+    )
+
+
+def networks_lacking(space: str, count: int, found: int, resolution: int | None) -> UsageInvalid:
+    """Say that a space has fewer networks than are to be measured."""
+    where = "" if resolution is None else f" at {resolution} px"
+    return UsageInvalid(
+        f"space '{space}' has not {count} networks{where} to measure",
+        why=f"{found} different ones were found",
+        hint="ask for fewer with '--fit' and '--holdout'",
+    )
+
+
+def nothing_missing(table: str, space: str) -> UsageInvalid:
+    """Say that a table has every row of a space already."""
+    return UsageInvalid(
+        f"table '{table}' lacks nothing of space '{space}'",
+        why="every op and overhead has a measured row in both states",
+        hint=("ask for whole networks with '--fit' and '--holdout'", "or measure a table of its own to merge with it"),
+    )
+
+
+def table_of_others(table: str, found: Sequence[Mapping[str, Any]]) -> UsageInvalid:
+    """Say that a table was not measured as it would be completed now, naming the first differences."""
+    first = [f"{entry['path']} is {entry.get('a', 'absent')!r}, now {entry.get('b', 'absent')!r}" for entry in found]
+    more = f" (and {len(found) - 3:,} more)" if len(found) > 3 else ""
+    return UsageInvalid(
+        f"table '{table}' cannot be completed by this measurement",
+        why=printable("; ".join(first[:3]))[:400] + more,
+        hint=("give the options it was measured with, under its conditions", "or measure a table of its own"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,15 +15,33 @@ from ofa.files import canonical_json, read_json, readable_json, sha256_bytes, wr
 
 SCHEMA = "plan/1"
 MAX_BYTES = 64 << 20
+# Networks of one elementwise node that every runtime's adapter has itself: on four floats, and on an image's.
 EMPTY = "empty"
+IO = "io"
 SESSION_KEY = "@session"
+IO_KEY = "@io"
 
 Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Key = Annotated[str, Field(min_length=1, max_length=400, pattern=r'^[^\s,"]+$')]
-FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty)$")]
+FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
 RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
+Split = Literal["fit", "holdout", "verify"]
+Kernels = Literal["default", "builtin"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a runtime is used: with which of its kernels, in which precision, on how many threads.
+
+    ``builtin`` are TFLite's own kernels without XNNPACK.
+    """
+
+    kernels: Kernels = "default"
+    precision: Precision = "fp32"
+    threads: int = 1
 
 
 class Entry(BaseModel):
@@ -76,16 +95,16 @@ class Rounds(Entry):
 
 class Item(Entry):
     """One thing to measure in one state. A network also names its space, genome (hex) and part (fit, holdout,
-    verify)."""
+    verify); company is an op that only keeps others as cold as they would be among many, and is in no table."""
 
     key: Key
-    kind: Literal["op", "network", "overhead"]
+    kind: Literal["op", "network", "overhead", "company"]
     state: State
     file: FileName
     size_bytes: Annotated[int, Field(ge=0)] = 0
     space: Word | None = None
     genome: Hex | None = None
-    split: Literal["fit", "holdout", "verify"] | None = None
+    split: Split | None = None
 
 
 class Reference(Entry):
@@ -97,18 +116,22 @@ class Reference(Entry):
 
 
 class Plan(Entry):
-    """Everything that decides what a journal holds; two equal plans have the same hash."""
+    """Everything that decides what a journal holds; two equal plans have the same hash.
+
+    ``rounds_before`` is how many rounds of another plan the device was measured in before, where this one goes on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
     schema_name: Literal["plan/1"] = Field(default="plan/1", alias="schema")
     device: Word
     runtime: RuntimeName
-    kernels: Literal["default", "builtin"] = "default"
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    kernels: Kernels = "default"
+    precision: Precision = "fp32"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     rounds: Annotated[int, Field(ge=1, le=1000)] = 5
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    rounds_before: Annotated[int, Field(ge=1, le=1000)] | None = None
     protocol: Rounds = Rounds()
     reference: Reference
     canaries: dict[Word, FileName] = Field(default_factory=dict)
@@ -135,6 +158,11 @@ class Plan(Entry):
     def batch_seed(self, number: int, place: int) -> int:
         """Return the seed the device shuffles one batch of one round with."""
         return int(np.random.default_rng([self.seed, number, place]).integers(2**31))
+
+    @property
+    def way(self) -> Way:
+        """Return how the runtime is used."""
+        return Way(kernels=self.kernels, precision=self.precision, threads=self.threads)
 
     @property
     def rounds_most(self) -> int:

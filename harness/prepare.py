@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Literal
 
-from harness.artefacts import Artefacts, File
-from harness.errors import runtime_not_offered, way_not_offered
+from harness.artefacts import FORMATS, WRITTEN, File, Source
+from harness.errors import kernels_unknown, precision_unwritten, runtime_not_offered, way_not_offered
 from harness.inventory import Device
-from harness.plan import EMPTY, SESSION_KEY, Item, Plan, Reference, Rounds, RuntimeName, State
+from harness.plan import (
+    EMPTY,
+    IO,
+    IO_KEY,
+    SESSION_KEY,
+    Item,
+    Plan,
+    Precision,
+    Reference,
+    Rounds,
+    RuntimeName,
+    Split,
+    State,
+    Way,
+)
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
+from ofa.space.core import Subnet
+from ofa.space.ops import Op, ops_of, parse
 
-if TYPE_CHECKING:
-    from ofa.space.core import Subnet
-    from ofa.space.ops import Op
-
-Split = Literal["fit", "holdout", "verify"]
 # What tells that a device has drifted: work that keeps the arithmetic units busy, and work that waits for memory; the
 # third is a call of the network that does nothing.
 CANARIES = {
     "compute": "mbconv.k3.s1.i160x14.o160x14.m960.relu.n1",
     "memory": "mbconv.k3.s2.i24x112.o40x56.m144.relu.n1",
 }
+WITH_BUILTIN_KERNELS = ("litert", "tflite_runtime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a table has already: rows (key, state) that are not measured again, and ops that keep the others company."""
+
+    rows: frozenset[tuple[str, str]] = frozenset()
+    company: tuple[Op, ...] = ()
 
 
 def network_key(space: str, identity: str) -> str:
@@ -33,76 +55,102 @@ def network_key(space: str, identity: str) -> str:
 def bench_plan(
     device: Device,
     runtime: RuntimeName,
-    artefacts: Artefacts,
+    artefacts: Source,
     *,
     ops: Sequence[Op],
     networks: Sequence[tuple[Subnet, Split]],
     reference: Subnet,
+    way: Way | None = None,
     seed: int,
     rounds: int = 5,
     states: Sequence[State] = ("cold", "hot"),
+    known: Known | None = None,
     protocol: Rounds | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
     """Return the plan that measures ops in each state, and whole networks hot, on a device with one runtime.
 
     Files are built with random weights: latency does not depend on their values. ``reference`` is what every round is
-    divided by. Equal arguments on an equal device give an equal plan, whose files are taken from the cache. Raises
-    DeviceLost, MeasurementRefused where the runtime cannot run a network.
+    divided by; rows that are ``known`` are left out. Equal arguments on an equal device give an equal plan, whose files
+    are taken from the cache. Raises UsageInvalid for a ``way`` that device or runtime do not have, DeviceLost,
+    MeasurementRefused where the runtime cannot run a network.
     """
-    from ofa.space.ops import ops_of
-
-    _check_offer(device, runtime)
-    total = len(ops) + len(networks) + 1
-    on_progress(0, total, f"greeting {device.name}")
+    way, known = way or Way(), known or Known()
+    check_way(device, runtime, way)
+    on_progress(0, 1, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
-    items = overhead_items()
-    for number, op in enumerate(ops, start=1):
-        items += op_items(op.key, artefacts.for_op(op, about), states)
+    build = partial(artefacts.for_network, runtime=about, precision=way.precision)
+    chosen = build(ops_of(reference))
+    items = [item for item in overhead_items() if (item.key, item.state) not in known.rows]
+    lacking = {op: [state for state in states if (op.key, state) not in known.rows] for op in ops}
+    lacking = {op: wanted for op, wanted in lacking.items() if wanted}
+    total = len(lacking) + len(known.company) + len(networks) + 1
+    for number, (op, wanted) in enumerate(lacking.items(), start=1):
+        items += op_items(op.key, build([op]), wanted)
         on_progress(number, total, "building op files")
-    for number, (subnet, split) in enumerate(networks, start=len(ops) + 1):
-        items.append(network_item(subnet, split, artefacts.for_network(ops_of(subnet), about)))
+    items += [item for op in known.company for item in op_items(op.key, build([op]), ["cold"], kind="company")]
+    for number, (subnet, split) in enumerate(networks, start=total - len(networks)):
+        items.append(network_item(subnet, split, build(ops_of(subnet))))
         on_progress(number, total, "building network files")
-    chosen = artefacts.for_network(ops_of(reference), about)
+    birds = canaries(artefacts, about, way.precision)
     on_progress(total, total, "files are ready")
     return Plan(
         device=device.name,
         runtime=runtime,
+        **asdict(way),
         rounds=rounds,
         seed=seed,
         protocol=protocol or Rounds(),
-        reference=Reference(
-            key=network_key(reference.space.id, reference.id), file=chosen.name, size_bytes=chosen.size_bytes
-        ),
-        canaries=canaries(artefacts, about),
+        reference=reference_of(reference, chosen),
+        canaries=birds,
         items=tuple(items),
     )
 
 
-def _check_offer(device: Device, runtime: RuntimeName) -> None:
-    """Raise MeasurementRefused where a device's profile does not offer a runtime, or not as it is used here."""
+def reference_of(subnet: Subnet, file: File) -> Reference:
+    """Return the network that rounds are divided by, as a plan names it."""
+    return Reference(key=network_key(subnet.space.id, subnet.id), file=file.name, size_bytes=file.size_bytes)
+
+
+def check_way(device: Device, runtime: RuntimeName, way: Way) -> None:
+    """Raise UsageInvalid where a device's profile does not offer a runtime, or not as it is to be used, and where the
+    runtime has no such kernels or no writer makes files of the precision."""
     offers = device.profile.runtimes
     if offers and runtime not in offers:
         raise runtime_not_offered(device.name, runtime, offers)
-    if (offer := offers.get(runtime)) is not None and (1 not in offer.threads or "fp32" not in offer.precisions):
-        raise way_not_offered(device.name, runtime)
+    if way.kernels == "builtin" and runtime not in WITH_BUILTIN_KERNELS:
+        raise kernels_unknown(runtime, way.kernels, WITH_BUILTIN_KERNELS)
+    if way.precision not in WRITTEN[FORMATS[runtime]]:
+        raise precision_unwritten(runtime, way.precision, WRITTEN[FORMATS[runtime]])
+    offer = offers.get(runtime)
+    if offer is not None and way.precision not in offer.precisions:
+        raise way_not_offered(device.name, runtime, way.precision, offer.precisions)
+    if offer is not None and way.threads not in offer.threads:
+        raise way_not_offered(device.name, runtime, f"{way.threads} threads", offer.threads)
 
 
-def canaries(artefacts: Artefacts, about: Runtime) -> dict[str, str]:
+def canaries(artefacts: Source, about: Runtime, precision: Precision = "fp32") -> dict[str, str]:
     """Return the files of the canaries by name."""
-    from ofa.space.ops import parse
-
-    return {name: artefacts.for_op(parse(key), about).name for name, key in CANARIES.items()} | {"dispatch": EMPTY}
+    return {name: artefacts.for_op(parse(key), about, precision).name for name, key in CANARIES.items()} | {
+        "dispatch": EMPTY
+    }
 
 
 def overhead_items() -> list[Item]:
-    """Return the item `@session`: what calling the runtime costs when the network is one node of four floats."""
-    return [Item(key=SESSION_KEY, kind="overhead", state="hot", file=EMPTY)]
+    """Return the items `@session` and `@io`: a call of one elementwise node on four floats, and on 1 x 3 x 224 x 224.
+
+    What the second takes longer is what a large input and output cost at the least. In fp32 whatever the precision of
+    the plan: a network takes and gives floats in int8 too.
+    """
+    return [
+        Item(key=SESSION_KEY, kind="overhead", state="hot", file=EMPTY),
+        Item(key=IO_KEY, kind="overhead", state="hot", file=IO),
+    ]
 
 
-def op_items(key: str, file: File, states: Sequence[State]) -> list[Item]:
+def op_items(key: str, file: File, states: Sequence[State], kind: Literal["op", "company"] = "op") -> list[Item]:
     """Return the items of an op, one for each state."""
-    return [Item(key=key, kind="op", state=state, file=file.name, size_bytes=file.size_bytes) for state in states]
+    return [Item(key=key, kind=kind, state=state, file=file.name, size_bytes=file.size_bytes) for state in states]
 
 
 def network_item(subnet: Subnet, split: Split, file: File) -> Item:

@@ -207,22 +207,27 @@ def _scaled(pairs: Sequence[Pair], basis: Basis, spread: Spread | None) -> Estim
     return None if ratios is None else over_rounds(ratios, spread)
 
 
-def table(journal: Journal, found: Conditions | None = None) -> Lut:
+def table(journal: Journal, found: Conditions | None = None, again: Journal | None = None) -> Lut:
     """Return the table that a journal amounts to: ops and overheads by state, whole networks, and its sessions.
 
-    Raises FileInvalid where a network of the plan is none of its space.
+    ``again`` is the journal of the networks' second measurement: its ratios to the reference are those of its own
+    rounds, and its times are at the speed of the first one's reference. Raises FileInvalid where a network of the plan
+    is none of its space.
     """
     found = found or conditions(journal)
     values = measured(journal, found)
     footprints = journal.footprints()
     pairs = [(item, values[item.key, item.state]) for item in journal.plan.items if (item.key, item.state) in values]
+    later = {} if again is None else {key: value.ns for (key, _), value in measured(again, found).items()}
     return Lut(
         header=_header(journal.plan, found, journal.sessions()[0][1]),
-        rows=tuple(_row(value) for item, value in pairs if item.kind != "network"),
+        rows=tuple(_row(value) for item, value in pairs if item.kind in ("op", "overhead")),
         networks=tuple(
-            _network_row(item, value, footprints.get(item.file)) for item, value in pairs if item.kind == "network"
+            _network_row(item, value, later.get(item.key), footprints.get(item.file))
+            for item, value in pairs
+            if item.kind == "network"
         ),
-        sessions=tuple(_sessions(journal, found)),
+        sessions=(*_sessions(journal, found), *([] if again is None else map(_again, _sessions(again, found)))),
     ).sorted()
 
 
@@ -271,8 +276,8 @@ def _row(value: Measured) -> Row:
     return Row(key=value.key, state=value.state, **_common(value))
 
 
-def _network_row(item: Item, value: Measured, footprint: Footprint | None) -> NetworkRow:
-    """Return the row of a whole network."""
+def _network_row(item: Item, value: Measured, again_ns: int | None, footprint: Footprint | None) -> NetworkRow:
+    """Return the row of a whole network; one that failed has no second measurement either."""
     space = by_id(item.space or "")
     subnet = space.subnet(list(bytes.fromhex(item.genome or "")))
     return NetworkRow(
@@ -284,6 +289,7 @@ def _network_row(item: Item, value: Measured, footprint: Footprint | None) -> Ne
         init_ns=value.init_ns,
         first_ns=value.first_ns,
         p95_ns=value.p95_ns,
+        again_ns=None if value.ns is None else again_ns,
         peak_rss_kib=None if footprint is None else footprint.peak_rss_kib,
         file_bytes=item.size_bytes or None,
     )
@@ -320,6 +326,13 @@ def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
             }
         )
     return records
+
+
+def _again(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of a session that measured networks again: the table's values are not at its reference's speed,
+    and nothing that compares tables by their sessions may take it for theirs."""
+    kept = {name: value for name, value in record.items() if name != "reference_ns"}
+    return {**kept, "id": f"{record['id']}-again", "again": True, "again_reference_ns": record["reference_ns"]}
 
 
 def reference_of(journal: Journal, found: Conditions, rounds: Sequence[int]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from harness.errors import answer_refused, device_lost, environment_changed, run
 from harness.gate import cool
 from harness.inventory import Device
 from harness.journal import STATS, Journal
-from harness.plan import Plan
+from harness.plan import Plan, Way
 from harness.protocol import At, Conversation, Done, Facts, Failed, Hello, Progress, Reference, Runtime, Sample
 from harness.stopping import next_round
 from ofa.errors import DeviceLost
@@ -83,7 +83,7 @@ class Ask:
 
     def at(self, place: int) -> At:
         """Return what a request about a batch belongs to."""
-        return self.number, self.redo, place
+        return (self.plan.rounds_before or 0) + self.number, self.redo, place
 
 
 def quiet(done: int, total: int, text: str) -> None:
@@ -109,15 +109,18 @@ def ready_runtime(device: Device, name: str) -> tuple[Hello, Runtime]:
 
 
 def environment(plan: Plan, hello: Hello, runtime: Runtime) -> dict[str, Any]:
+    """Return everything that changes latency of what a plan measures: device, runtime and how it is used."""
+    return environment_of(hello, runtime, plan.way, plan.protocol.regime)
+
+
+def environment_of(hello: Hello, runtime: Runtime, way: Way, regime: str) -> dict[str, Any]:
     """Return everything that changes latency: device, runtime and how it is used."""
     return {
         **hello.environment,
         "runtime": runtime.name,
         "runtime_version": runtime.version or "unreadable",
-        "kernels": plan.kernels,
-        "precision": plan.precision,
-        "threads": plan.threads,
-        "regime": plan.protocol.regime,
+        **asdict(way),
+        "regime": regime,
     }
 
 
@@ -131,14 +134,15 @@ def run(
     *,
     device: Device,
     journal: Journal,
+    like: Journal | None = None,
     on_progress: OnProgress = quiet,
     patience_s: float = PATIENCE_S,
 ) -> str | None:
-    """Measure what the journal lacks of its plan, and return the session's id, None where nothing was lacking.
+    """Measure what the journal lacks of its plan, under the conditions of another journal where one is given.
 
-    A round that ended badly is begun again, up to three times a session; its samples never mix with another attempt's.
-    Raises DeviceLost, MeasurementRefused; on any exception, Ctrl-C too, the agent is ended and the journal can be
-    resumed.
+    Returns the session's id, None where nothing was lacking. A round that ended badly is begun again, up to three times
+    a session; its samples never mix with another attempt's. Raises DeviceLost, MeasurementRefused; on any exception,
+    Ctrl-C too, the agent is ended and the journal can be resumed.
     """
     total = plan.rounds * len(plan.items)
     done = min(total, len(journal.complete_rounds()) * len(plan.items))
@@ -148,7 +152,7 @@ def run(
         return None
     on_progress(done, total, f"greeting {device.name}")
     hello, runtime = ready_runtime(device, plan.runtime)
-    session = begin_session(plan, device, journal, hello, runtime)
+    session = begin_session(plan, device, journal, hello, runtime, like=like)
     while wanted is not None:
         number, items = wanted
         # Rounds beyond the plan's own are only known when they come: what is to be done grows with each.
@@ -204,13 +208,16 @@ def _tell(on_progress: OnProgress, done: int, items: int, total: int, text: str,
     on_progress(done + int(share * items), total, f"{text}, {note}" if note else text)
 
 
-def begin_session(plan: Plan, device: Device, journal: Journal, hello: Hello, runtime: Runtime) -> str:
+def begin_session(
+    plan: Plan, device: Device, journal: Journal, hello: Hello, runtime: Runtime, *, like: Journal | None = None
+) -> str:
     """Note a session in the journal and return its id; raises MeasurementRefused where the conditions changed since
-    the first."""
+    the first, or are not those of the journal it is to be ``like``."""
     conditions = environment(plan, hello, runtime)
     earlier = journal.sessions()
-    if earlier:
-        before = earlier[0][1]["environment"]
+    known = [*([] if like is None else like.sessions()), *earlier]
+    if known:
+        before = known[0][1]["environment"]
         if environment_id(before) != environment_id(conditions):
             names = sorted(name for name in before | conditions if before.get(name) != conditions.get(name))
             raise environment_changed(device.name, names, journal.path)

@@ -12,11 +12,11 @@ import numpy as np
 from harness import plan as plans
 from harness import verify
 from harness.artefacts import FORMATS, File, target
-from harness.bench import PLAN
 from harness.errors import environment_changed
 from harness.inventory import Device
 from harness.plan import Plan, RuntimeName
 from harness.session import OnProgress, environment, environment_id, quiet, ready_runtime
+from harness.tables import PLAN
 from harness.verify import Anchor, Verification
 from ofa.errors import FileInvalid
 from ofa.files import MEBIBYTE, read_json, sha256_file

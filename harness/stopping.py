@@ -27,7 +27,7 @@ def unfinished(plan: Plan, journal: Journal) -> list[int]:
     values = measured(journal, conditions(journal))
     wide = []
     for index, item in enumerate(plan.items):
-        value = values.get((item.key, item.state))
+        value = None if item.kind == "company" else values.get((item.key, item.state))
         if value is not None and value.half_width is not None and value.half_width > plan.protocol.half_width:
             wide.append(index)
     return wide

@@ -14,7 +14,6 @@ import timing
 Send = Callable[[Dict[str, Any]], None]
 
 FILE_NAME = re.compile(r"^[0-9a-f]{64}$")
-EMPTY = "empty"
 MOST_ITEMS = 20000
 MOST_CANARIES = 8
 TICK_S = 0.4
@@ -88,8 +87,8 @@ def _whole(value: Any, least: int, most: int) -> bool:
 
 
 def is_file(value: Any) -> bool:
-    """Say whether a value names a file: a content hash, so that no path can leave the folder; or the empty network."""
-    return isinstance(value, str) and (value == EMPTY or FILE_NAME.match(value) is not None)
+    """Say whether a value names a file: a content hash, so that no path can leave the folder; or a bare network."""
+    return isinstance(value, str) and (value in runtimes.BARE or FILE_NAME.match(value) is not None)
 
 
 def load(request: Dict[str, Any], name: str, folder: str) -> Loaded:
@@ -97,8 +96,8 @@ def load(request: Dict[str, Any], name: str, folder: str) -> Loaded:
     adapter = runtimes.ADAPTERS[request["runtime"]]
     clock, _ = timing.wall_clock()
     start = clock()
-    if name == EMPTY:
-        run = adapter.load_empty(request["threads"], request["kernels"])
+    if name in runtimes.BARE:
+        run = adapter.load_bare(name, request["threads"], request["kernels"])
     else:
         path = os.path.join(folder, name)
         with open(path, "rb") as stream:

@@ -37,8 +37,8 @@ def footprint(request: Dict[str, Any], folder: str, send: Callable[[Dict[str, An
 def load(request: Dict[str, Any], name: str, folder: str) -> Callable[[], Any]:
     """Return the call of a file whose content is what its name says."""
     adapter = runtimes.ADAPTERS[request["runtime"]]
-    if name == bench.EMPTY:
-        return adapter.load_empty(request["threads"], request["kernels"])
+    if name in runtimes.BARE:
+        return adapter.load_bare(name, request["threads"], request["kernels"])
     path = os.path.join(folder, name)
     # In small parts: the whole file in memory would be part of what is measured.
     digest = hashlib.sha256()

@@ -14,7 +14,7 @@ from typing import Any
 from zipimport import zipimporter
 
 from harness.simulation.machine import Machine
-from harness.simulation.truth import Work, resident_bytes, work_of
+from harness.simulation.truth import Work, bare_work, resident_bytes, work_of
 from harness.simulation.weather import Moment, Weather
 from ofa.files import MEBIBYTE, canonical_json, read_json, write_atomic
 
@@ -74,9 +74,9 @@ class Simulation:
         self.resident_bytes += resident_bytes(self.machine, content["ops"])
         return call
 
-    def load_empty(self, threads: int, kernels: str) -> Callable[[], None]:
-        """Return the call of a network that does nothing."""
-        return self._call("empty", work_of(self.machine, ()))
+    def load_bare(self, name: str, threads: int, kernels: str) -> Callable[[], None]:
+        """Return the call of a network of one elementwise node, on few floats ("empty") or many ("io")."""
+        return self._call(name, bare_work(self.machine, name))
 
     def now_ns(self) -> int:
         """Return the virtual wall clock."""
@@ -142,7 +142,7 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
                 del sys.modules[name]
     bench, _, probe, runtimes, timing = (modules[name] for name in MODULES)
     runtimes.ADAPTERS.clear()
-    runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_empty)
+    runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_bare)
     clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)
     timing.wall_clock = lambda: (simulation.now_ns, "virtual")
     timing.clocks = lambda threads: clocks

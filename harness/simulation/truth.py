@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from harness.plan import IO
 from harness.simulation.machine import Machine
 from ofa.space.facts import op_peak_bytes
 from ofa.space.layers import Layer, layers_of
 from ofa.space.ops import parse
 
 VALUE_BYTES = 4
+IO_VALUES = 3 * 224 * 224
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,18 @@ def work_of(machine: Machine, keys: Sequence[str]) -> Work:
         cores_ns=machine.session_ns + sum(op.cores_ns for op in ops),
         caches_ns=sum(op.caches_ns for op in ops) + inside * memory,
         memory_ns=(1 - inside) * memory,
+        footprint_bytes=footprint,
+    )
+
+
+def bare_work(machine: Machine, name: str) -> Work:
+    """Return the work of a network of one elementwise node: nothing but the call ("empty"), or a pass over an image."""
+    values = 2 * IO_VALUES if name == IO else 0
+    footprint = VALUE_BYTES * values
+    return Work(
+        cores_ns=machine.session_ns + (machine.layer_ns if values else 0.0),
+        caches_ns=VALUE_BYTES * values / machine.bytes_per_ns,
+        memory_ns=footprint / machine.dram_bytes_per_ns,
         footprint_bytes=footprint,
     )
 

@@ -14,6 +14,8 @@ from harness.simulation.truth import Work, evicted
 
 DRAWN_TOGETHER = 4096
 PARETO_SHAPE = 2.5
+# Which stream of luck the networks have that no file's hash names.
+BARE = {"empty": 0, "io": 1}
 SECONDS_PER_HOUR = 3600.0
 
 
@@ -76,7 +78,8 @@ class Weather:
 
     def luck(self, name: str, stream: Sequence[int]) -> float:
         """Return a network's factor in one process: how its memory happens to lie, and the like."""
-        own = np.random.default_rng([self.machine.seed, *stream, int(name[:15], 16) if name != "empty" else 0])
+        number = BARE[name] if name in BARE else int(name[:15], 16)
+        own = np.random.default_rng([self.machine.seed, *stream, number])
         return math.exp(self.machine.round_noise * own.standard_normal())
 
     def _cold(self, name: str, work: Work) -> float:

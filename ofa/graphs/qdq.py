@@ -29,10 +29,20 @@ class _Reader:
         return None if image is None else {INPUT: image[None]}
 
 
-def write(graph: Graph, images: Array, *, opset: int = 17, ir_version: int = 8) -> bytes:
+def write(
+    graph: Graph,
+    images: Array,
+    *,
+    opset: int = 17,
+    ir_version: int = 8,
+    takes_int8: bool = False,
+    gives_int8: bool = False,
+) -> bytes:
     """Return the graph as an int8 ONNX file: input "x" float32[1, C, H, W], output "y" float32.
 
     Ranges are the least and largest value on ``images``, float32[n, C, H, W] as a user of the file would give.
+    ``takes_int8`` and ``gives_int8`` leave out the first and the last step between float32 and int8: "x" and "y" are
+    then int8, as between two layers of a network.
     ``opset`` and ``ir_version`` are the newest the device's runtime reads. Raises UsageInvalid for images that do not
     fit, MeasurementRefused for an opset before 13, PackageMissing without onnx or onnxruntime, or where the one is too
     old for the other.
@@ -52,6 +62,10 @@ def write(graph: Graph, images: Array, *, opset: int = 17, ir_version: int = 8) 
     except Exception as fault:
         raise quantizer_broken(run.version("onnxruntime"), fault) from fault
     model.ir_version = ir_version
+    if takes_int8:
+        _begin_inside(model, proto.TensorProto.INT8)
+    if gives_int8:
+        _end_inside(model, proto.TensorProto.INT8)
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -72,6 +86,32 @@ def _quantized(source: bytes, images: Array, quantization: Any, proto: Any) -> A
             per_channel=True,
         )
         return proto.load_model(done)
+
+
+def _begin_inside(model: Any, int8: int) -> None:
+    """Take the integers of "x" as the input, where all that reads it is the step that makes them."""
+    readers = [node for node in model.graph.node if INPUT in node.input]
+    if [node.op_type for node in readers] != ["QuantizeLinear"]:
+        return
+    made = readers[0].output[0]
+    model.graph.node.remove(readers[0])
+    for node in model.graph.node:
+        node.input[:] = [INPUT if name == made else name for name in node.input]
+    model.graph.input[0].type.tensor_type.elem_type = int8
+
+
+def _end_inside(model: Any, int8: int) -> None:
+    """Give the integers behind "y" as the output, where nothing else reads them."""
+    last = [node for node in model.graph.node if onnx.OUTPUT in node.output]
+    if [node.op_type for node in last] != ["DequantizeLinear"]:
+        return
+    source = last[0].input[0]
+    if sum(source in node.input for node in model.graph.node) > 1:
+        return
+    model.graph.node.remove(last[0])
+    for node in model.graph.node:
+        node.output[:] = [onnx.OUTPUT if name == source else name for name in node.output]
+    model.graph.output[0].type.tensor_type.elem_type = int8
 
 
 def _packages() -> tuple[Any, Any]:

@@ -29,13 +29,17 @@ COARSEST_IN_PARTS = 4.0
 class _File:
     """The draft of a file, which tensor holds what a graph's name stands for, and its integers where it has any."""
 
-    def __init__(self, graph: Graph, numbers: Quantized | None = None, hard_swish: bool = True) -> None:
+    def __init__(
+        self, graph: Graph, numbers: Quantized | None = None, hard_swish: bool = True, takes_int8: bool = False
+    ) -> None:
         self.draft = Draft()
         self.graph = graph
         self.numbers = numbers
         self.hard_swish = hard_swish
         self.non_negative = frozenset(non_negative(graph))
-        self.at = {INPUT: self.draft.tensor(INPUT, dimensions(graph.input))}
+        grid = self.grid(INPUT) if takes_int8 else None
+        dtype = "FLOAT32" if grid is None else "INT8"
+        self.at = {INPUT: self.draft.tensor(INPUT, dimensions(graph.input), dtype, grid=grid)}
 
     def new(self, name: str, shape: Shape, like: str | None = None) -> int:
         """Add a tensor for values that are computed: on the grid of ``like``, or of its own name, in an int8 file."""
@@ -66,20 +70,27 @@ def write(graph: Graph) -> bytes:
     return file.draft.finish([source], [_layers(file)])
 
 
-def write_int8(graph: Graph, images: Array, *, hard_swish: bool = False) -> bytes:
+def write_int8(
+    graph: Graph, images: Array, *, hard_swish: bool = False, takes_int8: bool = False, gives_int8: bool = False
+) -> bytes:
     """Return the graph as a TFLite file that computes in int8; input and output are those of ``write``, float32.
 
     Ranges are the least and largest value on ``images``, float32[n, C, H, W] as a user of the file would give.
     ``hard_swish`` writes an h-swish as the one operator HARD_SWISH, for a device whose delegate takes it in int8:
-    XNNPACK, which runs int8 on a CPU, does not, and is left and entered again around each. Raises what ``write``
-    raises, UsageInvalid for images that do not fit, PackageMissing without onnx or onnxruntime.
+    XNNPACK, which runs int8 on a CPU, does not, and is left and entered again around each. ``takes_int8`` and
+    ``gives_int8`` leave out the first and the last operator of these two: input and output are then int8, as between
+    two layers of a network. Raises what ``write`` raises, UsageInvalid for images that do not fit, PackageMissing
+    without onnx or onnxruntime.
     """
     numbers = quantized(graph, images)
-    file = _File(numbers.graph, numbers, hard_swish)
+    file = _File(numbers.graph, numbers, hard_swish, takes_int8)
     source = file.at[INPUT]
-    inner = file.new(f"{INPUT}.int8", graph.input, like=INPUT)
-    file.at[INPUT] = file.draft.operator("QUANTIZE", [source], inner, "QuantizeOptions")
+    if not takes_int8:
+        inner = file.new(f"{INPUT}.int8", graph.input, like=INPUT)
+        file.at[INPUT] = file.draft.operator("QUANTIZE", [source], inner, "QuantizeOptions")
     last = _layers(file)
+    if gives_int8:
+        return file.draft.finish([source], [last])
     result = file.draft.tensor(f"{graph.output}.float32", dimensions(graph.shapes[graph.output]))
     return file.draft.finish([source], [file.draft.operator("DEQUANTIZE", [last], result, "DequantizeOptions")])
 

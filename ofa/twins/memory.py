@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa import score
+from ofa.lut.calibrate import fit as calibrated
 from ofa.lut.format import Lut
 from ofa.lut.rows import NetworkRow
 from ofa.space.core import Genomes, SearchSpace
@@ -103,7 +104,7 @@ def fit(space: SearchSpace, genomes: Genomes, peak_kib: NDArray[np.floating]) ->
         space, genomes, peak_kib, needed=FEWEST_NETWORKS, of="networks of known memory", positive=True
     )
     design = features(space, genomes) / BYTES_PER_KIB
-    mix = calibrate.fit(design, kib)
+    mix = calibrated(design, kib)
     left_out_pct = 100 * float(np.mean(np.abs(1 / calibrate.left_out(design, kib) - 1)))
     return MemoryTwin(
         space=space,

@@ -205,3 +205,15 @@ def test_each_runtime_that_is_installed_runs_its_empty_network(exchange: Exchang
     if not found["ready"]:
         pytest.skip(f"{runtime} is not usable here: {found['reason']}")
     assert found["version"] and records[-1]["ev"] == "done" and records[-1]["samples"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "litert", "tflite_runtime", "torch"])
+def test_a_large_input_and_output_cost_more(exchange: Exchange, runtime: str) -> None:
+    asked = bench(2, runtime=runtime, items=[[0, "hot", "empty"], [1, "hot", "io"]])
+    records, _ = exchange(sys.executable, line(id=1, do="hello", runtimes=[runtime]) + asked)
+    if not records[0]["runtimes"][0]["ready"]:
+        pytest.skip(f"{runtime} is not usable here: {records[0]['runtimes'][0]['reason']}")
+    least = {record["item"]: record["wall_min_ns"] for record in records if record["ev"] == "sample"}
+    # Nothing reads and writes 150,528 floats in less than a microsecond.
+    assert least[1] > least[0] + 1000

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import ofa.space as spaces
 from harness import journal as journals
 from harness import plan as plans
-from harness.bench import JOURNAL, PLAN, TABLE, Scope, bench, middle, spread
+from harness.bench import Scope, bench
 from harness.inventory import Device
 from harness.plan import Plan, Rounds
 from harness.reduce import conditions_slug
+from harness.tables import JOURNAL, PLAN, TABLE
 from ofa.errors import FileInvalid
 from ofa.lut.check import check
 from ofa.lut.format import read
-from ofa.space.index import index_of, ops_in
+from ofa.space.index import ops_in
 
 TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+OVERHEADS = {("@session", "hot"), ("@io", "hot")}
 SCOPE = Scope(fit=6, holdout=3, rounds=2, rounds_most=2, seed=0)
 
 
@@ -37,7 +38,7 @@ def measured(stand_in: Callable[..., Device], tmp_path: Path) -> tuple[Device, P
 def test_a_table_has_every_op_in_both_states_and_its_networks(measured: tuple[Device, Path]) -> None:
     lut = read(measured[1] / TABLE)
     plan = plans.read(measured[1] / PLAN)
-    expected = {(op.key, state) for op in ops_in(TINY) for state in ("cold", "hot")} | {("@session", "hot")}
+    expected = {(op.key, state) for op in ops_in(TINY) for state in ("cold", "hot")} | OVERHEADS
     assert {(row.key, row.state) for row in lut.rows} == expected and len(lut.rows) == len(expected)
     assert [row.split for row in lut.networks].count("fit") == 6
     assert [row.split for row in lut.networks].count("holdout") == 3
@@ -71,27 +72,6 @@ def test_another_scope_does_not_continue_a_journal(measured: tuple[Device, Path]
         )
     assert (folder / JOURNAL).read_bytes() == before
     assert plans.read(folder / PLAN).seed == SCOPE.seed
-
-
-def test_networks_are_distinct_and_reach_further_than_random_ones() -> None:
-    index = index_of(TINY)
-    macs = index.values(lambda op: float(op.macs))
-    drawn = spaces.sample.random(TINY, 2000, np.random.default_rng(0))
-    assert spread(TINY, 0, np.random.default_rng(3)).shape == (0, len(TINY.genes))
-    for count in (1, 2, 10, 44):
-        genomes = spread(TINY, count, np.random.default_rng(3))
-        assert len(np.unique(genomes, axis=0)) == count
-        TINY.check(genomes)
-    logs = np.log(index.sum(genomes, macs))
-    crowd = np.log(index.sum(drawn, macs))
-    assert logs.min() < np.quantile(crowd, 0.01) and logs.max() > np.quantile(crowd, 0.99)
-    assert np.diff(logs).max() < 0.2 * np.ptp(logs)
-
-
-def test_the_reference_is_in_the_middle_of_the_space() -> None:
-    subnet = middle(TINY)
-    assert subnet.depths == (2, 2, 2) and subnet.resolution == 24
-    assert {kernel for stage in subnet.kernels for kernel in stage} == {5}
 
 
 def test_conditions_name_what_differs(plan: Callable[..., Plan]) -> None:

@@ -44,7 +44,7 @@ def small() -> Settings:
         calibration_images=64,
         label_images=128,
         test_images=128,
-        scope=Scope(fit=10, holdout=4, rounds=2, rounds_most=2, seed=0),
+        scope=Scope(fit=10, holdout=4, rounds=2, rounds_most=2, seed=0, again=False, memory=False),
         verify_rounds=2,
         population=24,
         generations=2,

@@ -17,14 +17,16 @@ import ofa.space as spaces
 from harness import footprint
 from harness import journal as journals
 from harness.artefacts import Artefacts
-from harness.bench import JOURNAL, TABLE, Scope, bench, middle
+from harness.bench import Scope, bench
 from harness.inventory import Device, simulated
 from harness.journal import Footprint
+from harness.networks import middle
 from harness.plan import EMPTY, Item, Plan, Rounds
 from harness.prepare import bench_plan
 from harness.reduce import table
 from harness.session import OnProgress, quiet, ready_runtime, run
 from harness.simulation.machine import Machine
+from harness.tables import JOURNAL, TABLE
 from harness.verify import Anchor, measure
 from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused
 from ofa.lut.format import Lut, read

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness import plan as plans
-from harness.bench import PLAN
 from harness.inventory import Device
 from harness.plan import Plan
 from harness.session import environment, ready_runtime
 from harness.ship import verify_on
+from harness.tables import PLAN
 from harness.verify import Verification
 from ofa.errors import MeasurementRefused
 from ofa.lut.format import Header, Lut

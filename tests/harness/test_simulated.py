@@ -18,14 +18,15 @@ import pytest
 import ofa.space as spaces
 from harness import journal as journals
 from harness.artefacts import Artefacts
-from harness.bench import Scope, bench, middle
+from harness.bench import Scope, bench
 from harness.inventory import Device, simulated
+from harness.networks import middle
 from harness.plan import Plan, Rounds
 from harness.prepare import bench_plan
 from harness.reduce import conditions, drifts, measured, table
 from harness.session import ready_runtime, run
 from harness.simulation.machine import Machine
-from harness.simulation.truth import truth_ns, work_of
+from harness.simulation.truth import bare_work, truth_ns, work_of
 from harness.simulation.weather import Moment, Weather
 from harness.transport.simulated import Simulated
 from ofa.errors import FileInvalid, MeasurementRefused, UsageInvalid
@@ -38,6 +39,7 @@ from ofa.space.ops import Op, ops_of
 
 SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 OPS = ops_in(SPACE)[::6]
+BARE = {"session": "empty", "io": "io"}
 COOL = Moment(time_s=0.0, temperature_c=25.0)
 # What a simulated device does when nothing disturbs it.
 STILL: dict[str, Any] = {
@@ -68,8 +70,10 @@ def test_a_still_device_is_measured_as_it_is(tmp_path: Path) -> None:
     plan = plan_of(device)
     lut = measure(device, plan, tmp_path)
     assert lut.simulated and lut.header.runtime == "simulated"
+    bare_ns = {f"@{key}": bare_work(machine_of(device), name).at_ns(1.0, 0.0) for key, name in BARE.items()}
+    assert bare_ns.keys() < {row.key for row in lut.rows} and bare_ns["@io"] > 2 * bare_ns["@session"]
     for row in lut.rows:
-        true_ns = truth_ns(machine_of(device), [] if row.key.startswith("@") else [row.key], row.state)
+        true_ns = truth_ns(machine_of(device), [row.key], row.state) if row.key[0] != "@" else bare_ns[row.key]
         assert row.ns == pytest.approx(true_ns, rel=1e-3, abs=2), row.key
         assert row.status == "ok" and not row.flags
     hot, cold = ({row.key: row.ns for row in lut.rows if row.state == state} for state in ("hot", "cold"))

@@ -7,21 +7,26 @@ from runtimes import litert, onnxruntime, torch
 Run = Callable[[], Any]
 
 
+# The networks of one elementwise node that every adapter has, by the word that stands where others have a file: on four
+# floats, and on those of an image, 1 x 3 x 224 x 224 (for TFLite 1 x 224 x 224 x 3).
+EMPTY = "empty"
+IO = "io"
+BARE = (EMPTY, IO)
+
+
 class Adapter(NamedTuple):
-    """What a runtime must be able to do."""
+    """What a runtime must be able to do; ``load_bare`` takes one of `BARE`."""
 
     about: Callable[[], Dict[str, Any]]
     load: Callable[[str, int, str], Run]
-    load_empty: Callable[[int, str], Run]
+    load_bare: Callable[[str, int, str], Run]
 
 
 ADAPTERS: Dict[str, Adapter] = {
-    "onnxruntime": Adapter(onnxruntime.about, onnxruntime.load, onnxruntime.load_empty),
-    "litert": Adapter(litert.about_litert, litert.load_litert, litert.load_empty_litert),
-    "tflite_runtime": Adapter(
-        litert.about_tflite_runtime, litert.load_tflite_runtime, litert.load_empty_tflite_runtime
-    ),
-    "torch": Adapter(torch.about, torch.load, torch.load_empty),
+    "onnxruntime": Adapter(onnxruntime.about, onnxruntime.load, onnxruntime.load_bare),
+    "litert": Adapter(litert.about_litert, litert.load_litert, litert.load_bare_litert),
+    "tflite_runtime": Adapter(litert.about_tflite_runtime, litert.load_tflite_runtime, litert.load_bare_tflite_runtime),
+    "torch": Adapter(torch.about, torch.load, torch.load_bare),
 }
 
 

@@ -14,6 +14,14 @@ EMPTY_NETWORK = (
     "AAA0AAAABAAAAOD///8IAAAADAAAAAEAAAB5AAAAAgAAAAEAAAAEAAAADAAMAAgAAAAAAAQADAAAAAgAAAAMAAAAAQAAAHgAAAACAAAAAQAAAAQAAAABAAAAEAAA"
     "AAwADAALAAAAAAAEAAwAAAATAAAAAAAAEw=="
 )
+# The same on 1 x 224 x 224 x 3 floats.
+IO_NETWORK = (
+    "CAAAAFRGTDPC////FAAAACAAAAAoAAAACAEAAAMAAAABAAAACAAAAAQABAAEAAAABQAAAHByb2JlAAAAAQAAABQAAAAAAA4AGAAUABAADAAIAAQADgAAABQA"
+    "AAAcAAAASAAAAEwAAABQAAAABAAAAG1haW4AAAAAAQAAABAAAAAAAAoADAAAAAgABAAKAAAACAAAAAwAAAABAAAAAQAAAAEAAAAAAAAAAQAAAAEAAAABAAAA"
+    "AAAAAAIAAAA8AAAABAAAANj///8IAAAADAAAAAEAAAB5AAAABAAAAAEAAADgAAAA4AAAAAMAAAAMAAwACAAAAAAABAAMAAAACAAAAAwAAAABAAAAeAAAAAQA"
+    "AAABAAAA4AAAAOAAAAADAAAAAQAAABAAAAAMAAwACwAAAAAABAAMAAAAEwAAAAAAABM="
+)
+BARE = {"empty": EMPTY_NETWORK, "io": IO_NETWORK}
 
 
 def about_litert() -> Dict[str, Any]:
@@ -36,14 +44,14 @@ def load_tflite_runtime(path: str, threads: int, kernels: str) -> Callable[[], A
     return _interpreter("tflite_runtime", threads, kernels, model_path=path)
 
 
-def load_empty_litert(threads: int, kernels: str) -> Callable[[], Any]:
-    """Return a call whose cost is that of calling ai_edge_litert at all."""
-    return _interpreter("litert", threads, kernels, model_content=base64.b64decode(EMPTY_NETWORK))
+def load_bare_litert(name: str, threads: int, kernels: str) -> Callable[[], Any]:
+    """Return a call of the bare network "empty", whose cost is that of calling ai_edge_litert at all, or "io"."""
+    return _interpreter("litert", threads, kernels, model_content=base64.b64decode(BARE[name]))
 
 
-def load_empty_tflite_runtime(threads: int, kernels: str) -> Callable[[], Any]:
-    """Return a call whose cost is that of calling tflite_runtime at all."""
-    return _interpreter("tflite_runtime", threads, kernels, model_content=base64.b64decode(EMPTY_NETWORK))
+def load_bare_tflite_runtime(name: str, threads: int, kernels: str) -> Callable[[], Any]:
+    """Return a call of the bare network "empty", whose cost is that of calling tflite_runtime at all, or "io"."""
+    return _interpreter("tflite_runtime", threads, kernels, model_content=base64.b64decode(BARE[name]))
 
 
 def _about(name: str) -> Dict[str, Any]:
@@ -78,5 +86,7 @@ def _interpreter(name: str, threads: int, kernels: str, **model: Any) -> Callabl
     random = numpy.random.RandomState(0)
     for tensor in interpreter.get_input_details():
         value = random.standard_normal(tensor["shape"])
+        # Integers over all of their range: those of the numbers above would be zeros and ones.
+        value = numpy.clip(value * 40, -128, 127) if tensor["dtype"] == numpy.int8 else value
         interpreter.set_tensor(tensor["index"], value.astype(tensor["dtype"]))
     return interpreter.invoke  # type: ignore[no-any-return]

@@ -5,8 +5,17 @@ import functools
 import importlib
 from typing import Any, Callable, Dict
 
+# The element types of inputs and outputs that our files have, by the name onnxruntime gives them.
+TYPES = {"tensor(float)": "float32", "tensor(int8)": "int8"}
+
 # One Relu on four floats; IR 4, opset 9: every onnxruntime since 0.4 reads it.
 EMPTY_NETWORK = "CAQSADo7CgwKAXgSAXkiBFJlbHUSAWdaEwoBeBIOCgwIARIICgIIAQoCCARiEwoBeRIOCgwIARIICgIIAQoCCARCBAoAEAk="
+# The same on 1 x 3 x 224 x 224 floats.
+IO_NETWORK = (
+    "CAQSADpPCgwKAXgSAXkiBFJlbHUSAWdaHQoBeBIYChYIARISCgIIAQoCCAMKAwjgAQoDCOABYh0KAXkSGAoWCAESEgoCCAEKAggDCgMI4AEKAwjg"
+    "AUIECgAQCQ=="
+)
+BARE = {"empty": EMPTY_NETWORK, "io": IO_NETWORK}
 
 # onnxruntime release 1.x -> (newest opset, newest IR version) it accepts; from the compatibility table of its
 # documentation, the lower value where editions of that table differ. A release newer than the last entry counts as the
@@ -31,7 +40,7 @@ def accepts(version: str) -> Dict[str, int]:
 
 def about() -> Dict[str, Any]:
     """Return the version and what it reads, after running a network of one node."""
-    load_empty(1, "default")()
+    load_bare("empty", 1, "default")()
     version = str(importlib.import_module("onnxruntime").__version__)
     return dict(accepts(version), version=version)
 
@@ -41,9 +50,9 @@ def load(path: str, threads: int, kernels: str) -> Callable[[], Any]:
     return _session(path, threads, kernels)
 
 
-def load_empty(threads: int, kernels: str) -> Callable[[], Any]:
-    """Return a call whose cost is that of calling the runtime at all."""
-    return _session(base64.b64decode(EMPTY_NETWORK), threads, kernels)
+def load_bare(name: str, threads: int, kernels: str) -> Callable[[], Any]:
+    """Return a call of the bare network "empty", whose cost is that of calling the runtime at all, or "io"."""
+    return _session(base64.b64decode(BARE[name]), threads, kernels)
 
 
 def _session(source: Any, threads: int, kernels: str) -> Callable[[], Any]:
@@ -61,11 +70,14 @@ def _session(source: Any, threads: int, kernels: str) -> Callable[[], Any]:
     random = numpy.random.RandomState(0)
     held = []
     for tensor in session.get_inputs():
-        value = random.standard_normal(tensor.shape).astype(numpy.float32)
+        value = random.standard_normal(tensor.shape)
+        # Integers over all of their range: those of the numbers above would be zeros and ones.
+        value = numpy.clip(value * 40, -128, 127) if TYPES[tensor.type] == "int8" else value
+        value = value.astype(TYPES[tensor.type])
         held.append(value)
         binding.bind_cpu_input(tensor.name, value)
     for tensor in session.get_outputs():
-        output = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.zeros(tensor.shape, numpy.float32))
+        output = onnxruntime.OrtValue.ortvalue_from_numpy(numpy.zeros(tensor.shape, TYPES[tensor.type]))
         held.append(output)
         binding.bind_ortvalue_output(tensor.name, output)
     run = functools.partial(session.run_with_iobinding, binding)

@@ -3,10 +3,12 @@
 import importlib
 from typing import Any, Callable, Dict
 
+BARE = {"empty": (1, 4), "io": (1, 3, 224, 224)}
+
 
 def about() -> Dict[str, Any]:
     """Return the version after running an empty network."""
-    load_empty(1, "default")()
+    load_bare("empty", 1, "default")()
     return {"version": str(importlib.import_module("torch").__version__)}
 
 
@@ -24,10 +26,10 @@ def load(path: str, threads: int, kernels: str) -> Callable[[], Any]:
     return _call(torch, module, shape)
 
 
-def load_empty(threads: int, kernels: str) -> Callable[[], Any]:
-    """Return a call whose cost is that of calling a traced network at all."""
+def load_bare(name: str, threads: int, kernels: str) -> Callable[[], Any]:
+    """Return a call of the bare network "empty", whose cost is that of calling a traced network at all, or "io"."""
     torch = _torch(threads, kernels)
-    return _call(torch, torch.jit.trace(torch.relu, (torch.zeros(1, 4),)), [1, 4])
+    return _call(torch, torch.jit.trace(torch.relu, (torch.zeros(BARE[name]),)), BARE[name])
 
 
 def _torch(threads: int, kernels: str) -> Any:

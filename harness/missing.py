@@ -1,0 +1,68 @@
+"""What a table lacks of a space: the rows to measure, and the company that keeps cold ops as cold as the table's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from harness.errors import nothing_missing, table_of_others
+from harness.inventory import Device
+from harness.plan import IO_KEY, SESSION_KEY, Rounds, RuntimeName, Way
+from harness.prepare import Known, network_key
+from harness.session import environment_of, ready_runtime
+from ofa.lut import student
+from ofa.lut.diff import differing
+from ofa.lut.format import Lut
+from ofa.lut.header import FILLED
+from ofa.lut.merge import MAY_DIFFER
+from ofa.space.core import SearchSpace, Subnet
+from ofa.space.index import ops_in
+
+OVERHEADS = {(SESSION_KEY, "hot"), (IO_KEY, "hot")}
+# Which clock is believed is only known once the rounds are there.
+LATER = ("statistic",)
+
+
+def known_of(lut: Lut, space: SearchSpace, *, networks: int, protocol: Rounds, seed: int) -> Known:
+    """Return what a table has of a space, and so what is not measured to complete it.
+
+    The company are ops whose cold rows the table has: as many as make the cold ops as many as those that shared a batch
+    in a measurement of the whole space, or a multiple of it. Among few others an op finds its own data still in the
+    caches. ``networks`` is how many are measured besides. Raises UsageInvalid where nothing is missing or asked for.
+    """
+    rows = frozenset((row.key, row.state) for row in lut.rows if student.measured(row))
+    ops = ops_in(space)
+    wanted = {(op.key, state) for op in ops for state in ("cold", "hot")} | OVERHEADS
+    if not networks and not wanted - rows:
+        raise nothing_missing(lut.name, space.id)
+    lacking = sum((op.key, "cold") not in rows for op in ops)
+    usual = -(-len(ops) // -(-(len(ops) + len(lut.networks) + len(OVERHEADS)) // protocol.batch_files))
+    others = [op for op in ops if (op.key, "cold") in rows]
+    beside = min(len(others), -lacking % usual)
+    chosen = sorted(np.random.default_rng([seed, 2]).permutation(len(others))[:beside].tolist())
+    return Known(rows=rows, company=tuple(others[place] for place in chosen))
+
+
+def refuse_unlike(
+    lut: Lut, *, device: Device, runtime: RuntimeName, way: Way, protocol: Rounds, reference: Subnet
+) -> None:
+    """Raise UsageInvalid where a table is not of this device, runtime, way, environment and protocol: what is measured
+    now could not be merged with it. Raises DeviceLost, MeasurementRefused where the runtime cannot run a network."""
+    header = lut.header
+    names = {"device": device.name, "runtime": runtime, "precision": way.precision}
+    theirs: dict[str, Any] = {name: getattr(header, name) for name in names}
+    if found := list(differing(theirs, names)):
+        raise table_of_others(lut.name, found)
+    said = {name for name in (*MAY_DIFFER, *LATER, FILLED) if name in header.protocol}
+    theirs = {
+        "environment": header.environment,
+        "protocol": {name: value for name, value in header.protocol.items() if name not in said},
+    }
+    hello, about = ready_runtime(device, runtime)
+    ours = {
+        "environment": environment_of(hello, about, way, protocol.regime),
+        "protocol": {**protocol.model_dump(), "reference": network_key(reference.space.id, reference.id)},
+    }
+    if found := list(differing(theirs, ours)):
+        raise table_of_others(lut.name, found)

@@ -1,0 +1,200 @@
+"""The verbs that need a device: bench | verify.
+
+They follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
+
+SOAK_S = 180
+FIT = 20
+
+
+class Runtime(StrEnum):
+    """The runtimes a table can be measured with, by the one word each has everywhere."""
+
+    onnxruntime = "onnxruntime"
+    litert = "litert"
+    tflite_runtime = "tflite_runtime"
+    torch = "torch"
+    simulated = "simulated"
+
+
+class Regime(StrEnum):
+    """How hot a device is while it is measured."""
+
+    burst = "burst"
+    sustained = "sustained"
+
+
+class Precision(StrEnum):
+    """What numbers a network computes in."""
+
+    fp32 = "fp32"
+    int8 = "int8"
+
+
+class Kernels(StrEnum):
+    """Which kernels a runtime runs; builtin are TFLite's own, without XNNPACK."""
+
+    default = "default"
+    builtin = "builtin"
+
+
+RuntimeOption = Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")]
+DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What the networks compute in.")]
+KernelsOption = Annotated[
+    Kernels, typer.Option("--kernels", help="builtin: TFLite's own kernels without XNNPACK (litert, tflite_runtime).")
+]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of the runtime.")]
+RegimeOption = Annotated[
+    Regime, typer.Option("--regime", help="Measured cool, or as hot as long work makes the device.")
+]
+Rounds = Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Fresh processes, each in a new order.")]
+RoundsMost = Annotated[
+    int, typer.Option("--rounds-most", min=1, max=1000, help="Rounds of what is not known to 1 % by then.")
+]
+Fit = Annotated[
+    int | None,
+    typer.Option(
+        "--fit",
+        min=0,
+        max=5000,
+        help="Whole networks to calibrate on; 20, or none with --missing-from.",
+        show_default=False,
+    ),
+]
+Holdout = Annotated[
+    int | None,
+    typer.Option(
+        "--holdout",
+        min=0,
+        max=5000,
+        help="Whole networks to check with; 101 in a space of over 20 resolutions, else 12; none with --missing-from.",
+        show_default=False,
+    ),
+]
+Again = Annotated[
+    bool, typer.Option("--again/--no-again", help="Measure whole networks a second time after all rounds.")
+]
+MissingFrom = Annotated[
+    Path | None,
+    typer.Option("--missing-from", metavar="PATH", help="Measure only ops without a measured row in this table."),
+]
+
+app = typer.Typer()
+
+
+@app.command("bench", rich_help_panel="Devices")
+def bench(
+    name: SpaceName,
+    runtime: RuntimeOption,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and table are kept.")],
+    device: DeviceName = "this-computer",
+    precision: PrecisionOption = Precision.fp32,
+    kernels: KernelsOption = Kernels.default,
+    threads: Threads = 1,
+    rounds: Rounds = 5,
+    rounds_most: RoundsMost = 15,
+    regime: RegimeOption = Regime.burst,
+    fit: Fit = None,
+    holdout: Holdout = None,
+    again: Again = True,
+    missing_from: MissingFrom = None,
+    seed: Seed = 0,
+    width: Width = None,
+    channels: Channels = None,
+    classes: Classes = None,
+    json: Json = False,
+) -> None:
+    """Measure every op of a space on a device, and whole networks beside them, into a latency table.
+
+    Ctrl-C is safe: the same command goes on with the rounds that are missing.
+    """
+    from harness import bench as benches
+    from harness.inventory import device_named
+    from harness.ledger import at_work
+    from harness.networks import holdout_of
+    from harness.phases import phases
+    from harness.plan import Way
+    from harness.tables import TABLE
+    from ofa import console
+    from ofa.folders import cache_folder
+    from ofa.lut import check as checks
+    from ofa.lut import shelf
+
+    space = load_space(name, width, channels, classes)
+    table = None if missing_from is None else shelf.one(missing_from)
+    usual = (0, 0) if table is not None else (FIT, holdout_of(space))
+    scope = benches.Scope(
+        way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
+        fit=usual[0] if fit is None else fit,
+        holdout=usual[1] if holdout is None else holdout,
+        rounds=rounds,
+        rounds_most=max(rounds, rounds_most),
+        soak_s=SOAK_S if regime is Regime.sustained else 0,
+        seed=seed,
+        again=again,
+        missing_from=table,
+    )
+    chosen = device_named(device, cache_folder() / "files")
+    with at_work(out), phases(f"measuring with {runtime.value}") as tell:
+        benches.bench(space, device=chosen, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
+    facts = checks.show(out / TABLE)
+    console.emit_json(facts) if json else console.show(facts, title=str(out / TABLE))
+
+
+@app.command("verify", rich_help_panel="Devices")
+def verify(
+    models: Annotated[
+        list[Path], typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
+    ],
+    runtime: Annotated[Runtime, typer.Option("--runtime", help="What runs them.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and verdicts are kept.")],
+    device: DeviceName = "this-computer",
+    lut: Annotated[
+        Path | None, typer.Option("--lut", metavar="PATH", help="The device's table, to predict files of 'ofa' by.")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure model files on a device, also such that were not made here, beside what a table predicts for them.
+
+    Ctrl-C is safe: the same command goes on with the rounds that are missing.
+    """
+    from harness import appraise
+    from harness.inventory import device_named
+    from harness.ledger import at_work
+    from harness.phases import phases
+    from ofa import console
+    from ofa.files import readable_json, write_atomic
+    from ofa.folders import cache_folder
+    from ofa.lut import shelf
+
+    chosen = device_named(device, cache_folder() / "files")
+    table = None if lut is None else shelf.one(lut, device=device, runtime=runtime.value)
+    with at_work(out), phases(f"verifying with {runtime.value}") as tell:
+        found = appraise.appraise(
+            models,
+            device=chosen,
+            runtime=runtime.value,
+            folder=out,
+            lut=table,
+            rounds=rounds,
+            seed=seed,
+            on_progress=tell,
+        )
+        write_atomic(out / "verify.json", readable_json(found))
+    if json:
+        console.emit_json(found)
+    else:
+        appraise.show(found)
