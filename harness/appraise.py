@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,21 @@ import ofa.space as spaces
 from harness import verify
 from harness.artefacts import Artefacts
 from harness.closing import networks
+from harness.errors import no_data_to_test
 from harness.inventory import Device
 from harness.networks import middle
-from harness.plan import RuntimeName
+from harness.plan import Precision, RuntimeName, Way
+from harness.points import with_points
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
 from harness.ship import ANCHORS
-from harness.verify import Anchor
+from harness.verify import Anchor, Verification
 from ofa import console
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
 from ofa.estimate import op_values_ms
 from ofa.files import MEBIBYTE, read_json
 from ofa.lut.format import Lut
+from ofa.lut.write import write
 from ofa.space.core import SearchSpace, Subnet, from_json
 from ofa.space.ops import ops_of
 
@@ -32,49 +35,113 @@ SIDECAR = ".json"
 STATES = ("cold", "hot")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appraisal:
+    """What was measured, by which table it was predicted, and the subnets of those verdicts that are of one."""
+
+    found: Verification
+    lut: Lut | None
+    subnets: dict[str, Subnet]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the verdicts as JSON, with how quiet the device was."""
+        found = self.found
+        return {
+            "device": found.device,
+            "runtime": found.runtime,
+            "table": None if self.lut is None else self.lut.name,
+            "slower": found.speed,
+            "floor_pct": found.floor_pct,
+            "statistic": found.conditions.basis,
+            "verdicts": [asdict(verdict) for verdict in found.verdicts],
+        }
+
+
 def appraise(
     models: Sequence[Path],
     *,
+    subnets: Sequence[Subnet] = (),
     device: Device,
     runtime: RuntimeName,
+    way: Way | None = None,
     folder: Path,
     lut: Lut | None = None,
     rounds: int = 7,
     seed: int = 0,
     on_progress: OnProgress = quiet,
-) -> dict[str, Any]:
-    """Measure model files by name, and return their verdicts with how quiet the device was.
+) -> Appraisal:
+    """Measure model files by name, and sampled subnets (files with random weights) by id.
 
-    A file with the sidecar of `ofa` beside it is predicted by ``lut``, whose own networks are measured with it: by how
-    much the device is slower than when the table was made is taken out, and said. Any other is measured alone. Raises
-    UsageInvalid for two files of one name or a table of another device or runtime, and what `verify.measure` raises.
+    A file with the sidecar of `ofa` beside it, and a subnet, is predicted by ``lut``, whose own networks are measured
+    with it: by how much the device is slower than when the table was made is taken out, and said. Any other is measured
+    alone. The runtime is used as the table says, or else as ``way``. Raises UsageInvalid for two files of one name or a
+    table of another device or runtime, and what `verify.measure` raises.
     """
     files = _checked(models, device, runtime, lut)
     artefacts = Artefacts(device.transport.files)
     _, about = ready_runtime(device, runtime)
+    chosen = (way or Way()) if lut is None else way_of(lut)
     known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
-    predicted_ms = {} if lut is None else predictions(lut, known, seed=seed)
+    for subnet in subnets:
+        file = artefacts.for_network(ops_of(subnet), about, chosen.precision)
+        files[subnet.id], known[subnet.id] = artefacts.path(file.name), subnet
     found = verify.measure(
         files,
         device=device,
         runtime=runtime,
+        way=chosen,
         folder=folder,
-        reference=artefacts.for_network(ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about),
-        predicted_ms=predicted_ms,
-        anchors={} if lut is None else anchors(lut, artefacts, about),
+        reference=artefacts.for_network(ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about, chosen.precision),
+        predicted_ms={} if lut is None else predictions(lut, known, seed=seed),
+        anchors={} if lut is None else anchors(lut, artefacts, about, chosen.precision),
         rounds=rounds,
         seed=seed,
         on_progress=on_progress,
     )
-    return {
-        "device": found.device,
-        "runtime": found.runtime,
-        "table": None if lut is None else lut.name,
-        "slower": found.speed,
-        "floor_pct": found.floor_pct,
-        "statistic": found.conditions.basis,
-        "verdicts": [asdict(verdict) for verdict in found.verdicts],
-    }
+    return Appraisal(found=found, lut=lut, subnets=known)
+
+
+def with_accuracy(found: Appraisal, models: Sequence[Path], data: str | None, runtime: str) -> dict[str, Any]:
+    """Return the verdicts as JSON, each with "top1", percent, on test images where ``data`` names them.
+
+    Raises UsageInvalid where a subnet was sampled: it has random weights; and what `ofa eval` of a file raises.
+    """
+    facts = found.facts()
+    if data is None:
+        return facts
+    from ofa.train import accuracy
+
+    paths = {path.name: path for path in models}
+    for verdict in facts["verdicts"]:
+        if verdict["name"] not in paths:
+            raise no_data_to_test(verdict["name"])
+        tested = accuracy.of_file(paths[verdict["name"]], data, runtime)
+        verdict |= {"top1": tested["top1"], "images": tested["images"]}
+    return facts
+
+
+def add(found: Appraisal, folder: Path | None) -> str:
+    """Add the verified networks to the table they were predicted by, in its folder, and say how many.
+
+    Raises UsageInvalid without a table, and what `points.with_points` raises.
+    """
+    if found.lut is None or folder is None:
+        raise UsageInvalid("'--add' names no table", hint="give the table with '--lut'")
+    made, count = with_points(found.lut, found.found, found.subnets)
+    write(made, folder, allow_simulated=made.simulated)
+    return f"{count} networks were added to '{folder}'"
+
+
+def way_of(lut: Lut) -> Way:
+    """Return how the runtime was used when a table was made."""
+    environment = lut.header.environment
+    kernels, threads = environment.get("kernels", "default"), environment.get("threads", 1)
+    precision = lut.header.precision
+    return Way(
+        kernels="builtin" if kernels == "builtin" else "default",
+        precision=precision if precision != "unknown" else "fp32",
+        threads=threads if isinstance(threads, int) else 1,
+    )
 
 
 def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: Lut | None) -> dict[str, Path]:
@@ -92,7 +159,7 @@ def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: 
 
 
 def subnet_of(path: Path) -> Subnet | None:
-    """Return the subnet that a model file's sidecar names; None where it has none, as files of others do.
+    """Return the subnet that a model file's sidecar names; None where there is none, as files of others have none.
 
     Raises FileInvalid for a damaged sidecar.
     """
@@ -100,6 +167,8 @@ def subnet_of(path: Path) -> Subnet | None:
     if not sidecar.exists():
         return None
     facts = read_json(sidecar, max_bytes=MEBIBYTE, what="sidecar of a model")
+    if isinstance(facts, dict) and "subnet" not in facts:
+        return None
     entry = facts.get("subnet") if isinstance(facts, dict) else None
     if not isinstance(entry, dict):
         raise FileInvalid(f"sidecar '{sidecar}' names no subnet", hint="export the model again, or remove the sidecar")
@@ -138,14 +207,14 @@ def _priced(lut: Lut, space: SearchSpace) -> dict[str, Any]:
     return found
 
 
-def anchors(lut: Lut, artefacts: Artefacts, about: Runtime) -> dict[str, Anchor]:
+def anchors(lut: Lut, artefacts: Artefacts, about: Runtime, precision: Precision = "fp32") -> dict[str, Anchor]:
     """Return some networks of a table, evenly from the quickest to the slowest, with files made for the device."""
     timed = sorted((row.ns, row.space, row.genome) for row in lut.networks if row.ns is not None)
     places = np.unique(np.linspace(0, len(timed) - 1, min(ANCHORS, len(timed))).round().astype(int)) if timed else ()
     found = {}
     for ns, space, genome in (timed[place] for place in places):
         subnet = spaces.by_id(space).subnet(list(bytes.fromhex(genome)))
-        found[f"{space}:{subnet.id}"] = Anchor(file=artefacts.for_network(ops_of(subnet), about), ns=ns)
+        found[f"{space}:{subnet.id}"] = Anchor(file=artefacts.for_network(ops_of(subnet), about, precision), ns=ns)
     return found
 
 
@@ -161,8 +230,10 @@ def show(found: dict[str, Any]) -> None:
         "error %",
         "loads ms",
         "first ms",
+        "p95 ms",
         "peak MiB",
         "KiB",
+        *(["top-1 %"] if any("top1" in verdict for verdict in found["verdicts"]) else []),
     )
     lines = []
     for verdict in found["verdicts"]:
@@ -170,8 +241,9 @@ def show(found: dict[str, Any]) -> None:
         half = f"{100 * (high - low) / 2 / centre:.1f} %" if centre else None
         times = (verdict["predicted_ms"], centre, half, verdict["as_timed_ms"], verdict["error_pct"])
         size = verdict["size_bytes"] // 1024
-        rest = (verdict["init_ms"], verdict["first_ms"], verdict["peak_rss_mib"], size)
-        lines.append((verdict["name"], verdict["status"], *times, *rest))
+        rest = (verdict["init_ms"], verdict["first_ms"], verdict["p95_ms"], verdict["peak_rss_mib"], size)
+        top1 = [verdict["top1"]] if "top1" in verdict else []
+        lines.append((verdict["name"], verdict["status"], *times, *rest, *top1))
     console.table(columns, lines, title=f"{found['runtime']} on {found['device']}")
     for verdict in found["verdicts"]:
         if verdict["reason"]:

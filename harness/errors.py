@@ -163,3 +163,30 @@ def table_of_others(table: str, found: Sequence[Mapping[str, Any]]) -> UsageInva
         why=printable("; ".join(first[:3]))[:400] + more,
         hint=("give the options it was measured with, under its conditions", "or measure a table of its own"),
     )
+
+
+def nothing_to_add(table: str) -> UsageInvalid:
+    """Say that verified networks cannot become rows: nobody knows at which speed the device was."""
+    return UsageInvalid(
+        f"what was verified cannot be added to table '{table}'",
+        why="fewer than 3 of its own networks were measured beside it, so its speed is not known",
+        hint="use a table with networks of its own",
+    )
+
+
+def verified_elsewhere(table: str, environment_id: str, found: Sequence[str]) -> UsageInvalid:
+    """Say that networks were verified under other conditions than a table is of."""
+    return UsageInvalid(
+        f"what was verified cannot be added to table '{table}'",
+        why=f"it was measured in environment {', '.join(found)}, the table is of {environment_id}",
+        hint=("compare the environments: 'ofa lut show' prints the table's", "or measure a table of this environment"),
+    )
+
+
+def no_data_to_test(name: str) -> UsageInvalid:
+    """Say that a sampled subnet has no accuracy: its weights are random."""
+    return UsageInvalid(
+        f"sampled subnet {name} has no accuracy to measure",
+        why="its file holds random weights, which latency does not depend on",
+        hint="leave '--data' out, or give exported files with '--model'",
+    )

@@ -227,7 +227,7 @@ def table(journal: Journal, found: Conditions | None = None, again: Journal | No
             for item, value in pairs
             if item.kind == "network"
         ),
-        sessions=(*_sessions(journal, found), *([] if again is None else map(_again, _sessions(again, found)))),
+        sessions=(*sessions_of(journal, found), *([] if again is None else map(_again, sessions_of(again, found)))),
     ).sorted()
 
 
@@ -295,7 +295,7 @@ def _network_row(item: Item, value: Measured, again_ns: int | None, footprint: F
     )
 
 
-def _sessions(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
+def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
     """Return one record for each session: when, with what, how quiet the device was, the reference's own time.
 
     The session that measured the empty network's memory holds it: the share of the runtime, not of any network.

@@ -154,47 +154,62 @@ def bench(
 
 @app.command("verify", rich_help_panel="Devices")
 def verify(
-    models: Annotated[
-        list[Path], typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
-    ],
-    runtime: Annotated[Runtime, typer.Option("--runtime", help="What runs them.")],
+    runtime: RuntimeOption,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and verdicts are kept.")],
+    models: Annotated[
+        list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
+    ] = None,
+    subnets: Annotated[
+        Path | None, typer.Option("--subnets", metavar="FILE.json", help="Sampled subnets, with random weights.")
+    ] = None,
     device: DeviceName = "this-computer",
     lut: Annotated[
         Path | None, typer.Option("--lut", metavar="PATH", help="The device's table, to predict files of 'ofa' by.")
     ] = None,
+    add: Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="PATH", help="Test images, as for 'ofa eval': measure top-1 too.")
+    ] = None,
+    precision: PrecisionOption = Precision.fp32,
+    kernels: KernelsOption = Kernels.default,
+    threads: Threads = 1,
     rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Measure model files on a device, also such that were not made here, beside what a table predicts for them.
 
-    Ctrl-C is safe: the same command goes on with the rounds that are missing.
+    A table says how the runtime is used; without one, options do. Ctrl-C is safe: the same command goes on.
     """
     from harness import appraise
     from harness.inventory import device_named
     from harness.ledger import at_work
     from harness.phases import phases
+    from harness.plan import Way
     from ofa import console
+    from ofa.cli import read_subnets
     from ofa.files import readable_json, write_atomic
     from ofa.folders import cache_folder
     from ofa.lut import shelf
+    from ofa.lut.format import read
 
     chosen = device_named(device, cache_folder() / "files")
-    table = None if lut is None else shelf.one(lut, device=device, runtime=runtime.value)
+    place = None if lut is None else shelf.place(lut, device=device, runtime=runtime.value)
     with at_work(out), phases(f"verifying with {runtime.value}") as tell:
         found = appraise.appraise(
-            models,
+            models or [],
+            subnets=[] if subnets is None else read_subnets(subnets),
             device=chosen,
             runtime=runtime.value,
+            way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
             folder=out,
-            lut=table,
+            lut=None if place is None else read(place),
             rounds=rounds,
             seed=seed,
             on_progress=tell,
         )
-        write_atomic(out / "verify.json", readable_json(found))
-    if json:
-        console.emit_json(found)
-    else:
-        appraise.show(found)
+        facts = appraise.with_accuracy(found, models or [], data, runtime.value)
+        write_atomic(out / "verify.json", readable_json(facts))
+        if add:
+            console.note(appraise.add(found, place))
+    console.emit_json(facts) if json else appraise.show(facts)

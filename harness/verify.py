@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from harness import footprint
 from harness import journal as journals
 from harness.artefacts import Artefacts, File
 from harness.inventory import Device
 from harness.journal import Footprint
-from harness.plan import Item, Plan, Reference, Rounds, RuntimeName, write
-from harness.reduce import Conditions, Measured, conditions, measured
+from harness.plan import Item, Plan, Reference, Rounds, RuntimeName, Way, write
+from harness.reduce import Conditions, Measured, conditions, measured, sessions_of
 from harness.session import OnProgress, quiet, run
 from harness.stats import Estimate, over_rounds
 from ofa.errors import UsageInvalid
@@ -55,6 +56,7 @@ class Verdict:
     as_timed_ms: float | None
     init_ms: float | None
     first_ms: float | None
+    p95_ms: float | None
     peak_rss_mib: float | None
     rounds: int
     flags: tuple[str, ...]
@@ -79,6 +81,7 @@ class Verification:
     floor_pct: float | None
     conditions: Conditions
     plan: str
+    sessions: tuple[dict[str, Any], ...]
 
 
 def measure(
@@ -88,6 +91,7 @@ def measure(
     runtime: RuntimeName,
     folder: Path,
     reference: File,
+    way: Way | None = None,
     predicted_ms: Mapping[str, float] | None = None,
     anchors: Mapping[str, Anchor] | None = None,
     rounds: int = 5,
@@ -106,7 +110,16 @@ def measure(
         raise UsageInvalid("there is nothing to verify", hint="name at least one model file")
     artefacts = Artefacts(device.transport.files)
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
-    plan = _plan(device, runtime, reference, list(stored.values()), list(anchors.values()), rounds=rounds, seed=seed)
+    plan = _plan(
+        device,
+        runtime,
+        way or Way(),
+        reference,
+        list(stored.values()),
+        list(anchors.values()),
+        rounds=rounds,
+        seed=seed,
+    )
     stem = f"{runtime}-{plan.hash[:12]}"
     write(plan, folder / f"{stem}.plan.json")
     with journals.resume(folder / f"{stem}.sqlite", plan) as journal:
@@ -117,6 +130,7 @@ def measure(
         footprint.run(plan, device=device, journal=journal, files=own, session=session, on_progress=on_progress)
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         values, memory = measured(journal, found), journal.footprints()
+        sessions = tuple(sessions_of(journal, found))
     ratios = _ratios(values, list(anchors.values()))
     speed = over_rounds(ratios) if ratios else AS_IT_WAS
     return Verification(
@@ -130,6 +144,7 @@ def measure(
         floor_pct=100.0 * median(abs(ratio / speed.value - 1.0) for ratio in ratios) if len(ratios) >= 3 else None,
         conditions=found,
         plan=plan.hash,
+        sessions=sessions,
     )
 
 
@@ -142,6 +157,7 @@ def _ratios(values: Mapping[tuple[str, str], Measured], anchors: Sequence[Anchor
 def _plan(
     device: Device,
     runtime: RuntimeName,
+    way: Way,
     reference: File,
     files: Sequence[File],
     anchors: Sequence[Anchor],
@@ -155,6 +171,9 @@ def _plan(
     return Plan(
         device=device.name,
         runtime=runtime,
+        kernels=way.kernels,
+        precision=way.precision,
+        threads=way.threads,
         rounds=rounds,
         seed=seed,
         # Few items leave time for more bursts: they cost less than starting the process.
@@ -198,6 +217,7 @@ def _verdict(
         as_timed_ms=ms(value.ns),
         init_ms=ms(value.init_ns),
         first_ms=ms(value.first_ns),
+        p95_ms=ms(value.p95_ns),
         peak_rss_mib=None if peak_rss_kib is None else peak_rss_kib / KIB_PER_MIB,
         rounds=value.rounds,
         flags=value.flags,

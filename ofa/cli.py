@@ -150,7 +150,7 @@ def estimate(
     from ofa.lut import format as tables
 
     table = tables.read(lut)
-    networks = _read_subnets(subnets)
+    networks = read_subnets(subnets)
     chosen = estimates.state_of(table, networks[0].space, state)
     ms: dict[str, float] = {}
     for space_id in dict.fromkeys(network.space.id for network in networks):
@@ -169,7 +169,7 @@ def estimate(
         console.show({f"{entry['id']} row by row": entry["rows"]})
 
 
-def _read_subnets(path: Path) -> list[Subnet]:
+def read_subnets(path: Path) -> list[Subnet]:
     """Read a JSON list of subnets, or a single one; raises FileInvalid for none, or naming the first that is wrong."""
     import ofa.space as spaces
     from ofa.errors import FileInvalid

@@ -11,15 +11,20 @@ from ofa.lut.format import HEADER, Lut, read
 
 
 def one(path: Path, **wanted: str | None) -> Lut:
-    """Return the table at a path, or the one below it whose header agrees with ``wanted`` (device, runtime, precision,
-    conditions; None is anything).
+    """Return the table in the folder that ``place`` finds."""
+    return read(place(path, **wanted))
+
+
+def place(path: Path, **wanted: str | None) -> Path:
+    """Return the folder of the table at a path, or of the one below it whose header agrees with ``wanted`` (device,
+    runtime, precision, conditions; None is anything).
 
     Raises FileInvalid where there is none, UsageInvalid naming what differs where several fit: a sum must not depend on
     which of two power modes or regimes comes first.
     """
     path = Path(path)
     if (path / HEADER).exists() or not path.is_dir():
-        return read(path)
+        return path.parent if path.name == HEADER and path.is_file() else path
     asked = {name: value for name, value in wanted.items() if value is not None}
     tables = {folder: read(folder) for folder in check.below(path)}
     fitting = {folder: lut for folder, lut in tables.items() if _agrees(lut, asked)}

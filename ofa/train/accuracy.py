@@ -87,7 +87,10 @@ def _right(trained: Trained, subnet: Subnet, calibration: Images, images: Images
 
 
 def of_file(file: Path, path: str, runtime: str | None, *, problems: Problems = "raise") -> dict[str, Any]:
-    """Measure an exported file through its runtime on test images, prepared as its sidecar says.
+    """Measure a model file through its runtime on test images, prepared as its sidecar says.
+
+    A file of others needs a sidecar too, named as the file and ".json": {"preprocessing": {"mean", "std"} (of pixels in
+    0-1, by channel), "resolution" (px), "precision"}; its classes are in the order of the images'.
 
     Raises FileInvalid without a sidecar that says how and for a model of other classes, UsageInvalid for a runtime that
     there is not.
@@ -97,7 +100,8 @@ def of_file(file: Path, path: str, runtime: str | None, *, problems: Problems = 
     try:
         preprocessing = facts["preprocessing"]
         mean, std = (tuple(float(v) for v in preprocessing[key]) for key in ("mean", "std"))
-        resolution, precision = int(facts["subnet"]["resolution"]), str(facts["precision"])
+        said = facts.get("subnet", facts)
+        resolution, precision = int(said["resolution"]), str(facts["precision"])
     except (KeyError, TypeError, ValueError) as fault:
         raise errors.sidecar_lacking(sidecar, str(fault)) from fault
     chosen = cast(runtimes.Runtime, runtime or RUNTIME_OF.get(file.suffix, "onnxruntime"))

@@ -259,7 +259,10 @@ def sidecar_lacking(path: Path, why: str) -> FileInvalid:
     return FileInvalid(
         f"'{path}' does not say how to prepare images for the model",
         why=f"it lacks {why}",
-        hint="export the model again with ofa",
+        hint=(
+            "export the model again with ofa",
+            "for a model of others write that file: mean and std under preprocessing, resolution, precision",
+        ),
     )
 
 

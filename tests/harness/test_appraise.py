@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import ofa.space as spaces
-from harness.appraise import appraise, predictions, subnet_of
+from harness.appraise import add, appraise, predictions, subnet_of, with_accuracy
 from harness.bench import Scope, bench
 from harness.inventory import Device, simulated
 from harness.simulation.machine import Machine
 from ofa.errors import FileInvalid, UsageInvalid
-from ofa.lut.format import Lut
+from ofa.lut.format import Lut, read
+from ofa.lut.write import write
 from ofa.space.core import Subnet
 from ofa.space.ops import ops_of
 
@@ -43,7 +45,7 @@ def test_a_model_of_ours_is_predicted_and_one_of_others_is_not(measured: tuple[D
     device, lut = measured
     drawn = [SPACE.subnet(genome) for genome in spaces.sample.random(SPACE, 2, np.random.default_rng(7))]
     files = [model(tmp_path, "ours", drawn[0]), model(tmp_path, "theirs", drawn[1], sidecar=False)]
-    found = appraise(files, device=device, runtime="simulated", folder=tmp_path / "out", lut=lut, rounds=3)
+    found = appraise(files, device=device, runtime="simulated", folder=tmp_path / "out", lut=lut, rounds=3).facts()
     ours, theirs = found["verdicts"]
     assert found["table"] == lut.name and found["slower"] == pytest.approx(1.0, abs=0.02)
     assert ours["predicted_ms"] == pytest.approx(ours["measured_ms"], rel=0.1)
@@ -55,7 +57,7 @@ def test_a_model_of_ours_is_predicted_and_one_of_others_is_not(measured: tuple[D
 def test_without_a_table_files_are_measured_alone(measured: tuple[Device, Lut], tmp_path: Path) -> None:
     device, _ = measured
     file = model(tmp_path, "ours", SPACE.corner("min"))
-    found = appraise([file], device=device, runtime="simulated", folder=tmp_path / "out", rounds=2)
+    found = appraise([file], device=device, runtime="simulated", folder=tmp_path / "out", rounds=2).facts()
     (verdict,) = found["verdicts"]
     assert found["table"] is None and found["slower"] == 1.0 and found["floor_pct"] is None
     assert verdict["predicted_ms"] is None and verdict["measured_ms"] == verdict["as_timed_ms"] > 0
@@ -79,7 +81,58 @@ def test_what_cannot_be_meant_is_refused(measured: tuple[Device, Lut], tmp_path:
         appraise(twice, device=device, runtime="simulated", folder=tmp_path / "out")
     with pytest.raises(UsageInvalid, match="predicts nothing"):
         appraise(twice[:1], device=device, runtime="onnxruntime", folder=tmp_path / "out", lut=lut)
-    for content in ("[]", "{}", '{"subnet": 3}'):
+    for content in ("[]", '{"subnet": 3}'):
         (tmp_path / "one.json").write_text(content)
         with pytest.raises(FileInvalid, match="names no subnet"):
             subnet_of(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_sampled_subnets_are_verified_and_become_rows_of_the_table(
+    measured: tuple[Device, Lut], tmp_path: Path
+) -> None:
+    device, lut = measured
+    write(lut, tmp_path / "table", allow_simulated=True)
+    drawn = [SPACE.subnet(genome) for genome in spaces.sample.random(SPACE, 3, np.random.default_rng(11))]
+    there = SPACE.subnet(list(bytes.fromhex(lut.networks[0].genome)))
+    options: dict[str, Any] = {
+        "device": device,
+        "runtime": "simulated",
+        "folder": tmp_path / "out",
+        "lut": lut,
+        "rounds": 3,
+    }
+    found = appraise([], subnets=[*drawn, there], **options)
+    assert [verdict["name"] for verdict in found.facts()["verdicts"]] == [subnet.id for subnet in (*drawn, there)]
+    assert add(found, tmp_path / "table").startswith("3 networks")
+    made = read(tmp_path / "table")
+    added = {row.id: row for row in made.networks if row.split == "verify"}
+    assert added.keys() == {subnet.id for subnet in drawn} and len(made.networks) == len(lut.networks) + 3
+    for verdict in found.facts()["verdicts"][:3]:
+        row = added[verdict["name"]]
+        assert row.ns == pytest.approx(verdict["measured_ms"] * 1e6, abs=1) and row.peak_rss_kib and row.p95_ns
+        assert verdict["predicted_ms"] > 0
+    (session,) = {row.session for row in added.values()}
+    (record,) = (record for record in made.sessions if record["id"] == session)
+    assert record["verified"] is True and "reference_ns" not in record
+    assert add(found, tmp_path / "table").startswith("3 networks"), "of the table as it was read: nothing comes twice"
+    assert len(read(tmp_path / "table").networks) == len(made.networks)
+    with pytest.raises(UsageInvalid, match="random weights") as caught:
+        with_accuracy(found, [], "digits", "simulated")
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.slow
+def test_what_was_verified_elsewhere_is_not_added(measured: tuple[Device, Lut], tmp_path: Path) -> None:
+    device, lut = measured
+    header = lut.header.model_copy(update={"environment": lut.header.environment | {"kernel": "another"}})
+    sessions = tuple({**record, "environment_id": header.environment_id} for record in lut.sessions)
+    other = Lut(header=header, rows=lut.rows, networks=lut.networks, sessions=sessions)
+    options: dict[str, Any] = {"device": device, "runtime": "simulated", "folder": tmp_path / "out", "rounds": 2}
+    found = appraise([], subnets=[SPACE.corner("min")], lut=other, **options)
+    with pytest.raises(UsageInvalid, match="cannot be added") as caught:
+        add(found, tmp_path / "table")
+    assert header.environment_id in caught.value.why and not (tmp_path / "table").exists()
+    alone = appraise([], subnets=[SPACE.corner("min")], **options)
+    with pytest.raises(UsageInvalid, match="names no table"):
+        add(alone, None)
