@@ -28,10 +28,10 @@ def peak_activation_bytes(subnet: Subnet, resolution: int | None = None) -> int:
     Layers run in order; a value lives from the layer that makes it to the last one that reads it; activations and
     norms work in place. A runtime that fuses or reorders may need less.
     """
-    return max(_peak(op) for op in ops_of(subnet, resolution)) * FP32_BYTES
+    return max(peak_values(op) for op in ops_of(subnet, resolution)) * FP32_BYTES
 
 
-def _peak(op: Op) -> int:
+def peak_values(op: Op) -> int:
     """Return the most numbers alive at once inside an op."""
     layers = layers_of(op)
     last_use = {name: at for at, layer in enumerate(layers) for name in layer.inputs}
