@@ -1,4 +1,4 @@
-"""The verbs that need a device: bench | verify.
+"""The verbs that need a device or its journal: bench | verify | lut build.
 
 They follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
+from ofa.lut.cli import app as tables
 
 if TYPE_CHECKING:
     from harness.bench import Scope
@@ -101,6 +102,9 @@ MissingFrom = Annotated[
 ]
 
 app = typer.Typer()
+lut = typer.Typer(no_args_is_help=True, help="Look at latency tables; build, compare, merge, import and fill them.")
+lut.add_typer(tables)
+app.add_typer(lut, name="lut", rich_help_panel="Devices")
 
 
 @app.command("bench", rich_help_panel="Devices")
@@ -231,3 +235,31 @@ def verify(
         console.emit_json(found)
     else:
         appraise.show(found)
+
+
+@lut.command("build")
+def lut_build(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a measurement, finished or not.")],
+    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="Folder of tables that gets it.")] = Path(
+        "luts"
+    ),
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a table of the same environment.")] = False,
+    allow_simulated: Annotated[
+        bool, typer.Option("--allow-simulated", help="Write a simulated table, too; never under 'luts'.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write the table of a run to its place among others: device, then runtime, precision and conditions."""
+    from harness.tables import build
+    from ofa import console
+
+    facts = build(run, into, replace=replace, allow_simulated=allow_simulated)
+    if json:
+        console.emit_json(facts)
+        return
+    console.show({name: value for name, value in facts.items() if name not in ("table", "missing")})
+    for missing in facts["missing"]:
+        console.warn(f"the run is not finished: it lacks {missing}")
+    if facts["rows_lost"]:
+        console.warn(f"{facts['rows_lost']:,} rows of the table that was there are in this one no more")
+    console.note(f"wrote {facts['table']}")
