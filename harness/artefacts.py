@@ -97,6 +97,15 @@ class Artefacts:
         write_atomic(memory, stored.name + "\n")
         return stored
 
+    def foretell(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> tuple[str, File | None]:
+        """Return the name of a recipe, and the file it gave; None where it is still to be built."""
+        memory = self._memory(ops, runtime, precision)
+        return memory.name, self._known(memory)
+
+    def has_built(self, recipe: str) -> bool:
+        """Say whether a recipe has given a file, by its name."""
+        return self._known(self.folder / "recipes" / recipe) is not None
+
     def _memory(self, ops: Sequence[Op], runtime: Runtime, precision: Precision) -> Path:
         """Return where it is kept which file a recipe gave."""
         recipe = {"ops": [op.key for op in ops], **target(runtime, precision), "writers": writers()}

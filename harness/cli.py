@@ -21,7 +21,6 @@ from harness.verbs import app as device_verbs
 from ofa.cli import Json
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
-from ofa.lut.cli import app as tables
 
 # Where a verb imports a package that an extra brings, and which extra that is.
 EXTRA_OF = {
@@ -81,9 +80,6 @@ def everywhere(
     """Take the options that stand before every verb."""
     if debug:
         os.environ[DEBUG_VARIABLE] = "debug"
-
-
-app.add_typer(tables, name="lut", rich_help_panel="Devices")
 
 
 @app.command("demo", rich_help_panel="Start here")

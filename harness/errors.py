@@ -190,3 +190,31 @@ def no_data_to_test(name: str) -> UsageInvalid:
         why="its file holds random weights, which latency does not depend on",
         hint="leave '--data' out, or give exported files with '--model'",
     )
+
+
+def run_missing(folder: Path, lacking: Iterable[str]) -> FileInvalid:
+    """Say that a folder holds no measurement."""
+    return FileInvalid(
+        f"folder '{folder}' holds no run of 'ofa bench'",
+        why="it lacks " + ", ".join(f"'{name}'" for name in lacking),
+        hint="name the folder given to '--out', or that of one runtime in a demo's folder",
+    )
+
+
+def no_round(folder: Path) -> FileInvalid:
+    """Say that a run has not come far enough for a table."""
+    return FileInvalid(
+        f"run '{folder}' amounts to no table yet",
+        why="no round of it is complete",
+        hint="run the same 'ofa bench' again: it goes on where it stopped",
+    )
+
+
+def place_of_another(place: Path, differing: Sequence[str]) -> UsageInvalid:
+    """Say that a table of another environment stands where one was about to be written."""
+    more = f" (and {len(differing) - 5:,} more)" if len(differing) > 5 else ""
+    return UsageInvalid(
+        f"'{place}' holds a table of another environment",
+        why="these differ: " + ", ".join(differing[:5]) + more,
+        hint=("compare the two with 'ofa lut diff'", "or move it away, or choose another folder with '--into'"),
+    )

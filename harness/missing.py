@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from ofa.lut.header import FILLED
 from ofa.lut.merge import MAY_DIFFER
 from ofa.space.core import SearchSpace, Subnet
 from ofa.space.index import ops_in
+from ofa.space.ops import Op
 
 OVERHEADS = {(SESSION_KEY, "hot"), (IO_KEY, "hot")}
 # Which clock is believed is only known once the rounds are there.
 LATER = ("statistic",)
+PARAMETER_BYTES = {"fp32": 4, "int8": 1}
 
 
 def known_of(lut: Lut, space: SearchSpace, *, networks: int, protocol: Rounds, seed: int) -> Known:
@@ -37,11 +40,19 @@ def known_of(lut: Lut, space: SearchSpace, *, networks: int, protocol: Rounds, s
     if not networks and not wanted - rows:
         raise nothing_missing(lut.name, space.id)
     lacking = sum((op.key, "cold") not in rows for op in ops)
-    usual = -(-len(ops) // -(-(len(ops) + len(lut.networks) + len(OVERHEADS)) // protocol.batch_files))
+    usual = -(-len(ops) // _batches(lut, ops, protocol))
     others = [op for op in ops if (op.key, "cold") in rows]
     beside = min(len(others), -lacking % usual)
     chosen = sorted(np.random.default_rng([seed, 2]).permutation(len(others))[:beside].tolist())
     return Known(rows=rows, company=tuple(others[place] for place in chosen))
+
+
+def _batches(lut: Lut, ops: Sequence[Op], protocol: Rounds) -> int:
+    """Return in about how many batches the ops of a space and a table's networks are measured: by files or by bytes."""
+    files = len(ops) + len(lut.networks) + len(OVERHEADS)
+    number_bytes = PARAMETER_BYTES.get(lut.header.precision, 4)
+    size_bytes = sum(op.params for op in ops) * number_bytes + sum(row.file_bytes or 0 for row in lut.networks)
+    return max(-(-files // protocol.batch_files), -(-size_bytes // protocol.batch_bytes))
 
 
 def refuse_unlike(

@@ -46,6 +46,10 @@ class Known:
     rows: frozenset[tuple[str, str]] = frozenset()
     company: tuple[Op, ...] = ()
 
+    def lacking(self, op: Op, states: Sequence[State]) -> list[State]:
+        """Return the states an op is still to be measured in."""
+        return [state for state in states if (op.key, state) not in self.rows]
+
 
 def network_key(space: str, identity: str) -> str:
     """Return the key a whole network has in a plan."""
@@ -70,29 +74,26 @@ def bench_plan(
 ) -> Plan:
     """Return the plan that measures ops in each state, and whole networks hot, on a device with one runtime.
 
-    Files are built with random weights: latency does not depend on their values. ``reference`` is what every round is
-    divided by; rows that are ``known`` are left out. Equal arguments on an equal device give an equal plan, whose files
-    are taken from the cache. Raises UsageInvalid for a ``way`` that device or runtime do not have, DeviceLost,
-    MeasurementRefused where the runtime cannot run a network.
+    Files have random weights: latency does not depend on them. ``reference`` is what every round is divided by; rows
+    that are ``known`` are left out. Equal arguments on an equal device give an equal plan, its files from the cache.
+    Raises UsageInvalid for a ``way`` that is not there, DeviceLost, MeasurementRefused for a runtime that runs nothing.
     """
     way, known = way or Way(), known or Known()
     check_way(device, runtime, way)
     on_progress(0, 1, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
     build = partial(artefacts.for_network, runtime=about, precision=way.precision)
-    chosen = build(ops_of(reference))
+    work = [(op, wanted) for op in ops if (wanted := known.lacking(op, states))]
+    total = len(work) + len(known.company) + len(networks) + 1
     items = [item for item in overhead_items() if (item.key, item.state) not in known.rows]
-    lacking = {op: [state for state in states if (op.key, state) not in known.rows] for op in ops}
-    lacking = {op: wanted for op, wanted in lacking.items() if wanted}
-    total = len(lacking) + len(known.company) + len(networks) + 1
-    for number, (op, wanted) in enumerate(lacking.items(), start=1):
+    for number, (op, wanted) in enumerate(work, start=1):
         items += op_items(op.key, build([op]), wanted)
         on_progress(number, total, "building op files")
     items += [item for op in known.company for item in op_items(op.key, build([op]), ["cold"], kind="company")]
     for number, (subnet, split) in enumerate(networks, start=total - len(networks)):
         items.append(network_item(subnet, split, build(ops_of(subnet))))
         on_progress(number, total, "building network files")
-    birds = canaries(artefacts, about, way.precision)
+    chosen = reference_of(reference, build(ops_of(reference)))
     on_progress(total, total, "files are ready")
     return Plan(
         device=device.name,
@@ -101,8 +102,8 @@ def bench_plan(
         rounds=rounds,
         seed=seed,
         protocol=protocol or Rounds(),
-        reference=reference_of(reference, chosen),
-        canaries=birds,
+        reference=chosen,
+        canaries=canaries(artefacts, about, way.precision),
         items=tuple(items),
     )
 

@@ -1,4 +1,4 @@
-"""The verbs that need a device: bench | verify.
+"""The verbs that need a device or its journal: bench | verify | lut build.
 
 They follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
 """
@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
+from ofa.lut.cli import app as tables
 
+if TYPE_CHECKING:
+    from harness.bench import Scope
+    from harness.inventory import Device
+    from ofa.lut.format import Lut
+    from ofa.space.core import SearchSpace
+
+Facts = dict[str, Any]
 SOAK_S = 180
-FIT = 20
 
 
 class Runtime(StrEnum):
@@ -85,12 +92,19 @@ Holdout = Annotated[
 Again = Annotated[
     bool, typer.Option("--again/--no-again", help="Measure whole networks a second time after all rounds.")
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be measured, how long and with how much memory; time a few ops."),
+]
 MissingFrom = Annotated[
     Path | None,
     typer.Option("--missing-from", metavar="PATH", help="Measure only ops without a measured row in this table."),
 ]
 
 app = typer.Typer()
+lut = typer.Typer(no_args_is_help=True, help="Look at latency tables; build, compare, merge, import and fill them.")
+lut.add_typer(tables)
+app.add_typer(lut, name="lut", rich_help_panel="Devices")
 
 
 @app.command("bench", rich_help_panel="Devices")
@@ -109,6 +123,7 @@ def bench(
     holdout: Holdout = None,
     again: Again = True,
     missing_from: MissingFrom = None,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     width: Width = None,
     channels: Channels = None,
@@ -119,25 +134,18 @@ def bench(
 
     Ctrl-C is safe: the same command goes on with the rounds that are missing.
     """
-    from harness import bench as benches
+    from harness.bench import Scope
     from harness.inventory import device_named
-    from harness.ledger import at_work
-    from harness.networks import holdout_of
-    from harness.phases import phases
     from harness.plan import Way
-    from harness.tables import TABLE
     from ofa import console
     from ofa.folders import cache_folder
-    from ofa.lut import check as checks
-    from ofa.lut import shelf
 
     space = load_space(name, width, channels, classes)
-    table = None if missing_from is None else shelf.one(missing_from)
-    usual = (0, 0) if table is not None else (FIT, holdout_of(space))
-    scope = benches.Scope(
+    table, usual_fit, usual_holdout = _usual(space, missing_from)
+    scope = Scope(
         way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
-        fit=usual[0] if fit is None else fit,
-        holdout=usual[1] if holdout is None else holdout,
+        fit=usual_fit if fit is None else fit,
+        holdout=usual_holdout if holdout is None else holdout,
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
@@ -146,10 +154,39 @@ def bench(
         missing_from=table,
     )
     chosen = device_named(device, cache_folder() / "files")
+    facts, title = (_foretold if dry_run else _measured)(space, chosen, runtime, scope, out)
+    console.emit_json(facts) if json else console.show(facts, title=title)
+
+
+def _usual(space: SearchSpace, missing_from: Path | None) -> tuple[Lut | None, int, int]:
+    """Return the table that is to be completed, if any, and how many networks are measured where nobody says."""
+    from harness.networks import FIT, holdout_of
+    from ofa.lut import shelf
+
+    return (None, FIT, holdout_of(space)) if missing_from is None else (shelf.one(missing_from), 0, 0)
+
+
+def _measured(space: SearchSpace, device: Device, runtime: Runtime, scope: Scope, out: Path) -> tuple[Facts, str]:
+    """Measure, and return what there is to say of the table, and where it is."""
+    from harness.bench import bench
+    from harness.ledger import at_work
+    from harness.phases import phases
+    from harness.tables import TABLE
+    from ofa.lut import check as checks
+
     with at_work(out), phases(f"measuring with {runtime.value}") as tell:
-        benches.bench(space, device=chosen, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
-    facts = checks.show(out / TABLE)
-    console.emit_json(facts) if json else console.show(facts, title=str(out / TABLE))
+        bench(space, device=device, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
+    return checks.show(out / TABLE), str(out / TABLE)
+
+
+def _foretold(space: SearchSpace, device: Device, runtime: Runtime, scope: Scope, out: Path) -> tuple[Facts, str]:
+    """Return what would be measured; nothing is written into ``out``."""
+    from harness.phases import phases
+    from harness.preview import preview
+
+    with phases(f"probing with {runtime.value}") as tell:
+        facts = preview(space, device=device, runtime=runtime.value, scope=scope, on_progress=tell)
+    return facts, f"what would be measured into {out}"
 
 
 @app.command("verify", rich_help_panel="Devices")
@@ -213,3 +250,31 @@ def verify(
         if add:
             console.note(appraise.add(found, place))
     console.emit_json(facts) if json else appraise.show(facts)
+
+
+@lut.command("build")
+def lut_build(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a measurement, finished or not.")],
+    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="Folder of tables that gets it.")] = Path(
+        "luts"
+    ),
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a table of the same environment.")] = False,
+    allow_simulated: Annotated[
+        bool, typer.Option("--allow-simulated", help="Write a simulated table, too; never under 'luts'.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write the table of a run to its place among others: device, then runtime, precision and conditions."""
+    from harness.tables import build
+    from ofa import console
+
+    facts = build(run, into, replace=replace, allow_simulated=allow_simulated)
+    if json:
+        console.emit_json(facts)
+        return
+    console.show({name: value for name, value in facts.items() if name not in ("table", "missing")})
+    for missing in facts["missing"]:
+        console.warn(f"the run is not finished: it lacks {missing}")
+    if facts["rows_lost"]:
+        console.warn(f"{facts['rows_lost']:,} rows of the table that was there are in this one no more")
+    console.note(f"wrote {facts['table']}")

@@ -29,7 +29,7 @@ def place(path: Path, **wanted: str | None) -> Path:
     tables = {folder: read(folder) for folder in check.below(path)}
     fitting = {folder: lut for folder, lut in tables.items() if _agrees(lut, asked)}
     if len(fitting) == 1:
-        return next(iter(fitting.values()))
+        return next(iter(fitting))
     if not fitting:
         raise errors.none_fits(path, asked, sorted({lut.name for lut in tables.values()}))
     first, second = list(fitting.values())[:2]

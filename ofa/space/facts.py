@@ -33,6 +33,11 @@ def peak_activation_bytes(subnet: Subnet, resolution: int | None = None) -> int:
 
 def op_peak_bytes(op: Op) -> int:
     """Return the most bytes of activations alive at once inside an op, its input and output among them; fp32."""
+    return peak_values(op) * FP32_BYTES
+
+
+def peak_values(op: Op) -> int:
+    """Return the most numbers alive at once inside an op, its input and output among them."""
     layers = layers_of(op)
     last_use = {name: at for at, layer in enumerate(layers) for name in layer.inputs}
     alive = {"x": op.in_channels * op.in_size**2}
@@ -43,7 +48,7 @@ def op_peak_bytes(op: Op) -> int:
         for name in layer.inputs:
             if last_use[name] == at:
                 alive.pop(name, None)
-    return peak * FP32_BYTES
+    return peak
 
 
 def supernet_params(space: SearchSpace) -> int:

@@ -1,0 +1,149 @@
+"""How long measuring takes on a device: a few ops and a network timed in one short round, and the sum over a plan."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artefacts import Artefacts
+from harness.inventory import Device
+from harness.journal import STATS
+from harness.networks import middle
+from harness.plan import EMPTY, IO, Plan, Rounds, RuntimeName, State, Way
+from harness.prepare import bench_plan
+from harness.session import PATIENCE_S, Ask, OnProgress, Round, greet, measure_round, quiet
+from ofa.space.core import SearchSpace
+from ofa.space.facts import macs
+from ofa.space.index import ops_in
+from ofa.space.ops import Op
+
+PROBES = 10
+# One short round: minutes are wanted, not intervals.
+QUICK = Rounds(cold_cycles=6, hot_bursts=2, burst_least=2, burst_most=4, canary_calls=3, redo_most=0, rounds_most=1)
+# Canaries are timed before, between and after the two states.
+TURNS = 3
+Ops = Mapping[str, Sequence[Op]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What probes took, ns: of ops by rising MACs, of the middle network, of the bare networks; and a process's start.
+
+    ``rss_mib`` is what the process of the probes held, MiB.
+    """
+
+    op_macs: NDArray[np.float64]
+    op_ns: Mapping[State, NDArray[np.float64]]
+    op_load_ns: NDArray[np.float64]
+    network_macs: float
+    network_ns: Mapping[State, float]
+    network_load_ns: float
+    bare_ns: Mapping[str, float]
+    start_s: float
+    rss_mib: float
+
+    def call_ns(self, ops: Sequence[Op], state: State) -> float:
+        """Return what a call takes: of an op on a line between probes on log scales, of a network by its MACs."""
+        return self._at(ops, self.op_ns[state], self.network_ns[state])
+
+    def load_ns(self, ops: Sequence[Op]) -> float:
+        """Return what loading takes."""
+        return self._at(ops, self.op_load_ns, self.network_load_ns)
+
+    def _at(self, ops: Sequence[Op], probes: NDArray[np.float64], network: float) -> float:
+        work = float(sum(op.macs for op in ops))
+        if len(ops) > 1:
+            return network * work / self.network_macs
+        return float(np.exp(np.interp(np.log(work), np.log(self.op_macs), np.log(probes))))
+
+
+def pace_of(
+    space: SearchSpace,
+    *,
+    device: Device,
+    runtime: RuntimeName,
+    way: Way,
+    on_progress: OnProgress = quiet,
+) -> Pace:
+    """Return how fast a device is at a space: ops spread over MACs and the middle network, built, kept and timed.
+
+    Raises what `prepare.bench_plan` raises, DeviceLost, and MeasurementRefused where the device does not cool.
+    """
+    ranked = sorted(ops_in(space), key=lambda op: (op.macs, op.key))
+    places = np.linspace(0, len(ranked) - 1, min(PROBES, len(ranked))).round().astype(int)
+    ops, network = [ranked[int(place)] for place in places], middle(space)
+    plan = bench_plan(
+        device,
+        runtime,
+        Artefacts(device.transport.files),
+        ops=ops,
+        networks=[(network, "fit")],
+        reference=network,
+        way=way,
+        seed=0,
+        rounds=1,
+        protocol=QUICK,
+        on_progress=on_progress,
+    )
+    began_s = time.monotonic()
+    greet(device)
+    start_s = time.monotonic() - began_s
+    everything = tuple(range(len(plan.items)))
+    ask = Ask(plan=plan, number=0, redo=0, items=everything, device=device, patience_s=PATIENCE_S)
+    found = measure_round(ask, lambda text, share: on_progress(round(100 * share), 100, "timing probes"))
+    return _pace(plan, ops, macs(network), found, start_s)
+
+
+def _pace(plan: Plan, ops: Sequence[Op], network_macs: float, found: Round, start_s: float) -> Pace:
+    """Return what the one round of the probes says; an op that failed says nothing."""
+    at = 2 + STATS.index("wall_median_ns")
+    rows = {(plan.items[row[1]].key, plan.items[row[1]].state): row for row in found.samples}
+    usable = [op for op in ops if (op.key, "hot") in rows and (op.key, "cold") in rows]
+    states: tuple[State, ...] = ("hot", "cold")
+    network = next(row for row in found.samples if plan.items[row[1]].kind == "network")
+    return Pace(
+        op_macs=np.array([max(1, op.macs) for op in usable], dtype=np.float64),
+        op_ns={state: np.array([rows[op.key, state][at] for op in usable], dtype=np.float64) for state in states},
+        op_load_ns=np.array([rows[op.key, "cold"][-2] for op in usable], dtype=np.float64),
+        network_macs=network_macs,
+        network_ns={row[1]: float(row[at]) for row in found.refs},
+        network_load_ns=float(network[-2]),
+        bare_ns={item.file: float(rows[item.key, "hot"][at]) for item in plan.items if item.kind == "overhead"},
+        start_s=start_s,
+        rss_mib=float(json.loads(found.batches[-1][1])["state"].get("peak_rss_mib", 0)),
+    )
+
+
+def seconds_of(plan: Plan, pace: Pace, ops: Ops, rounds: int) -> float:
+    """Return how long so many rounds of all items of a plan take; ``ops`` is what each file holds."""
+    batches = plan.batches(0)
+    return rounds * (pace.start_s + sum(_batch_s(plan, pace, ops, place, own) for place, own in enumerate(batches)))
+
+
+def _batch_s(plan: Plan, pace: Pace, ops: Ops, place: int, batch: Sequence[int]) -> float:
+    """Return how long one batch takes: loading, the two states with the reference among them, canaries, soaking."""
+    way, items = plan.protocol, [plan.items[index] for index in batch]
+
+    def call_ns(file: str, state: State) -> float:
+        return pace.bare_ns[file] if file in (EMPTY, IO) else pace.call_ns(ops[file], state)
+
+    def burst_ns(one_ns: float) -> float:
+        calls = max(way.burst_least, min(way.burst_most, way.burst_us * 1000 / one_ns))
+        return (way.warm_calls + calls) * one_ns
+
+    files = {item.file for item in items} | {plan.reference.file, *plan.canaries.values()}
+    loading = sum(0.0 if file in (EMPTY, IO) else pace.load_ns(ops[file]) for file in files)
+    warming = sum((1 + way.warm_calls) * call_ns(file, "hot") for file in files)
+    cold = [call_ns(item.file, "cold") for item in items if item.state == "cold"]
+    hot = [burst_ns(call_ns(item.file, "hot")) for item in items if item.state == "hot"]
+    beside = {state: -(-len(times) // way.reference_every) for state, times in (("cold", cold), ("hot", hot))}
+    cycles = way.cold_cycles * (sum(cold) + beside["cold"] * call_ns(plan.reference.file, "cold"))
+    bursts = way.hot_bursts * (sum(hot) + beside["hot"] * burst_ns(call_ns(plan.reference.file, "hot")))
+    birds = sum(call_ns(file, "hot") for file in plan.canaries.values())
+    turns = TURNS * (way.warm_calls + way.canary_calls) * birds
+    return way.for_agent(place)["soak_s"] + 1e-9 * (loading + warming + cycles + bursts + turns)

@@ -1,0 +1,100 @@
+"""What a measurement would do, before it does it: rows, files, minutes and memory, from a few probes on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.again import plan_again
+from harness.artefacts import Artefacts, File
+from harness.bench import Scope, plan_of
+from harness.inventory import Device
+from harness.pace import Pace, pace_of, seconds_of
+from harness.plan import Plan, Precision, RuntimeName
+from harness.protocol import Runtime
+from harness.session import OnProgress, quiet
+from ofa.files import MEBIBYTE
+from ofa.space.core import SearchSpace
+from ofa.space.facts import peak_values
+from ofa.space.ops import Op
+
+BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+# A runtime keeps the file and a copy of its weights, packed for its kernels.
+COPIES = 2
+# What a session or interpreter holds besides, as seen with LiteRT.
+LOADED_MIB = 0.35
+ROUGH = "from {count} probes, right within a factor of 2; building files, rests for cooling and lost rounds come on top"
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """Stands for the files of a plan: those that are there, and others by their recipe and an estimated size."""
+
+    artefacts: Artefacts
+    ops: dict[str, tuple[Op, ...]] = field(default_factory=dict)
+    lacking: set[str] = field(default_factory=set)
+
+    def for_op(self, op: Op, runtime: Runtime, precision: Precision = "fp32") -> File:
+        """Return what is known of the file of one op."""
+        return self.for_network([op], runtime, precision)
+
+    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> File:
+        """Return what is known of the file of ops one after another."""
+        recipe, found = self.artefacts.foretell(ops, runtime, precision)
+        if found is None:
+            self.lacking.add(recipe)
+            found = File(name=recipe, size_bytes=sum(op.params for op in ops) * BYTES[precision])
+        self.ops[found.name] = tuple(ops)
+        return found
+
+
+def preview(
+    space: SearchSpace,
+    *,
+    device: Device,
+    runtime: RuntimeName,
+    scope: Scope,
+    on_progress: OnProgress = quiet,
+) -> dict[str, Any]:
+    """Return what `bench` with the same arguments would measure, how long it would take, and what a batch needs.
+
+    Nothing is written but the files of a few probes, which the measurement needs as well. ``minutes`` are those of the
+    rounds every item gets, and of as many as an item can get; ``rough`` says how far to trust them. Memory is that of
+    the process that runs the largest batch, MiB. Raises what `bench.plan_of` and `pace.pace_of` raise.
+    """
+    foretold = Foretold(Artefacts(device.transport.files))
+    plan = plan_of(space, device=device, runtime=runtime, scope=scope, artefacts=foretold)
+    later = plan_again(plan) if scope.again else None
+    pace = pace_of(space, device=device, runtime=runtime, way=scope.way, on_progress=on_progress)
+    passes = [one for one in (plan, later) if one is not None]
+    least_s, most_s = (
+        sum(seconds_of(one, pace, foretold.ops, rounds) for one in passes) for rounds in (plan.rounds, plan.rounds_most)
+    )
+    kinds = [item.kind for item in plan.items]
+    batches = plan.batches(0)
+    return {
+        "rows": kinds.count("op") + kinds.count("overhead"),
+        "networks": kinds.count("network"),
+        "networks_again": 0 if later is None else len(later.items),
+        "company": kinds.count("company"),
+        "files": len(foretold.ops),
+        "files_to_build": sum(not foretold.artefacts.has_built(recipe) for recipe in foretold.lacking),
+        "rounds": {"least": plan.rounds, "most": plan.rounds_most},
+        "batches_a_round": len(batches),
+        "minutes": {"least": round(least_s / 60, 2), "most": round(most_s / 60, 2)},
+        "rough": ROUGH.format(count=len(pace.op_macs) + 1),
+        "batch_memory_mib": round(max(_batch_mib(plan, batch, pace, foretold) for batch in batches)),
+    }
+
+
+def _batch_mib(plan: Plan, batch: Sequence[int], pace: Pace, foretold: Foretold) -> float:
+    """Return what a process holds with a batch loaded: itself, weights, and the activations of every network."""
+    sizes = {plan.items[index].file: plan.items[index].size_bytes for index in batch}
+    sizes[plan.reference.file] = plan.reference.size_bytes
+    values = sum(max(map(peak_values, foretold.ops[file])) for file in sizes if file in foretold.ops)
+    return (
+        pace.rss_mib
+        + LOADED_MIB * len(sizes)
+        + (COPIES * sum(sizes.values()) + BYTES[plan.precision] * values) / MEBIBYTE
+    )
