@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,10 @@ def test_what_cannot_be_meant_is_refused(measured: tuple[Device, Lut], tmp_path:
         appraise(twice, device=device, runtime="simulated", folder=tmp_path / "out")
     with pytest.raises(UsageInvalid, match="predicts nothing"):
         appraise(twice[:1], device=device, runtime="onnxruntime", folder=tmp_path / "out", lut=lut)
+    environment = {**lut.header.environment, "kernels": "builtin"}
+    builtin = replace(lut, header=lut.header.model_copy(update={"environment": environment}))
+    with pytest.raises(UsageInvalid, match="predicts nothing that is measured"):
+        appraise(twice[:1], device=device, runtime="simulated", folder=tmp_path / "out", lut=builtin)
     for content in ("[]", "{}", '{"subnet": 3}'):
         (tmp_path / "one.json").write_text(content)
         with pytest.raises(FileInvalid, match="names no subnet"):
