@@ -223,7 +223,7 @@ def test_a_throttled_device_ranks_networks_otherwise_and_other_networks_are_chos
     tables = {}
     for regime, soak_s in (("burst", 0), ("sustained", 60)):
         device = phone(tmp_path / regime, **STILL | machine)
-        scope = Scope(fit=12, holdout=4, rounds=2, rounds_most=2, soak_s=soak_s, seed=0)
+        scope = Scope(fit=12, holdout=4, rounds=2, rounds_most=2, soak_s=soak_s, seed=0, again=False)
         lut = bench(SPACE, device=device, runtime="simulated", folder=tmp_path / regime, scope=scope)
         assert lut.header.environment["regime"] == regime
         tables[regime] = lut
