@@ -144,12 +144,6 @@ def way_of(lut: Lut) -> Way:
     )
 
 
-def _used(lut: Lut) -> dict[str, Any]:
-    """Return how the runtime was used when a table was made; a table that does not say is taken to be of the usual."""
-    usual = asdict(Way()) | {"precision": lut.header.precision}
-    return {name: lut.header.environment.get(name, value) for name, value in usual.items()}
-
-
 def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: Lut | None) -> dict[str, Path]:
     """Return model files by name; raises UsageInvalid for two of one name or a table of another device or runtime."""
     files = {path.name: path for path in models}
@@ -160,13 +154,6 @@ def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: 
             f"table '{lut.name}' predicts nothing for '{runtime}' on '{device.name}'",
             why=f"it is of '{lut.header.runtime}' on '{lut.header.device}'",
             hint="give the table of this device and runtime, or none",
-        )
-    if lut is not None and (used := _used(lut)) != asdict(Way()):
-        raise UsageInvalid(
-            f"table '{lut.name}' predicts nothing that is measured here",
-            why="files are run in fp32 with default kernels on 1 thread, it is of "
-            + ", ".join(f"{name} {value}" for name, value in used.items()),
-            hint="give a table of that way of running, or none",
         )
     return files
 
