@@ -12,7 +12,6 @@ import numpy as np
 import ofa.space as spaces
 from harness import verify
 from harness.artefacts import Artefacts
-from harness.closing import networks
 from harness.errors import no_data_to_test
 from harness.inventory import Device
 from harness.networks import middle
@@ -24,15 +23,15 @@ from harness.ship import ANCHORS
 from harness.verify import Anchor, Verification
 from ofa import console
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
-from ofa.estimate import op_values_ms
+from ofa.estimate import price, state_of
 from ofa.files import MEBIBYTE, read_json
+from ofa.lut import heldout
 from ofa.lut.format import Lut
 from ofa.lut.write import write
-from ofa.space.core import SearchSpace, Subnet, from_json
+from ofa.space.core import Subnet, from_json
 from ofa.space.ops import ops_of
 
 SIDECAR = ".json"
-STATES = ("cold", "hot")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +91,7 @@ def appraise(
         way=chosen,
         folder=folder,
         reference=artefacts.for_network(ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about, chosen.precision),
-        predicted_ms={} if lut is None else predictions(lut, known, seed=seed),
+        predicted_ms={} if lut is None else predictions(lut, known),
         anchors={} if lut is None else anchors(lut, artefacts, about, chosen.precision),
         rounds=rounds,
         seed=seed,
@@ -175,36 +174,30 @@ def subnet_of(path: Path) -> Subnet | None:
     return from_json(spaces.by_id(str(entry.get("space"))), entry)
 
 
-def predictions(lut: Lut, subnets: Mapping[str, Subnet], *, seed: int) -> dict[str, float]:
-    """Return what a table predicts for subnets by name, ms: calibrated on its own fit networks where it has enough.
+def predictions(lut: Lut, subnets: Mapping[str, Subnet]) -> dict[str, float]:
+    """Return what a table predicts for subnets by name, ms.
 
-    A subnet of a space that the table does not price has none.
+    Calibrated on its own fit networks where it has enough, else the plain sum of its rows. A subnet that the table does
+    not price has none.
     """
-    from ofa.twins import latency
-
     found: dict[str, float] = {}
     for space in {subnet.space.id: subnet.space for subnet in subnets.values()}.values():
-        own = {name: subnet for name, subnet in subnets.items() if subnet.space.id == space.id}
-        states = _priced(lut, space)
-        if not states:
+        own = {name: subnet for name, subnet in subnets.items() if subnet.space.id == space.id and _prices(lut, subnet)}
+        if not own:
             continue
-        genomes, measured_ms = networks(space, lut, "fit")
-        enough = len(genomes) >= latency.FEWEST_NETWORKS
-        twin = latency.fit(space, states, *((genomes, measured_ms) if enough else ()), seed=seed)
-        ms = twin.predict(np.stack([subnet.array for subnet in own.values()]))
+        calibrated = heldout.predicted(lut, space, np.stack([subnet.array for subnet in own.values()]))
+        ms = price(lut, list(own.values()), state_of(lut, space)) if calibrated is None else calibrated[1]
         found |= dict(zip(own, ms.tolist(), strict=True))
     return found
 
 
-def _priced(lut: Lut, space: SearchSpace) -> dict[str, Any]:
-    """Return the op values of each state in which a table prices the whole space."""
-    found = {}
-    for state in STATES:
-        try:
-            found[state] = op_values_ms(lut, space, state)
-        except SpaceMismatch:
-            continue
-    return found
+def _prices(lut: Lut, subnet: Subnet) -> bool:
+    """Say whether a table has a usable row for every op of a subnet."""
+    try:
+        price(lut, [subnet], state_of(lut, subnet.space))
+    except SpaceMismatch:
+        return False
+    return True
 
 
 def anchors(lut: Lut, artefacts: Artefacts, about: Runtime, precision: Precision = "fp32") -> dict[str, Anchor]:

@@ -119,13 +119,31 @@ def held_out(lut: Lut) -> list[dict[str, Any]]:
             continue
         ways = {name: values for name, values in _ways(lut, part).items() if name != FLOPS}
         if not ways:
-            found.append(entry | {"why": "its rows do not price the whole space"})
+            found.append(entry | {"why": "its rows do not price these networks"})
             continue
         predicted_ms = min(ways.values(), key=lambda values: score.mape_pct(values, part.holdout_ms))
         bias_pct = 100 * float(np.mean(predicted_ms / part.holdout_ms - 1.0))
         mape_pct = score.mape_pct(predicted_ms, part.holdout_ms)
         found.append(entry | {"mape_pct": round(mape_pct, 3), "bias_pct": round(bias_pct, 3)})
     return found
+
+
+def predicted(lut: Lut, space: SearchSpace, genomes: Genomes) -> tuple[str, Vector] | None:
+    """Return what a table says networks take, ms, float64[n], and by which way: the one its header names as chosen.
+
+    Where that does not price them, the one of most states that does. None for a table with fewer than five networks of
+    the space to fit to, or without the rows that these genomes uint8[n, G] need.
+    """
+    rows = [row for row in lut.networks if row.space == space.id and row.split == "fit" and measured(row)]
+    if len(rows) < FEWEST_NETWORKS:
+        return None
+    part = Part(space=space, fit=_genomes(space, rows), fit_ms=_ms(rows), holdout=genomes, rows=())
+    ways = {name: ms for name, ms in _ways(lut, part).items() if name != FLOPS}
+    if not ways:
+        return None
+    chosen = (of_table(lut)["calibration"] or {"chosen": None})["chosen"]
+    name = chosen if chosen in ways else max(ways, key=lambda way: (way != NETWORKS, len(way)))
+    return name, ways[name]
 
 
 def _by_space(lut: Lut) -> tuple[list[str], list[list[NetworkRow]]]:
@@ -170,7 +188,8 @@ def _ways(lut: Lut, part: Part) -> dict[str, Vector]:
         sums, unseen = (
             np.stack([index.sum(genomes, one) for one in values], axis=1) for genomes in (part.fit, part.holdout)
         )
-        found[name] = calibrate.fit(sums, part.fit_ms).predict(unseen)
+        if np.isfinite(sums).all() and np.isfinite(unseen).all():
+            found[name] = calibrate.fit(sums, part.fit_ms).predict(unseen)
     if len(part.fit) >= physics.FEWEST_NETWORKS:
         model = physics.fit_networks(part.space, part.fit, part.fit_ms * NANOSECONDS_PER_MS)
         found[NETWORKS] = model.predict(part.space, part.holdout) / NANOSECONDS_PER_MS
@@ -178,13 +197,13 @@ def _ways(lut: Lut, part: Part) -> dict[str, Vector]:
 
 
 def _priced(lut: Lut, space: SearchSpace) -> dict[str, Vector]:
-    """Return the ms of each op, float64[n_ops], for every state in which all of them have a usable row."""
+    """Return the ms of each op, float64[n_ops], by state; NaN where it has no usable row in it."""
     found = {}
     for state in sorted({row.state for row in lut.rows}):
         ns = {row.key: row.ns for row in lut.rows if row.state == state and row.status in USABLE}
-        values = [ns.get(op.key) for op in index_of(space).ops]
-        if None not in values:
-            found[state] = np.array(values, dtype=np.float64) / NANOSECONDS_PER_MS
+        values = np.array([ns.get(op.key) for op in index_of(space).ops], dtype=np.float64)
+        if np.isfinite(values).any():
+            found[state] = values / NANOSECONDS_PER_MS
     return found
 
 

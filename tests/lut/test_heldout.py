@@ -9,9 +9,10 @@ import pytest
 
 import ofa.space as spaces
 from ofa.lut.format import Lut, NetworkRow, Row
-from ofa.lut.heldout import held_out, of_table
+from ofa.lut.heldout import held_out, of_table, predicted
 from ofa.space import sample
 from ofa.space.index import index_of
+from ofa.space.ops import ops_of
 
 SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 
@@ -87,7 +88,7 @@ def test_what_keeps_a_table_from_having_an_error_is_said(table: Lut) -> None:
     cases = {
         "5 networks to fit": dataclasses.replace(whole, networks=additive(table, fit=4).networks),
         "1 held out": dataclasses.replace(whole, networks=additive(table, holdout=0).networks),
-        "do not price": dataclasses.replace(whole, rows=whole.rows[:10]),
+        "do not price these": dataclasses.replace(whole, rows=whole.rows[:10]),
         "does not know": dataclasses.replace(
             whole, networks=tuple(row._replace(space="mobilenet_v9-w1.0") for row in whole.networks)
         ),
@@ -119,3 +120,25 @@ def test_failed_and_thermal_networks_count_on_neither_side(table: Lut) -> None:
 
 def test_a_table_without_networks_has_none(table: Lut) -> None:
     assert held_out(dataclasses.replace(table, networks=())) == []
+
+
+def test_networks_are_priced_by_the_way_that_is_chosen(table: Lut) -> None:
+    lut = additive(table)
+    genomes = sample.unique(sample.random(SPACE, 30, np.random.default_rng(5)))
+    index = index_of(SPACE)
+    ns = {(row.key, row.state): row.ns or 0 for row in lut.rows}
+    prices = {state: np.array([ns[op.key, state] for op in index.ops], dtype=float) for state in ("hot", "cold")}
+    sums = {state: index.sum(genomes, values) for state, values in prices.items()}
+    found = predicted(lut, SPACE, genomes)
+    assert found is not None and found[0] == "cold+hot"
+    assert found[1] == pytest.approx((0.3 * sums["hot"] + 0.6 * sums["cold"] + 40_000) / 1e6, rel=1e-4)
+    assert predicted(dataclasses.replace(lut, networks=lut.networks[:3]), SPACE, genomes) is None
+    few = dataclasses.replace(lut, rows=tuple(row for row in lut.rows if row.key == lut.rows[0].key))
+    assert predicted(few, SPACE, genomes) is None
+
+
+def test_a_table_of_some_ops_prices_the_networks_made_of_them(table: Lut) -> None:
+    lut = additive(table)
+    used = {op.key for row in lut.networks for op in ops_of(SPACE.subnet(list(bytes.fromhex(row.genome))))}
+    some = dataclasses.replace(lut, rows=tuple(row for row in lut.rows if row.key in used))
+    assert len(some.rows) < len(lut.rows) and held_out(some) == held_out(lut)
