@@ -13,15 +13,16 @@ from harness.artefacts import Artefacts, Source
 from harness.inventory import Device
 from harness.missing import known_of, refuse_unlike
 from harness.networks import middle, networks_of
-from harness.plan import Plan, Rounds, RuntimeName, Way
+from harness.plan import Plan, Rounds, RuntimeName, Split, Way
 from harness.prepare import bench_plan, check_way
 from harness.session import OnProgress, quiet, run
 from harness.tables import AGAIN_JOURNAL, AGAIN_PLAN, JOURNAL, PLAN, TABLE, table_in
 from ofa.lut.check import checked
 from ofa.lut.format import Lut
 from ofa.lut.write import write
-from ofa.space.core import SearchSpace
+from ofa.space.core import SearchSpace, Subnet
 from ofa.space.index import ops_in
+from ofa.space.ops import Op, ops_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class Scope:
     """How much is measured: rounds (``rounds_most`` of what is not known well after ``rounds``), whole networks to fit
     a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets; ``way`` is how the runtime
     is used. With ``again`` the networks are measured once more after all rounds, with ``memory`` each in a process of
-    its own; with ``missing_from`` only what that table lacks is measured.
+    its own; with ``missing_from`` only what that table lacks is measured. Of ``subnets`` that are given, only the ops
+    are measured, and they are the networks to fit to; without ``ops``, whole networks alone.
     """
 
     way: Way = field(default_factory=Way)
@@ -42,6 +44,22 @@ class Scope:
     again: bool = True
     memory: bool = True
     missing_from: Lut | None = None
+    subnets: tuple[Subnet, ...] = ()
+    ops: bool = True
+
+    def ops_of(self, space: SearchSpace) -> tuple[Op, ...]:
+        """Return the ops that are measured."""
+        if not self.ops:
+            return ()
+        if not self.subnets:
+            return ops_in(space)
+        return tuple({op.key: op for subnet in self.subnets for op in ops_of(subnet)}.values())
+
+    def networks_of(self, space: SearchSpace) -> list[tuple[Subnet, Split]]:
+        """Return the whole networks that are measured, each with the part it is for."""
+        if self.subnets:
+            return [(subnet, "fit") for subnet in self.subnets]
+        return networks_of(space, fit=self.fit, holdout=self.holdout, seed=self.seed)
 
     @property
     def protocol(self) -> Rounds:
@@ -122,8 +140,8 @@ def plan_of(
         device,
         runtime,
         artefacts or Artefacts(device.transport.files),
-        ops=ops_in(space),
-        networks=networks_of(space, fit=scope.fit, holdout=scope.holdout, seed=scope.seed),
+        ops=scope.ops_of(space),
+        networks=scope.networks_of(space),
         reference=reference,
         way=scope.way,
         seed=scope.seed,

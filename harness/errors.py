@@ -218,3 +218,11 @@ def place_of_another(place: Path, differing: Sequence[str]) -> UsageInvalid:
         why="these differ: " + ", ".join(differing[:5]) + more,
         hint=("compare the two with 'ofa lut diff'", "or move it away, or choose another folder with '--into'"),
     )
+
+
+def subnet_of_others(subnet: str, found: str, space: str) -> UsageInvalid:
+    """Say that a subnet to measure is of another space than was named."""
+    return UsageInvalid(
+        f"subnet {subnet} is of space '{found}', not of '{space}'",
+        hint="name the space it was sampled from, with the same --width, --channels and --classes",
+    )

@@ -23,6 +23,8 @@ MAIN_COUNT = 4
 MANY_RESOLUTIONS = 20
 FIT = 20
 HOLDOUT, HOLDOUT_OF_MANY = 12, 101
+# Where no op is measured, prices of a dozen kinds of work are fitted to networks.
+FIT_ALONE = 100
 
 
 def networks_of(space: SearchSpace, *, fit: int, holdout: int, seed: int) -> list[tuple[Subnet, Split]]:

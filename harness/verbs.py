@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space
+from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space, read_subnets
 from ofa.lut.cli import app as tables
 
 if TYPE_CHECKING:
     from harness.bench import Scope
     from harness.inventory import Device
     from ofa.lut.format import Lut
-    from ofa.space.core import SearchSpace
+    from ofa.space.core import SearchSpace, Subnet
 
 Facts = dict[str, Any]
 SOAK_S = 180
@@ -101,6 +101,14 @@ MissingFrom = Annotated[
     typer.Option("--missing-from", metavar="PATH", help="Measure only ops without a measured row in this table."),
 ]
 
+Subnets = Annotated[
+    Path | None,
+    typer.Option("--subnets", metavar="FILE.json", help="Only the ops of these subnets, and them as networks to fit."),
+]
+Ops = Annotated[
+    bool, typer.Option("--ops/--no-ops", help="Without: whole networks alone, 100 to fit; 'ofa lut fill' prices ops.")
+]
+
 app = typer.Typer()
 lut = typer.Typer(no_args_is_help=True, help="Look at latency tables; build, compare, merge, import and fill them.")
 lut.add_typer(tables)
@@ -123,6 +131,8 @@ def bench(
     holdout: Holdout = None,
     again: Again = True,
     missing_from: MissingFrom = None,
+    subnets: Subnets = None,
+    ops: Ops = True,
     dry_run: DryRun = False,
     seed: Seed = 0,
     width: Width = None,
@@ -141,29 +151,50 @@ def bench(
     from ofa.folders import cache_folder
 
     space = load_space(name, width, channels, classes)
-    table, usual_fit, usual_holdout = _usual(space, missing_from)
+    usual = _usual(space, missing_from, ops)
     scope = Scope(
         way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
-        fit=usual_fit if fit is None else fit,
-        holdout=usual_holdout if holdout is None else holdout,
+        fit=usual[0] if fit is None else fit,
+        holdout=usual[1] if holdout is None else holdout,
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
         seed=seed,
         again=again,
-        missing_from=table,
+        missing_from=_table(missing_from),
+        subnets=_of_space(subnets, space),
+        ops=ops,
     )
     chosen = device_named(device, cache_folder() / "files")
     facts, title = (_foretold if dry_run else _measured)(space, chosen, runtime, scope, out)
     console.emit_json(facts) if json else console.show(facts, title=title)
 
 
-def _usual(space: SearchSpace, missing_from: Path | None) -> tuple[Lut | None, int, int]:
-    """Return the table that is to be completed, if any, and how many networks are measured where nobody says."""
-    from harness.networks import FIT, holdout_of
+def _usual(space: SearchSpace, missing_from: Path | None, ops: bool) -> tuple[int, int]:
+    """Return how many networks are measured to fit to and to hold out where nobody says."""
+    from harness.networks import FIT, FIT_ALONE, holdout_of
+
+    if missing_from is not None:
+        return 0, 0
+    return FIT if ops else FIT_ALONE, holdout_of(space)
+
+
+def _table(missing_from: Path | None) -> Lut | None:
+    """Return the table that is to be completed, if any."""
     from ofa.lut import shelf
 
-    return (None, FIT, holdout_of(space)) if missing_from is None else (shelf.one(missing_from), 0, 0)
+    return None if missing_from is None else shelf.one(missing_from)
+
+
+def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
+    """Return the subnets in a file; raises UsageInvalid where one is of another space."""
+    from harness.errors import subnet_of_others
+
+    subnets = () if path is None else tuple(read_subnets(path))
+    for subnet in subnets:
+        if subnet.space.id != space.id:
+            raise subnet_of_others(subnet.id, subnet.space.id, space.id)
+    return subnets
 
 
 def _measured(space: SearchSpace, device: Device, runtime: Runtime, scope: Scope, out: Path) -> tuple[Facts, str]:
@@ -224,7 +255,6 @@ def verify(
     from harness.phases import phases
     from harness.plan import Way
     from ofa import console
-    from ofa.cli import read_subnets
     from ofa.files import readable_json, write_atomic
     from ofa.folders import cache_folder
     from ofa.lut import shelf
