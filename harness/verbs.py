@@ -108,6 +108,18 @@ Subnets = Annotated[
 Ops = Annotated[
     bool, typer.Option("--ops/--no-ops", help="Without: whole networks alone, 100 to fit; 'ofa lut fill' prices ops.")
 ]
+Models = Annotated[
+    list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
+]
+Sampled = Annotated[
+    Path | None, typer.Option("--subnets", metavar="FILE.json", help="Sampled subnets, with random weights.")
+]
+Table = Annotated[
+    Path | None, typer.Option("--lut", metavar="PATH", help="The device's table, to predict files of 'ofa' by.")
+]
+TestData = Annotated[
+    str | None, typer.Option("--data", metavar="PATH", help="Test images, as for 'ofa eval': measure top-1 too.")
+]
 
 app = typer.Typer()
 lut = typer.Typer(no_args_is_help=True, help="Look at latency tables; build, compare, merge, import and fill them.")
@@ -148,14 +160,13 @@ def bench(
     from harness.inventory import device_named
     from harness.plan import Way
     from ofa import console
-    from ofa.folders import cache_folder
 
     space = load_space(name, width, channels, classes)
-    usual = _usual(space, missing_from, ops)
+    counts = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
         way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
-        fit=usual[0] if fit is None else fit,
-        holdout=usual[1] if holdout is None else holdout,
+        fit=counts[0],
+        holdout=counts[1],
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
@@ -165,18 +176,25 @@ def bench(
         subnets=_of_space(subnets, space),
         ops=ops,
     )
-    chosen = device_named(device, cache_folder() / "files")
-    facts, title = (_foretold if dry_run else _measured)(space, chosen, runtime, scope, out)
+    facts, title = (_foretold if dry_run else _measured)(space, device_named(device, files()), runtime, scope, out)
     console.emit_json(facts) if json else console.show(facts, title=title)
 
 
-def _usual(space: SearchSpace, missing_from: Path | None, ops: bool) -> tuple[int, int]:
-    """Return how many networks are measured to fit to and to hold out where nobody says."""
+def files() -> Path:
+    """Return the folder that keeps what was built for devices."""
+    from ofa.folders import cache_folder
+
+    return cache_folder() / "files"
+
+
+def _counts(
+    space: SearchSpace, missing_from: Path | None, ops: bool, fit: int | None, holdout: int | None
+) -> tuple[int, int]:
+    """Return how many networks are measured to fit to and to hold out: what is said, or what is usual."""
     from harness.networks import FIT, FIT_ALONE, holdout_of
 
-    if missing_from is not None:
-        return 0, 0
-    return FIT if ops else FIT_ALONE, holdout_of(space)
+    usual = (0, 0) if missing_from is not None else (FIT if ops else FIT_ALONE, holdout_of(space))
+    return usual[0] if fit is None else fit, usual[1] if holdout is None else holdout
 
 
 def _table(missing_from: Path | None) -> Lut | None:
@@ -224,20 +242,12 @@ def _foretold(space: SearchSpace, device: Device, runtime: Runtime, scope: Scope
 def verify(
     runtime: RuntimeOption,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and verdicts are kept.")],
-    models: Annotated[
-        list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
-    ] = None,
-    subnets: Annotated[
-        Path | None, typer.Option("--subnets", metavar="FILE.json", help="Sampled subnets, with random weights.")
-    ] = None,
+    models: Models = None,
+    subnets: Sampled = None,
     device: DeviceName = "this-computer",
-    lut: Annotated[
-        Path | None, typer.Option("--lut", metavar="PATH", help="The device's table, to predict files of 'ofa' by.")
-    ] = None,
+    lut: Table = None,
     add: Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")] = False,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="PATH", help="Test images, as for 'ofa eval': measure top-1 too.")
-    ] = None,
+    data: TestData = None,
     precision: PrecisionOption = Precision.fp32,
     kernels: KernelsOption = Kernels.default,
     threads: Threads = 1,
@@ -256,17 +266,15 @@ def verify(
     from harness.plan import Way
     from ofa import console
     from ofa.files import readable_json, write_atomic
-    from ofa.folders import cache_folder
     from ofa.lut import shelf
     from ofa.lut.format import read
 
-    chosen = device_named(device, cache_folder() / "files")
     place = None if lut is None else shelf.place(lut, device=device, runtime=runtime.value)
     with at_work(out), phases(f"verifying with {runtime.value}") as tell:
         found = appraise.appraise(
             models or [],
             subnets=[] if subnets is None else read_subnets(subnets),
-            device=chosen,
+            device=device_named(device, files()),
             runtime=runtime.value,
             way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
             folder=out,

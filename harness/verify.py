@@ -4,7 +4,8 @@ predicted."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,7 +15,7 @@ from harness import footprint
 from harness import journal as journals
 from harness.artefacts import Artefacts, File
 from harness.inventory import Device
-from harness.journal import Footprint
+from harness.journal import Footprint, Journal
 from harness.plan import Item, Plan, Reference, Rounds, RuntimeName, Way, write
 from harness.reduce import Conditions, Measured, conditions, measured, sessions_of
 from harness.session import OnProgress, quiet, run
@@ -110,28 +111,13 @@ def measure(
         raise UsageInvalid("there is nothing to verify", hint="name at least one model file")
     artefacts = Artefacts(device.transport.files)
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
-    plan = _plan(
-        device,
-        runtime,
-        way or Way(),
-        reference,
-        list(stored.values()),
-        list(anchors.values()),
-        rounds=rounds,
-        seed=seed,
-    )
-    stem = f"{runtime}-{plan.hash[:12]}"
-    write(plan, folder / f"{stem}.plan.json")
-    with journals.resume(folder / f"{stem}.sqlite", plan) as journal:
-        if len(journal.complete_rounds()) < plan.rounds:
-            before()
-        session = run(plan, device=device, journal=journal, on_progress=on_progress)
-        own = [file.name for file in stored.values()]
-        footprint.run(plan, device=device, journal=journal, files=own, session=session, on_progress=on_progress)
+    own, beside = list(stored.values()), list(anchors.values())
+    plan = _plan(device, runtime, way or Way(), reference, own, beside, rounds=rounds, seed=seed)
+    with _carried_out(plan, device, folder, own, before, on_progress) as journal:
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         values, memory = measured(journal, found), journal.footprints()
         sessions = tuple(sessions_of(journal, found))
-    ratios = _ratios(values, list(anchors.values()))
+    ratios = _ratios(values, beside)
     speed = over_rounds(ratios) if ratios else AS_IT_WAS
     return Verification(
         device=device.name,
@@ -146,6 +132,27 @@ def measure(
         plan=plan.hash,
         sessions=sessions,
     )
+
+
+@contextmanager
+def _carried_out(
+    plan: Plan,
+    device: Device,
+    folder: Path,
+    files: Sequence[File],
+    before: Callable[[], None],
+    on_progress: OnProgress,
+) -> Iterator[Journal]:
+    """Yield the journal of a plan once its rounds, and the memory of the files, are all there."""
+    stem = f"{plan.runtime}-{plan.hash[:12]}"
+    write(plan, folder / f"{stem}.plan.json")
+    with journals.resume(folder / f"{stem}.sqlite", plan) as journal:
+        if len(journal.complete_rounds()) < plan.rounds:
+            before()
+        session = run(plan, device=device, journal=journal, on_progress=on_progress)
+        own = [file.name for file in files]
+        footprint.run(plan, device=device, journal=journal, files=own, session=session, on_progress=on_progress)
+        yield journal
 
 
 def _ratios(values: Mapping[tuple[str, str], Measured], anchors: Sequence[Anchor]) -> list[float]:
