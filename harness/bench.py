@@ -31,7 +31,8 @@ class Scope:
     a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets; ``way`` is how the runtime
     is used. With ``again`` the networks are measured once more after all rounds, with ``memory`` each in a process of
     its own; with ``missing_from`` only what that table lacks is measured. Of ``subnets`` that are given, only the ops
-    are measured, and they are the networks to fit to; without ``ops``, whole networks alone.
+    are measured, and they are the networks to fit to; of those ``beside`` them the ops too, but not they themselves.
+    Without ``ops``, whole networks alone.
     """
 
     way: Way = field(default_factory=Way)
@@ -45,6 +46,7 @@ class Scope:
     memory: bool = True
     missing_from: Lut | None = None
     subnets: tuple[Subnet, ...] = ()
+    beside: tuple[Subnet, ...] = ()
     ops: bool = True
 
     def ops_of(self, space: SearchSpace) -> tuple[Op, ...]:
@@ -53,7 +55,7 @@ class Scope:
             return ()
         if not self.subnets:
             return ops_in(space)
-        return tuple({op.key: op for subnet in self.subnets for op in ops_of(subnet)}.values())
+        return tuple({op.key: op for subnet in (*self.subnets, *self.beside) for op in ops_of(subnet)}.values())
 
     def networks_of(self, space: SearchSpace) -> list[tuple[Subnet, Split]]:
         """Return the whole networks that are measured, each with the part it is for."""
