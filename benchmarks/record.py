@@ -19,12 +19,12 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("numpy", "scipy", "xgboost-cpu", "torch", "onnxruntime", "ai-edge-litert", "pydantic")
 
 
-def record(name: str, what: str, found: dict[str, Any], arguments: str = "") -> None:
-    """Write and print the result of one benchmark; ``arguments`` are those of its command."""
+def record(name: str, what: str, found: dict[str, Any], arguments: str = "", *, script: str | None = None) -> None:
+    """Write and print a result; ``arguments`` are those of the command of its ``script``, by default of its name."""
     content = {
         "what": what,
         "result": found,
-        "command": f"python benchmarks/{name}.py {arguments}".rstrip(),
+        "command": f"python benchmarks/{script or name}.py {arguments}".rstrip(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": machine(),
         "versions": versions(*PACKAGES),
