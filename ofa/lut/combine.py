@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ofa.lut import student
-from ofa.lut.rows import NetworkRow, Row
+from ofa.lut.rows import MOST, NetworkRow, Row
 from ofa.lut.student import Estimate
 
 AnyRow = Row | NetworkRow
@@ -67,7 +67,7 @@ def _blended(a: Side, b: Side) -> Blended:
     if a[1] > b[2] or b[1] > a[2]:
         return round(math.sqrt(a[0] * b[0])), min(a[1], b[1]), max(a[2], b[2]), True
     log, half = together(student.estimate(*a), student.estimate(*b))
-    return round(math.exp(log)), round(math.exp(log - half)), round(math.exp(log + half)), False
+    return _whole(log), _whole(log - half), _whole(log + half), False
 
 
 def together(a: Estimate, b: Estimate) -> tuple[float, float]:
@@ -89,7 +89,12 @@ def _of_two_rounds(a: Side, b: Side) -> Blended:
     """Combine sides of one round each: the interval is what two rounds of one session would have."""
     centre, distance = math.log(a[0] * b[0]) / 2, abs(math.log(a[0] / b[0]))
     half = student.quantile(1) * distance / 2
-    return round(math.exp(centre)), round(math.exp(centre - half)), round(math.exp(centre + half)), False
+    return _whole(centre), _whole(centre - half), _whole(centre + half), False
+
+
+def _whole(log: float) -> int:
+    """Return the number of a logarithm, whole, and not larger than a table can hold."""
+    return round(math.exp(min(log, math.log(MOST))))
 
 
 def _one_of(a: AnyRow, b: AnyRow) -> Combined:

@@ -20,6 +20,8 @@ USABLE = frozenset({"ok", "noisy", "modelled"})
 TIMELESS = frozenset({"unsupported", "failed"})
 MEASURED = frozenset({"ok", "noisy", "thermal"})
 MOST_LINE_CHARACTERS = 2000
+# Numbers have at most 18 digits: 64 bits hold them.
+MOST = 10**18 - 1
 
 
 class Row(NamedTuple):

@@ -143,3 +143,8 @@ def test_energy_is_combined_like_time() -> None:
     assert alone[11:] == (500, 490, 510)
     zero = combine.combine(a._replace(energy_uj=0, energy_lo=0, energy_hi=0), b, "s").row
     assert zero[12:] == (0, 514)
+
+
+def test_an_interval_of_two_rounds_that_know_nothing_still_fits_a_table() -> None:
+    found = combine.combine(row("@a", 1, 0, 1, 1), row("@a", 424, 0, 424, 1), "s").row
+    assert times(found)[0] == 21 and times(found)[2] < 10**18
