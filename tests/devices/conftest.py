@@ -47,10 +47,14 @@ def exchange(agent_archive: Path, tmp_path: Path) -> Exchange:
     """Send raw bytes to a fresh agent and return (records, exit code) once its input has ended."""
 
     def run(python: str, raw: bytes, **environment: str) -> tuple[list[dict[str, Any]], int]:
-        ended = subprocess.run(
-            [python, str(agent_archive), "--files", str(tmp_path)],
-            input=raw, capture_output=True, timeout=60, env={**os.environ, **environment},
-        )  # fmt: skip
+        # A file and no pipe: of a pipe that its writer has closed the agent says that the host is gone, and leaves.
+        said = tmp_path / "requests"
+        said.write_bytes(raw)
+        with said.open("rb") as requests:
+            ended = subprocess.run(
+                [python, str(agent_archive), "--files", str(tmp_path)],
+                stdin=requests, capture_output=True, timeout=60, env={**os.environ, **environment},
+            )  # fmt: skip
         lines = ended.stdout.splitlines()
         assert b"Traceback" not in ended.stdout
         return [json.loads(line) for line in lines], ended.returncode
