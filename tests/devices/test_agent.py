@@ -138,6 +138,7 @@ def test_a_footprint_is_of_the_process_and_not_of_its_parent(exchange: Exchange,
     assert 10 << 10 < records[0]["peak_rss_kib"] < 200 << 10
 
 
+@pytest.mark.slow
 def test_a_network_without_a_footprint_has_a_reason(exchange: Exchange, python: str) -> None:
     records, code = exchange(python, footprint(1, file="0" * 64) + footprint(2, runtime="torch"), PYTHONPATH="")
     assert code == 0 and records[0]["peak_rss_kib"] is None and "FileNotFoundError" in records[0]["reason"]

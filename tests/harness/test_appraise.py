@@ -20,6 +20,8 @@ from ofa.lut.write import write
 from ofa.space.core import Subnet
 from ofa.space.ops import ops_of
 
+pytestmark = pytest.mark.slow
+
 SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 
 
@@ -87,7 +89,6 @@ def test_what_cannot_be_meant_is_refused(measured: tuple[Device, Lut], tmp_path:
             subnet_of(tmp_path / "one")
 
 
-@pytest.mark.slow
 def test_sampled_subnets_are_verified_and_become_rows_of_the_table(
     measured: tuple[Device, Lut], tmp_path: Path
 ) -> None:
@@ -122,7 +123,6 @@ def test_sampled_subnets_are_verified_and_become_rows_of_the_table(
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.slow
 def test_what_was_verified_elsewhere_is_not_added(measured: tuple[Device, Lut], tmp_path: Path) -> None:
     device, lut = measured
     header = lut.header.model_copy(update={"environment": lut.header.environment | {"kernel": "another"}})

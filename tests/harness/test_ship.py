@@ -42,6 +42,7 @@ def verify(stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path:
     return on
 
 
+@pytest.mark.slow
 def test_an_updated_device_is_measured_no_more_but_keeps_what_is_done(
     verify: Verify, stand_in: Callable[..., Device]
 ) -> None:

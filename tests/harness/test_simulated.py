@@ -65,6 +65,7 @@ def measure(device: Device, plan: Plan, folder: Path) -> Lut:
         return table(journal)
 
 
+@pytest.mark.slow
 def test_a_still_device_is_measured_as_it_is(tmp_path: Path) -> None:
     device = phone(tmp_path, **STILL)
     plan = plan_of(device)
@@ -88,6 +89,7 @@ def test_a_network_is_its_ops_and_one_call(tmp_path: Path) -> None:
     assert truth_ns(small, keys, "hot") == pytest.approx(truth_ns(machine, keys, "cold"))
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_tables_inside_and_in_processes_of_their_own(tmp_path: Path) -> None:
     made = {}
     for name, own_process, seed in (("inside", False, 1), ("process", True, 1), ("other", False, 2)):
@@ -145,6 +147,7 @@ def test_all_that_disturbs_a_call_lengthens_it() -> None:
     assert mean_s(drift_per_h=1e5) > 1.01 * still
 
 
+@pytest.mark.slow
 def test_a_hot_device_rests_before_a_batch(tmp_path: Path) -> None:
     device = phone(tmp_path, **STILL | {"heating_c_per_s": 5.0, "cooling_s": 30.0})
     said: list[str] = []
@@ -170,6 +173,7 @@ def test_a_device_that_does_not_cool_is_not_measured(tmp_path: Path) -> None:
         run(plan, device=device, journal=journal)
 
 
+@pytest.mark.slow
 def test_a_round_in_which_the_device_drifted_is_begun_anew(tmp_path: Path) -> None:
     """Throttling sets in within the batch: canaries that work the cores get slower, and so does not count."""
     throttling = {"heating_c_per_s": 40.0, "cooling_s": 20.0, "throttle_c": 40.0, "throttle_per_c": 0.01}
@@ -181,6 +185,7 @@ def test_a_round_in_which_the_device_drifted_is_begun_anew(tmp_path: Path) -> No
     assert all("moved" in row.flags for row in lut.rows)
 
 
+@pytest.mark.slow
 def test_items_are_measured_until_they_are_known_well(tmp_path: Path) -> None:
     device = phone(tmp_path, **STILL | {"round_noise": 0.004})
     plan = plan_of(device, rounds=3, rounds_most=12, half_width=0.008)
@@ -192,6 +197,7 @@ def test_items_are_measured_until_they_are_known_well(tmp_path: Path) -> None:
     assert all((value.half_width or 0) <= 0.008 or value.rounds == 12 for value in found.values())
 
 
+@pytest.mark.slow
 def test_power_modes_are_other_environments(tmp_path: Path) -> None:
     ids = {}
     for mode, speed in (("full", 1.0), ("saving", 0.5)):
@@ -202,6 +208,7 @@ def test_power_modes_are_other_environments(tmp_path: Path) -> None:
     assert ids["full"] != ids["saving"]
 
 
+@pytest.mark.slow
 def test_a_request_that_fits_two_power_modes_names_what_differs(tmp_path: Path) -> None:
     for mode, speed in (("15w", 0.6), ("30w", 1.0)):
         device = phone(tmp_path / mode, **STILL | {"power_mode": mode, "power_speed": speed})
@@ -216,6 +223,7 @@ def test_a_request_that_fits_two_power_modes_names_what_differs(tmp_path: Path) 
         shelf.one(tmp_path / "tables", conditions="cpu-4t")
 
 
+@pytest.mark.slow
 def test_a_throttled_device_ranks_networks_otherwise_and_other_networks_are_chosen(tmp_path: Path) -> None:
     """Heat slows the cores and not the memory: what computes much loses to what moves much."""
     machine = {"heating_c_per_s": 2.0, "cooling_s": 40.0, "throttle_per_c": 0.02, "macs_per_ns": 3.0}
@@ -241,6 +249,7 @@ def test_a_throttled_device_ranks_networks_otherwise_and_other_networks_are_chos
     assert np.abs(order["burst"] - order["sustained"]).max() > 100
 
 
+@pytest.mark.slow
 def test_a_simulated_table_never_enters_luts(tmp_path: Path) -> None:
     device = phone(tmp_path, **STILL)
     lut = measure(device, plan_of(device, OPS[:4]), tmp_path)
@@ -248,6 +257,7 @@ def test_a_simulated_table_never_enters_luts(tmp_path: Path) -> None:
         write(lut, tmp_path / "luts" / "simulated-phone" / "x", allow_simulated=True)
 
 
+@pytest.mark.slow
 def test_the_bench_works_on_a_simulated_device(tmp_path: Path) -> None:
     device = phone(tmp_path, seed=4)
     scope = Scope(fit=6, holdout=3, rounds=2, seed=0)

@@ -13,6 +13,7 @@ from harness.verify import Anchor, measure
 from ofa.errors import FileInvalid, UsageInvalid
 
 
+@pytest.mark.slow
 def test_files_are_measured_and_compared(device: Device, onnx_files: list[File], tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(Artefacts(device.transport.files).path(onnx_files[1].name).read_bytes())
