@@ -17,6 +17,7 @@ FILE_NAME = re.compile(r"^[0-9a-f]{64}$")
 MOST_ITEMS = 20000
 MOST_CANARIES = 8
 TICK_S = 0.4
+READ_BYTES = 1 << 20
 PARAMETERS = {
     "warm_calls": (1, 100),
     "cold_cycles": (1, 10000),
@@ -91,20 +92,32 @@ def is_file(value: Any) -> bool:
     return isinstance(value, str) and (value in runtimes.BARE or FILE_NAME.match(value) is not None)
 
 
+def opener(request: Dict[str, Any], name: str, folder: str) -> Callable[[], timing.Run]:
+    """Return what loads a file, once its content is found to be what its name says; it gives the file's call.
+
+    The file is read in small parts: all of it at once would be part of the memory that a footprint measures.
+    """
+    adapter = runtimes.ADAPTERS[request["runtime"]]
+    if name in runtimes.BARE:
+        return lambda: adapter.load_bare(name, request["threads"], request["kernels"])
+    path = os.path.join(folder, name)
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        part = stream.read(READ_BYTES)
+        while part:
+            digest.update(part)
+            part = stream.read(READ_BYTES)
+    if digest.hexdigest() != name:
+        raise ValueError("the content of file %s does not match its name" % name[:12])
+    return lambda: adapter.load(path, request["threads"], request["kernels"])
+
+
 def load(request: Dict[str, Any], name: str, folder: str) -> Loaded:
     """Load one file, check its content against its name, and warm it up."""
-    adapter = runtimes.ADAPTERS[request["runtime"]]
     clock, _ = timing.wall_clock()
+    opened = opener(request, name, folder)
     start = clock()
-    if name in runtimes.BARE:
-        run = adapter.load_bare(name, request["threads"], request["kernels"])
-    else:
-        path = os.path.join(folder, name)
-        with open(path, "rb") as stream:
-            if hashlib.sha256(stream.read()).hexdigest() != name:
-                raise ValueError("the content of file %s does not match its name" % name[:12])
-        start = clock()
-        run = adapter.load(path, request["threads"], request["kernels"])
+    run = opened()
     loaded = clock()
     run()
     first = clock()

@@ -1,7 +1,5 @@
 """Says how much memory a process holds at its peak that loads one network, calls it three times, and nothing else."""
 
-import hashlib
-import os
 from typing import Any, Callable, Dict
 
 import bench
@@ -9,7 +7,6 @@ import probe
 import runtimes
 
 CALLS = 3
-READ_BYTES = 1 << 20
 
 
 def footprint(request: Dict[str, Any], folder: str, send: Callable[[Dict[str, Any]], None]) -> None:
@@ -22,7 +19,7 @@ def footprint(request: Dict[str, Any], folder: str, send: Callable[[Dict[str, An
     if not bench.is_file(request.get("file")):
         raise bench.RequestInvalid("'file' must be the sha256 of a file")
     try:
-        run = load(request, request["file"], folder)
+        run = bench.opener(request, request["file"], folder)()
         for _ in range(CALLS):
             run()
     # A runtime may refuse a network in any way of its own; that is a result about the network.
@@ -32,21 +29,3 @@ def footprint(request: Dict[str, Any], folder: str, send: Callable[[Dict[str, An
     peak = probe.peak_rss_kib()
     reason = "this system does not say how much memory a process has held" if peak is None else None
     send({"ev": "footprint", "peak_rss_kib": peak, "reason": reason})
-
-
-def load(request: Dict[str, Any], name: str, folder: str) -> Callable[[], Any]:
-    """Return the call of a file whose content is what its name says."""
-    adapter = runtimes.ADAPTERS[request["runtime"]]
-    if name in runtimes.BARE:
-        return adapter.load_bare(name, request["threads"], request["kernels"])
-    path = os.path.join(folder, name)
-    # In small parts: the whole file in memory would be part of what is measured.
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        part = stream.read(READ_BYTES)
-        while part:
-            digest.update(part)
-            part = stream.read(READ_BYTES)
-    if digest.hexdigest() != name:
-        raise ValueError("the content of file %s does not match its name" % name[:12])
-    return adapter.load(path, request["threads"], request["kernels"])
