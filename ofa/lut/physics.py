@@ -118,16 +118,19 @@ def fit(ops: Sequence[Op], ns: Vector, tiles_px: Sequence[int] = TILES_PX) -> Co
 
     A percent counts the same on a small and a large op.
     """
-    best: tuple[float, CostModel] | None = None
+    found = []
     for tile_px in tiles_px:
         names = tuple(sorted({name for op in ops for name in work(op, tile_px)}))
-        matrix = design(ops, tile_px, names) / ns[:, None]
-        prices = non_negative(matrix.T @ matrix, matrix.sum(axis=0))
-        loss = float(((matrix @ prices - 1) ** 2).sum())
-        if best is None or loss < best[0]:
-            best = loss, CostModel(tile_px=tile_px, prices=dict(zip(names, prices.tolist(), strict=True)))
-    assert best is not None
-    return best[1]
+        prices, loss = _priced(design(ops, tile_px, names), ns)
+        found.append((loss, CostModel(tile_px=tile_px, prices=dict(zip(names, prices.tolist(), strict=True)))))
+    return min(found, key=lambda one: one[0])[1]
+
+
+def _priced(amounts: Matrix, ns: Vector) -> tuple[Vector, float]:
+    """Return prices float64[F] >= 0 of amounts float64[n, F] that took ns, and their summed squared relative error."""
+    matrix = amounts / ns[:, None]
+    prices = non_negative(matrix.T @ matrix, matrix.sum(axis=0))
+    return prices, float(((matrix @ prices - 1) ** 2).sum())
 
 
 def fit_networks(space: SearchSpace, genomes: Genomes, ns: Vector, tiles_px: Sequence[int] = TILES_PX) -> NetworkModel:
@@ -137,20 +140,16 @@ def fit_networks(space: SearchSpace, genomes: Genomes, ns: Vector, tiles_px: Seq
     price of their own: every size occurs in whole networks, and a runtime may be slow at one of them alone.
     """
     index = index_of(space)
-    best: tuple[float, NetworkModel] | None = None
+    found = []
     for tile_px in tiles_px:
         parts = [by_kernel(op, tile_px) for op in index.ops]
         names = sorted({name for part in parts for name in part})
         amounts = {name: np.array([part.get(name, 0.0) for part in parts]) for name in names}
         sums = np.stack([index.sum(genomes, amounts[name]) for name in names] + [np.ones(len(genomes))], axis=1)
-        matrix = sums / ns[:, None]
-        prices = non_negative(matrix.T @ matrix, matrix.sum(axis=0))
-        loss = float(((matrix @ prices - 1) ** 2).sum())
-        if best is None or loss < best[0]:
-            named = dict(zip(names, prices.tolist(), strict=False))
-            best = loss, NetworkModel(tile_px=tile_px, prices=named, constant_ns=float(prices[-1]))
-    assert best is not None
-    return best[1]
+        prices, loss = _priced(sums, ns)
+        named = dict(zip(names, prices[:-1].tolist(), strict=True))
+        found.append((loss, NetworkModel(tile_px=tile_px, prices=named, constant_ns=float(prices[-1]))))
+    return min(found, key=lambda one: one[0])[1]
 
 
 def by_kernel(op: Op, tile_px: int) -> dict[str, float]:
