@@ -12,7 +12,7 @@ import numpy as np
 import ofa.space as spaces
 from harness import verify
 from harness.artefacts import Artefacts
-from harness.errors import no_data_to_test
+from harness.errors import no_data_to_test, no_table_named
 from harness.inventory import Device
 from harness.networks import middle
 from harness.plan import Precision, RuntimeName, Way
@@ -23,7 +23,7 @@ from harness.ship import ANCHORS
 from harness.verify import Anchor, Verification
 from ofa import console
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
-from ofa.estimate import price, state_of
+from ofa.estimate import state_of, sums
 from ofa.files import MEBIBYTE, read_json
 from ofa.lut import heldout
 from ofa.lut.format import Lut
@@ -125,7 +125,7 @@ def add(found: Appraisal, folder: Path | None) -> str:
     Raises UsageInvalid without a table, and what `points.with_points` raises.
     """
     if found.lut is None or folder is None:
-        raise UsageInvalid("'--add' names no table", hint="give the table with '--lut'")
+        raise no_table_named()
     made, count = with_points(found.lut, found.found, found.subnets)
     write(made, folder, allow_simulated=made.simulated)
     return f"{count} networks were added to '{folder}'"
@@ -182,22 +182,16 @@ def predictions(lut: Lut, subnets: Mapping[str, Subnet]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for space in {subnet.space.id: subnet.space for subnet in subnets.values()}.values():
-        own = {name: subnet for name, subnet in subnets.items() if subnet.space.id == space.id and _prices(lut, subnet)}
-        if not own:
+        own = {name: subnet.array for name, subnet in subnets.items() if subnet.space.id == space.id}
+        try:
+            sums_ms = sums(lut, space, np.stack(list(own.values())), state_of(lut, space))
+        except SpaceMismatch:
             continue
-        calibrated = heldout.predicted(lut, space, np.stack([subnet.array for subnet in own.values()]))
-        ms = price(lut, list(own.values()), state_of(lut, space)) if calibrated is None else calibrated[1]
-        found |= dict(zip(own, ms.tolist(), strict=True))
+        priced = {name: ms for name, ms in zip(own, sums_ms.tolist(), strict=True) if np.isfinite(ms)}
+        if priced:
+            calibrated = heldout.predicted(lut, space, np.stack([own[name] for name in priced]))
+            found |= priced if calibrated is None else dict(zip(priced, calibrated[1].tolist(), strict=True))
     return found
-
-
-def _prices(lut: Lut, subnet: Subnet) -> bool:
-    """Say whether a table has a usable row for every op of a subnet."""
-    try:
-        price(lut, [subnet], state_of(lut, subnet.space))
-    except SpaceMismatch:
-        return False
-    return True
 
 
 def anchors(lut: Lut, artefacts: Artefacts, about: Runtime, precision: Precision = "fp32") -> dict[str, Anchor]:

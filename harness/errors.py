@@ -226,3 +226,8 @@ def subnet_of_others(subnet: str, found: str, space: str) -> UsageInvalid:
         f"subnet {subnet} is of space '{found}', not of '{space}'",
         hint="name the space it was sampled from, with the same --width, --channels and --classes",
     )
+
+
+def no_table_named() -> UsageInvalid:
+    """Say that verified networks are to be added to no table."""
+    return UsageInvalid("'--add' names no table", hint="give the table with '--lut'")

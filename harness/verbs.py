@@ -273,7 +273,7 @@ def verify(
     with at_work(out), phases(f"verifying with {runtime.value}") as tell:
         found = appraise.appraise(
             models or [],
-            subnets=[] if subnets is None else read_subnets(subnets),
+            subnets=_sampled(subnets, data, add, lut),
             device=device_named(device, files()),
             runtime=runtime.value,
             way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
@@ -288,6 +288,18 @@ def verify(
         if add:
             console.note(appraise.add(found, place))
     console.emit_json(facts) if json else appraise.show(facts)
+
+
+def _sampled(path: Path | None, data: str | None, add: bool, lut: Path | None) -> list[Subnet]:
+    """Return the sampled subnets; raises UsageInvalid for what could only fail once everything has been measured."""
+    from harness.errors import no_data_to_test, no_table_named
+
+    subnets = [] if path is None else read_subnets(path)
+    if subnets and data is not None:
+        raise no_data_to_test(subnets[0].id)
+    if add and lut is None:
+        raise no_table_named()
+    return subnets
 
 
 @lut.command("build")

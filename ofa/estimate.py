@@ -97,12 +97,17 @@ def price(lut: Lut, subnets: Sequence[Subnet], state: str, *, measured_only: boo
 
     Raises SpaceMismatch naming the first subnet that has an op without one.
     """
-    index = index_of(subnets[0].space)
-    values_ms = _values_ms(lut, [op.key for op in index.ops], state, measured_only=measured_only)
-    found = index.sum(np.stack([subnet.array for subnet in subnets]), values_ms)
+    genomes = np.stack([subnet.array for subnet in subnets])
+    found = sums(lut, subnets[0].space, genomes, state, measured_only=measured_only)
     for row in np.flatnonzero(np.isnan(found))[:1]:
         explain(lut, subnets[row], state, measured_only=measured_only)
     return found
+
+
+def sums(lut: Lut, space: SearchSpace, genomes: Genomes, state: str, *, measured_only: bool = False) -> Vector:
+    """Return the sum of each canonical genome uint8[n, G], ms, float64[n]; NaN where an op of it has no usable row."""
+    index = index_of(space)
+    return index.sum(genomes, _values_ms(lut, [op.key for op in index.ops], state, measured_only=measured_only))
 
 
 def explain(lut: Lut, subnet: Subnet, state: str | None = None, *, measured_only: bool = False) -> list[dict[str, Any]]:

@@ -137,7 +137,7 @@ def predicted(lut: Lut, space: SearchSpace, genomes: Genomes) -> tuple[str, Vect
     rows = [row for row in lut.networks if row.space == space.id and row.split == "fit" and measured(row)]
     if len(rows) < FEWEST_NETWORKS:
         return None
-    part = Part(space=space, fit=_genomes(space, rows), fit_ms=_ms(rows), holdout=genomes, rows=())
+    part = Part(space=space, fit=genomes_of(space, rows), fit_ms=_ms(rows), holdout=genomes, rows=())
     ways = {name: ms for name, ms in _ways(lut, part).items() if name != FLOPS}
     if not ways:
         return None
@@ -163,15 +163,16 @@ def _part(identity: str, rows: Sequence[NetworkRow]) -> Part | str:
     if len(fit) < FEWEST_NETWORKS or not holdout:
         return f"it takes {FEWEST_NETWORKS} networks to fit and 1 held out"
     try:
-        genomes = [_genomes(space, part) for part in (fit, holdout)]
+        genomes = [genomes_of(space, part) for part in (fit, holdout)]
     except (FileInvalid, ValueError):
         return "a genome is none of its space"
     return Part(space=space, fit=genomes[0], fit_ms=_ms(fit), holdout=genomes[1], rows=tuple(holdout))
 
 
-def _genomes(space: SearchSpace, rows: Sequence[NetworkRow]) -> Genomes:
-    """Return the genomes of rows, uint8[n, G]; raises where one is none of the space."""
+def genomes_of(space: SearchSpace, rows: Sequence[NetworkRow]) -> Genomes:
+    """Return the genomes of rows, uint8[n, G]; raises FileInvalid or ValueError where one is none of the space."""
     genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
+    genomes = genomes.reshape(len(rows), len(space.genes))
     space.check(genomes)
     return genomes
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.lut import errors, physics
+from ofa.lut import errors, heldout, physics
 from ofa.lut.format import Lut, Row
 from ofa.lut.header import FILLED
 from ofa.lut.student import NORMAL_95, measured
@@ -45,8 +45,7 @@ def priced(lut: Lut, space: SearchSpace, ops: Sequence[Op]) -> Lut:
             lut.name,
             f"{len(rows)} networks of {space.id} are measured to fit to; {physics.FEWEST_NETWORKS} are the fewest",
         )
-    genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
-    space.check(genomes)
+    genomes = heldout.genomes_of(space, rows)
     ns = np.array([row.ns or 0 for row in rows], dtype=np.float64)
     rng = np.random.default_rng(0)
     fits = [_op_ns(physics.fit_networks(space, genomes, ns), ops)]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ofa import score
 from ofa.lut.calibrate import fit as calibrated
 from ofa.lut.format import Lut
+from ofa.lut.heldout import genomes_of
 from ofa.lut.rows import NetworkRow
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.facts import FP32_BYTES, op_peak_bytes
@@ -132,5 +133,4 @@ def scores(
 
 def _measured(space: SearchSpace, rows: Sequence[NetworkRow]) -> tuple[Genomes, Vector]:
     """Return the genomes and peaks, KiB, of rows that have one."""
-    genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
-    return genomes.reshape(-1, len(space.genes)), np.array([row.peak_rss_kib for row in rows], dtype=np.float64)
+    return genomes_of(space, rows), np.array([row.peak_rss_kib for row in rows], dtype=np.float64)

@@ -136,3 +136,12 @@ def test_what_was_verified_elsewhere_is_not_added(measured: tuple[Device, Lut], 
     alone = appraise([], subnets=[SPACE.corner("min")], **options)
     with pytest.raises(UsageInvalid, match="names no table"):
         add(alone, None)
+
+
+def test_what_could_only_fail_in_the_end_is_refused_before_anything_is_measured(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "subnets.json").write_text(json.dumps([SPACE.corner("min").to_json()]))
+    line = ["verify", "--device", "simulated-phone", "--runtime", "simulated", "--out", str(tmp_path / "out")]
+    line += ["--subnets", str(tmp_path / "subnets.json")]
+    for options, told in ((["--data", "digits"], "random weights"), (["--add"], "names no table")):
+        code, _, err = run(*line, *options)
+        assert code == 2 and told in err and not list((tmp_path / "out").glob("*.sqlite"))
