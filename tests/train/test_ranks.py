@@ -75,7 +75,8 @@ def torchrun(recipe: Recipe, folder: Path, stop_at: int = 0) -> None:
     (folder / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [str(folder / "worker.py"), str(Path(loop.__file__).parents[2]), str(folder), str(stop_at)]
-    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    # One run in some hundred ended by SIGABRT without a word: should it come again, this says where.
+    environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1")
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
 
