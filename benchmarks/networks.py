@@ -5,8 +5,8 @@ nearer than MACs alone (paired bootstrap over held-out networks).
 
     python benchmarks/networks.py --luts luts
 
-Tables of whole networks alone (`ofa bench mobilenet_v3 --runtime litert --no-ops --out FOLDER/litert`, and so on) have
-a result of their own:
+Tables of whole networks alone (`ofa bench --space mobilenet_v3 --runtime litert --no-ops --out FOLDER/litert`, and so
+on) have a result of their own:
 
     python benchmarks/networks.py --luts FOLDER --name networks_alone
 """

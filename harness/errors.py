@@ -12,7 +12,7 @@ from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-RESUME_HINT = "run the same command again: complete rounds are kept"
+RESUME_HINT = "run the same command again ('ofa bench' with --resume): complete rounds are kept"
 
 
 def file_invalid(what: str, path: Path | str, why: str, *hints: str) -> FileInvalid:
@@ -129,7 +129,7 @@ def too_hot(device: str, hottest_c: float | None, limit_c: float) -> Measurement
         f"device '{device}' is not cool enough to be measured",
         why=f"{why}, its profile allows {limit_c:g} °C",
         hint=(
-            "let it cool and run the same command again: complete rounds are kept",
+            f"let it cool and {RESUME_HINT}",
             "or change 'max_temp_c' in its profile",
         ),
     )
@@ -201,12 +201,21 @@ def run_missing(folder: Path, lacking: Iterable[str]) -> FileInvalid:
     )
 
 
+def run_begun(folder: Path) -> UsageInvalid:
+    """Say that a folder holds a measurement already."""
+    return UsageInvalid(
+        f"'{folder}' holds a measurement already",
+        why="a new one there would mix with it",
+        hint=("add --resume to go on with it", "or give another folder with --out"),
+    )
+
+
 def no_round(folder: Path) -> FileInvalid:
     """Say that a run has not come far enough for a table."""
     return FileInvalid(
         f"run '{folder}' amounts to no table yet",
         why="no round of it is complete",
-        hint="run the same 'ofa bench' again: it goes on where it stopped",
+        hint="run the same 'ofa bench' with --resume: it goes on where it stopped",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from harness import journal as journals
 from harness import plan as plans
 from harness.again import plan_again
-from harness.errors import file_invalid, no_round, place_of_another, run_missing
+from harness.errors import file_invalid, no_round, place_of_another, run_begun, run_missing
 from harness.inventory import load_profile
 from harness.journal import Journal
 from harness.plan import Plan
@@ -21,6 +21,12 @@ from ofa.lut.write import refuse_occupied, refuse_place, write
 
 PLAN, JOURNAL, TABLE = "plan.json", "journal.sqlite", "lut"
 AGAIN_PLAN, AGAIN_JOURNAL = "again.json", "again.sqlite"
+
+
+def check_begin(folder: Path, *, resume: bool) -> None:
+    """Raise UsageInvalid where a folder holds a measurement that is not to be gone on with."""
+    if not resume and (folder / PLAN).exists():
+        raise run_begun(folder)
 
 
 def build(folder: Path, into: Path, *, replace: bool = False, allow_simulated: bool = False) -> dict[str, Any]:

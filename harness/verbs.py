@@ -6,12 +6,13 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ofa.cli import Channels, Classes, Json, Seed, SpaceName, Width, load_space, read_subnets
+from ofa.cli import Channels, Classes, Json, Seed, Width, load_space, read_subnets
 from ofa.lut.cli import app as tables
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Kernels(StrEnum):
     builtin = "builtin"
 
 
+SpaceNamed = Annotated[str, typer.Option("--space", metavar="NAME", help="A search space; see 'ofa space list'.")]
 RuntimeOption = Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What the networks compute in.")]
@@ -62,6 +64,8 @@ KernelsOption = Annotated[
     Kernels, typer.Option("--kernels", help="builtin: TFLite's own kernels without XNNPACK (litert, tflite_runtime).")
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of the runtime.")]
+RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the measurement that the folder holds.")]
 RegimeOption = Annotated[
     Regime, typer.Option("--regime", help="Measured cool, or as hot as long work makes the device.")
 ]
@@ -129,10 +133,11 @@ app.add_typer(lut, name="lut", rich_help_panel="Devices")
 
 @app.command("bench", rich_help_panel="Devices")
 def bench(
-    name: SpaceName,
+    name: SpaceNamed,
     runtime: RuntimeOption,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and table are kept.")],
+    out: RunFolder,
     device: DeviceName = "this-computer",
+    resume: Resume = False,
     precision: PrecisionOption = Precision.fp32,
     kernels: KernelsOption = Kernels.default,
     threads: Threads = 1,
@@ -154,19 +159,18 @@ def bench(
 ) -> None:
     """Measure every op of a space on a device, and whole networks beside them, into a latency table.
 
-    Ctrl-C is safe: the same command goes on with the rounds that are missing.
+    Ctrl-C is safe: the same command with --resume goes on with the rounds that are missing.
     """
     from harness.bench import Scope
     from harness.inventory import device_named
     from harness.plan import Way
-    from ofa import console
 
     space = load_space(name, width, channels, classes)
-    counts = _counts(space, missing_from, ops, fit, holdout)
+    networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
         way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
-        fit=counts[0],
-        holdout=counts[1],
+        fit=networks[0],
+        holdout=networks[1],
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
@@ -176,7 +180,14 @@ def bench(
         subnets=_of_space(subnets, space),
         ops=ops,
     )
-    facts, title = (_foretold if dry_run else _measured)(space, device_named(device, files()), runtime, scope, out)
+    measure = _foretold if dry_run else partial(_measured, resume=resume)
+    _told(json, *measure(space, device_named(device, files()), runtime, scope, out))
+
+
+def _told(json: bool, facts: Facts, title: str) -> None:
+    """Print facts, as JSON where that is asked for."""
+    from ofa import console
+
     console.emit_json(facts) if json else console.show(facts, title=title)
 
 
@@ -215,17 +226,22 @@ def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
     return subnets
 
 
-def _measured(space: SearchSpace, device: Device, runtime: Runtime, scope: Scope, out: Path) -> tuple[Facts, str]:
-    """Measure, and return what there is to say of the table, and where it is."""
+def _measured(
+    space: SearchSpace, device: Device, runtime: Runtime, scope: Scope, out: Path, *, resume: bool
+) -> tuple[Facts, str]:
+    """Measure, or go on; return what there is to say of the table, and where it is."""
+    from harness import tables
     from harness.bench import bench
     from harness.ledger import at_work
     from harness.phases import phases
-    from harness.tables import TABLE
+    from ofa import console
     from ofa.lut import check as checks
 
-    with at_work(out), phases(f"measuring with {runtime.value}") as tell:
+    safe = console.resumable("measuring interrupted; every complete round is safe")
+    with safe, at_work(out), phases(f"measuring with {runtime.value}") as tell:
+        tables.check_begin(out, resume=resume)
         bench(space, device=device, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
-    return checks.show(out / TABLE), str(out / TABLE)
+    return checks.show(out / tables.TABLE), str(out / tables.TABLE)
 
 
 def _foretold(space: SearchSpace, device: Device, runtime: Runtime, scope: Scope, out: Path) -> tuple[Facts, str]:

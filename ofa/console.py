@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ofa.errors import printable
+from ofa.errors import Interrupted, printable
 from ofa.files import readable_json
 
 if TYPE_CHECKING:
@@ -219,3 +221,20 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def silent(*_: object, **__: object) -> None:
     """Take the progress of a process that does not talk."""
+
+
+@contextmanager
+def resumable(what: str) -> Iterator[None]:
+    """Turn Ctrl-C into an error that says ``what`` and the line to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(what, hint=resume_line(sys.argv)) from None
+
+
+def resume_line(arguments: Sequence[str]) -> str:
+    """Return the command that goes on with what a command began: the same one with --resume."""
+    # What torchrun was given does not reach its processes.
+    launched = ["torchrun", "...", "--no-python"] if "TORCHELASTIC_RUN_ID" in os.environ else []
+    line = [*launched, "ofa", *arguments[1:]]
+    return shlex.join(line if "--resume" in line else [*line, "--resume"])

@@ -5,19 +5,14 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from ofa.errors import Interrupted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -342,18 +337,8 @@ def _watching(what: str, steps: int, batch: int, first: bool) -> Iterator[Any]:
             advance(found.step - before, note=f"{found.phase} · loss {found.loss:.2f}", rows=rows)
             before, began_s = found.step, now_s
 
-        try:
+        with console.resumable("training interrupted; every finished step is safe"):
             yield tell
-        except KeyboardInterrupt:
-            raise Interrupted("training interrupted; every finished step is safe", hint=resume_line(sys.argv)) from None
-
-
-def resume_line(arguments: Sequence[str]) -> str:
-    """Return the command that goes on with a training: the same one with --resume."""
-    # What torchrun was given does not reach its processes.
-    launched = ["torchrun", "...", "--no-python"] if "TORCHELASTIC_RUN_ID" in os.environ else []
-    line = [*launched, "ofa", *arguments[1:]]
-    return shlex.join(line if "--resume" in line else [*line, "--resume"])
 
 
 @contextmanager

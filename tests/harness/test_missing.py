@@ -108,6 +108,6 @@ def test_a_table_of_other_conditions_is_refused(partial: Any, tmp_path: Path) ->
 def test_the_command_refuses_what_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--runtime", "simulated", "--device", "simulated-phone", "--missing-from", str(tmp_path / "none")]
     with pytest.raises(SystemExit) as ended:
-        main(["bench", "mobilenet_v3_tiny", *options, "--out", str(tmp_path / "out")])
+        main(["bench", "--space", "mobilenet_v3_tiny", *options, "--out", str(tmp_path / "out")])
     assert ended.value.code == 3 and "no latency table" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

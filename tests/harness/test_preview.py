@@ -89,7 +89,7 @@ def test_the_command_writes_nothing(tmp_path: Path, monkeypatch: Any, capsys: py
     monkeypatch.setenv("OFA_CACHE", str(tmp_path / "cache"))
     options = ["--runtime", "simulated", "--device", "simulated-phone", "--channels", "1", "--classes", "10"]
     with pytest.raises(SystemExit) as ended:
-        main(["bench", "mobilenet_v3_tiny", *options, "--out", str(tmp_path / "out"), "--dry-run", "--json"])
+        main(["bench", "--space", "mobilenet_v3_tiny", *options, "--out", str(tmp_path / "out"), "--dry-run", "--json"])
     assert not ended.value.code and not (tmp_path / "out").exists()
     said = json.loads(capsys.readouterr().out)
     assert (said["networks"], said["rounds"]) == (20 + 12, {"least": 5, "most": 15}) and "factor of 2" in said["rough"]

@@ -56,7 +56,16 @@ def test_whole_networks_alone_make_a_table_that_prices_others(tmp_path: Path) ->
 def test_the_command_takes_subnets_of_the_space_it_names(run: Any, tmp_path: Path) -> None:
     drawn = [SPACE.subnet(genome).to_json() for genome in spaces.sample.random(SPACE, 2, np.random.default_rng(3))]
     (tmp_path / "subnets.json").write_text(json.dumps(drawn))
-    line = ["bench", "mobilenet_v3_tiny", "--device", "simulated-phone", "--runtime", "simulated", "--dry-run"]
+    line = [
+        "bench",
+        "--space",
+        "mobilenet_v3_tiny",
+        "--device",
+        "simulated-phone",
+        "--runtime",
+        "simulated",
+        "--dry-run",
+    ]
     options = ["--out", str(tmp_path / "run"), "--subnets", str(tmp_path / "subnets.json"), "--json"]
     code, _, err = run(*line, *options)
     assert code == 2 and "is of space 'mobilenet_v3_tiny-w1.0-c1-n10'" in err and "Traceback" not in err

@@ -137,3 +137,37 @@ def test_the_command_says_where_and_what_is_missing(
     with pytest.raises(SystemExit) as ended:
         main(["lut", "build", str(run), "--into", str(tmp_path / "luts")])
     assert ended.value.code == 3 and "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_only_where_it_is_told_to(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = [
+        "bench",
+        "--space",
+        "mobilenet_v3_tiny",
+        "--channels",
+        "1",
+        "--classes",
+        "10",
+        "--device",
+        "simulated-phone",
+    ]
+    line += ["--runtime", "simulated", "--fit", "2", "--holdout", "2", "--rounds", "2", "--rounds-most", "2"]
+    line += ["--out", str(tmp_path / "run")]
+    monkeypatch.setattr("sys.argv", ["ofa", *line])
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.footprint.run", interrupted)
+        code, _, err = run(*line)
+    assert code == 130 and f"{tmp_path}/run --resume" in err.replace("\n", "").replace(" │", "")
+    before = (tmp_path / "run" / JOURNAL).read_bytes()
+    code, _, err = run(*line)
+    assert code == 2 and "holds a measurement already" in err and (tmp_path / "run" / JOURNAL).read_bytes() == before
+    code, _, err = run(*line, "--resume")
+    assert code == 0, err
+    assert not list(missing_in(tmp_path / "run")) and checked(tmp_path / "run" / TABLE).rows
+
+
+def interrupted(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from ofa.console import resume_line
 from ofa.train import checkpoint, folder, loop, runs
-from ofa.train.cli import resume_line
 
 from .conftest import Refuse, Run, json_of, one_thread, pictures, training
 
