@@ -9,7 +9,7 @@ from typing import Any, Literal
 import ofa.space as S
 from ofa.files import canonical_json, sha256_bytes
 from ofa.space.core import SearchSpace, Subnet
-from ofa.train.schedule import Phase, Schedule, progressive_shrinking, sandwich, scheduled
+from ofa.train.schedule import Phase, Schedule, Teacher, progressive_shrinking, sandwich, scheduled
 
 # What changes neither weights nor order: how often files are written, and what is watched.
 UNIMPORTANT = {"log_steps", "corner_steps", "checkpoint_steps", "checkpoint_s", "workers"}
@@ -140,14 +140,17 @@ def small_images() -> Recipe:
 def small_images_shrinking() -> Recipe:
     """Train the small MobileNetV3 space on images of 16-64 px by progressive shrinking, as long as ``small_images``.
 
-    Half the time is the largest network's, for every phase after it learns from what it became.
+    The phases that open the space are short, and the teacher of each is the largest network as it goes on learning: in
+    so short a training one that learned by itself first is a weaker teacher, and took the time of all others.
     """
-    lasting = {"largest": (20, 4e-3), "kernel": (3, 2e-3), "depth-2": (3, 2e-3), "expand-2": (11, 3e-3)}
+    lasting = {"largest": 2.0, "kernel": 1.0, "depth-2": 1.0, "expand-2": 25.0}
     phases = []
     for phase in progressive_shrinking():
-        epochs, rate = lasting.get(phase.name, (1, 2e-3))
-        warmup = min(1.0, epochs / 10)
-        phases.append(replace(phase, epochs=epochs, learning_rate=rate, warmup_epochs=warmup))
+        epochs = lasting.get(phase.name, 0.5)
+        teacher: Teacher = "in_place" if phase.random else "none"
+        timed = replace(phase, epochs=epochs, learning_rate=4e-3, warmup_epochs=min(0.5, epochs / 10))
+        # Widths open last: from then on it is a sandwich.
+        phases.append(replace(timed, largest=True, smallest=phase.sort, random=min(phase.random, 2), teacher=teacher))
     return replace(small_images(), name="small_images_shrinking", phases=tuple(phases))
 
 
