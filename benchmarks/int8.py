@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from cifar10 import WANTED, read
 from record import record
-from supernet_cifar10 import subnets
+from supernet_cifar10 import IMAGES, subnets
 
 from ofa import score
 from ofa.graphs import run as runtimes
@@ -53,7 +53,7 @@ def main() -> None:
 def family(run: Path, images: Path) -> dict[str, Any]:
     """Return what int8 does to the subnets of one supernet, by runtime."""
     recipe = runs.recipe_of(run)
-    divided = data.divided(read(images / "cifar10_train.npz"), recipe)
+    divided = data.divided(read(images / "cifar10_train.npz", IMAGES), recipe)
     space = recipe.search_space(channels=3, classes=10)
     supernet = build(space)
     supernet.load_state_dict(checkpoint.load(run / folder.CHECKPOINT).model)

@@ -66,12 +66,12 @@ class Rounds(Entry):
 
     name: Literal["rounds-2"] = "rounds-2"
     warm_calls: Annotated[int, Field(ge=1, le=100)] = 2
-    cold_cycles: Annotated[int, Field(ge=1, le=10000)] = 40
+    cold_cycles: Annotated[int, Field(ge=1, le=10000)] = 30
     hot_bursts: Annotated[int, Field(ge=1, le=1000)] = 4
     burst_least: Annotated[int, Field(ge=1, le=10000)] = 4
     burst_most: Annotated[int, Field(ge=1, le=10000)] = 16
     burst_us: Annotated[int, Field(ge=1, le=10**7)] = 600
-    reference_every: Annotated[int, Field(ge=1, le=10000)] = 8
+    reference_every: Annotated[int, Field(ge=1, le=10000)] = 24
     canary_calls: Annotated[int, Field(ge=1, le=10000)] = 15
     drift_most: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
     redo_most: Annotated[int, Field(ge=0, le=100)] = 3

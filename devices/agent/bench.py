@@ -209,10 +209,13 @@ class Progress(object):
 
 
 def load_all(request: Dict[str, Any], folder: str, report: Progress) -> Tuple[Dict[str, Loaded], List[Tuple[int, str]]]:
-    """Load every file once; return the loaded by name and (item, reason) of those that cannot be run."""
+    """Load every file once; return the loaded by name and (item, reason) of those that cannot be run.
+
+    Items come last: whatever is loaded first also waits for the runtime to start.
+    """
     names: List[str] = []
     others = [request.get("reference")] + sorted(request.get("canaries", {}).values())
-    for name in [item[2] for item in request["items"]] + others:
+    for name in others + [item[2] for item in request["items"]]:
         if name is not None and name not in names:
             names.append(name)
     loaded: Dict[str, Loaded] = {}
