@@ -20,6 +20,7 @@ from harness.points import with_points
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
 from harness.ship import ANCHORS
+from harness.stats import spread
 from harness.verify import Anchor, Verification
 from ofa import console
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
@@ -197,9 +198,8 @@ def predictions(lut: Lut, subnets: Mapping[str, Subnet]) -> dict[str, float]:
 def anchors(lut: Lut, artefacts: Artefacts, about: Runtime, precision: Precision = "fp32") -> dict[str, Anchor]:
     """Return some networks of a table, evenly from the quickest to the slowest, with files made for the device."""
     timed = sorted((row.ns, row.space, row.genome) for row in lut.networks if row.ns is not None)
-    places = np.unique(np.linspace(0, len(timed) - 1, min(ANCHORS, len(timed))).round().astype(int)) if timed else ()
     found = {}
-    for ns, space, genome in (timed[place] for place in places):
+    for ns, space, genome in (timed[place] for place in spread(len(timed), ANCHORS)):
         subnet = spaces.by_id(space).subnet(list(bytes.fromhex(genome)))
         found[f"{space}:{subnet.id}"] = Anchor(file=artefacts.for_network(ops_of(subnet), about, precision), ns=ns)
     return found

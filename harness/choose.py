@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.plan import RuntimeName
+from harness.stats import spread
 from ofa.errors import NoSubnetFits
 from ofa.space.core import Genomes, Subnet
 
@@ -131,7 +132,7 @@ def _front(founds: Sequence[Found], twins: Twins) -> list[dict[str, Any]]:
     genomes = np.stack([subnet.array for subnet in subnets])
     top1, ms = twins.unseen_top1()(genomes), twins.latency.predict(genomes)
     rows = pareto(top1, ms)
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_FRONT, len(rows))).round().astype(int))]
+    rows = rows[spread(len(rows), MOST_FRONT)]
     return [_point(subnets[row], float(top1[row]), float(ms[row])) for row in rows if top1[row] >= 0]
 
 

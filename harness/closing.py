@@ -13,13 +13,14 @@ from harness.plan import RuntimeName
 from harness.verify import Verification
 from ofa import console, score
 from ofa.lut.format import Lut
+from ofa.lut.heldout import genomes_of
+from ofa.lut.rows import NANOSECONDS_PER_MS
 from ofa.space.core import Genomes, SearchSpace
 
 if TYPE_CHECKING:
     from ofa.twins.accuracy import AccuracyTwin
     from ofa.twins.latency import LatencyTwin
 
-NANOSECONDS_PER_MS = 1e6
 # A change of speed between table and verification that the closing table speaks of.
 TOLD_SLOWER = 0.02
 
@@ -27,8 +28,7 @@ TOLD_SLOWER = 0.02
 def networks(space: SearchSpace, lut: Lut, split: str | None) -> tuple[Genomes, NDArray[np.float64]]:
     """Return the genomes and latencies, ms, of a table's whole networks of one split (None: all) that have a time."""
     rows = [row for row in lut.networks if row.space == space.id and row.ns and split in (None, row.split)]
-    genomes = np.array([list(bytes.fromhex(row.genome)) for row in rows], dtype=np.uint8)
-    return genomes.reshape(-1, len(space.genes)), np.array([(row.ns or 0) / NANOSECONDS_PER_MS for row in rows])
+    return genomes_of(space, rows), np.array([(row.ns or 0) / NANOSECONDS_PER_MS for row in rows])
 
 
 def models(

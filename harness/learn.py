@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import ofa.space as spaces
 from harness.choose import unseen
+from harness.stats import spread
 from ofa import console
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
@@ -94,7 +95,4 @@ def along_front(space: SearchSpace, twin: AccuracyTwin, seen: Genomes, count: in
     known = {bytes(genome) for genome in seen}
     found = find(space, unseen(twin.predict, known), [limit], seed=seed, population=POPULATION, generations=GENERATIONS)
     front = [point.genome for point in found.front if bytes(point.genome) not in known]
-    if not front:
-        return seen[:0]
-    places = np.unique(np.linspace(0, len(front) - 1, min(count, len(front))).round().astype(int))
-    return np.stack([front[place] for place in places])
+    return np.stack([front[place] for place in spread(len(front), count)]) if front else seen[:0]

@@ -17,6 +17,7 @@ from harness.networks import middle
 from harness.plan import EMPTY, IO, Plan, Rounds, RuntimeName, State, Way
 from harness.prepare import bench_plan
 from harness.session import PATIENCE_S, Ask, OnProgress, Round, greet, measure_round, quiet
+from harness.stats import spread
 from ofa.space.core import SearchSpace
 from ofa.space.facts import macs
 from ofa.space.index import ops_in
@@ -75,8 +76,7 @@ def pace_of(
     Raises what `prepare.bench_plan` raises, DeviceLost, and MeasurementRefused where the device does not cool.
     """
     ranked = sorted(ops_in(space), key=lambda op: (op.macs, op.key))
-    places = np.linspace(0, len(ranked) - 1, min(PROBES, len(ranked))).round().astype(int)
-    ops, network = [ranked[int(place)] for place in places], middle(space)
+    ops, network = [ranked[place] for place in spread(len(ranked), PROBES)], middle(space)
     plan = bench_plan(
         device,
         runtime,

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from harness.errors import nothing_to_add, verified_elsewhere
-from harness.verify import KIB_PER_MIB, NANOSECONDS_PER_MS, Verdict, Verification
+from harness.verify import KIB_PER_MIB, Verdict, Verification
 from ofa.lut.format import Lut, NetworkRow
-from ofa.lut.rows import USABLE
+from ofa.lut.rows import NANOSECONDS_PER_MS, USABLE
 from ofa.space.core import Subnet
 
 SPLIT = "verify"

@@ -16,6 +16,7 @@ from harness.errors import environment_changed
 from harness.inventory import Device
 from harness.plan import Plan, RuntimeName
 from harness.session import OnProgress, environment, environment_id, quiet, ready_runtime
+from harness.stats import spread
 from harness.tables import PLAN
 from harness.verify import Anchor, Verification
 from ofa.errors import FileInvalid
@@ -143,8 +144,7 @@ def anchors(plan: Plan, lut: Lut) -> dict[str, Anchor]:
     known = sorted(
         ((row.ns, row.id, row.genome) for row in lut.networks if row.ns is not None and row.genome in files),
     )
-    places = np.unique(np.linspace(0, len(known) - 1, min(ANCHORS, len(known))).round().astype(int)) if known else ()
-    chosen = [known[place] for place in places]
+    chosen = [known[place] for place in spread(len(known), ANCHORS)]
     return {identity: Anchor(file=files[genome], ns=ns) for ns, identity, genome in chosen}
 
 

@@ -24,6 +24,11 @@ MOST_FREEDOM = 1e3
 SHARED_FREEDOM = 4
 
 
+def spread(count: int, most: int) -> list[int]:
+    """Return places among ``count``, at most so many, evenly from the first to the last."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(most, count)).tolist()})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """A value with its 95 % interval and how many rounds it rests on; one round has no interval: lo = value = hi."""

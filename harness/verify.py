@@ -21,8 +21,8 @@ from harness.reduce import Conditions, Measured, conditions, measured, sessions_
 from harness.session import OnProgress, quiet, run
 from harness.stats import Estimate, over_rounds
 from ofa.errors import UsageInvalid
+from ofa.lut.rows import NANOSECONDS_PER_MS
 
-NANOSECONDS_PER_MS = 1e6
 KIB_PER_MIB = 1024
 # Without anchors nothing says that the device is any faster or slower than it was.
 AS_IT_WAS = Estimate(value=1.0, lo=1.0, hi=1.0, rounds=0)

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from ofa.lut import errors
 from ofa.lut.format import Lut
-from ofa.lut.rows import MEASURED, USABLE, Row
+from ofa.lut.rows import MEASURED, NANOSECONDS_PER_MS, USABLE, Row
 from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.space.index import index_of
 from ofa.space.ops import ops_of
 
 Vector = NDArray[np.float64]
 
-NANOSECONDS_PER_MS = 1e6
 # Which state is taken where none is asked for and no network of the table tells which is nearer: the cold sum is an
 # upper one, whether the data of a network's ops stay in the caches (small networks) or not.
 PREFERRED = ("cold", "hot", "-")

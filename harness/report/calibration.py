@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.report.parse import number
 from ofa.lut.format import Lut
+from ofa.lut.heldout import genomes_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ def compare(twin: Path, table: Lut) -> tuple[Compared, ...]:
     rows = [(row, row.ns) for row in table.networks if row.ns is not None and row.space == found.space.id]
     if not rows:
         return ()
-    genomes = np.array([list(bytes.fromhex(row.genome)) for row, _ in rows], dtype=np.uint8)
+    genomes = genomes_of(found.space, [row for row, _ in rows])
     return tuple(
         Compared(id=row.id, fitted=row.split == "fit", predicted_ms=float(ms), measured_ms=ns / 1e6)
         for (row, ns), ms in zip(rows, found.predict(genomes), strict=True)

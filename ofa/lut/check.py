@@ -15,13 +15,12 @@ from ofa.errors import FileInvalid
 from ofa.lut import errors, format, heldout, monotony
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.header import FILLED
-from ofa.lut.rows import SPLITS, Row
+from ofa.lut.rows import NANOSECONDS_PER_MS, SPLITS, Row
 from ofa.lut.write import refuse_place
 
 MOST_SHOWN = 10
 # Of errors in percent and of correlations; they are written with three digits after the point.
 ROUNDING = 0.0021
-NANOSECONDS_PER_MS = 1e6
 
 
 def check(path: Path) -> dict[str, Any]:

@@ -16,13 +16,12 @@ from ofa.lut import student
 from ofa.lut.format import Lut
 from ofa.lut.header import FILLED
 from ofa.lut.heldout import held_out
-from ofa.lut.rows import MEASURED, USABLE, NetworkRow, Row
+from ofa.lut.rows import MEASURED, NANOSECONDS_PER_MS, USABLE, NetworkRow, Row
 
 IDENTITY = ("device", "runtime", "runtime_version", "precision", "conditions", "units", "simulated")
 FALSE_DISCOVERY_RATE = 0.05
 LEAST_FLOOR_PCT = 1.0
 HOT = "hot"
-NANOSECONDS_PER_MS = 1e6
 
 AnyRow = Row | NetworkRow
 Name = tuple[str, str]

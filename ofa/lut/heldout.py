@@ -14,7 +14,7 @@ from ofa import score
 from ofa.errors import FileInvalid
 from ofa.lut import calibrate, physics
 from ofa.lut.format import Lut
-from ofa.lut.rows import USABLE, NetworkRow
+from ofa.lut.rows import NANOSECONDS_PER_MS, USABLE, NetworkRow
 from ofa.lut.student import measured
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
@@ -25,7 +25,6 @@ Vector = NDArray[np.float64]
 FEWEST_NETWORKS = 5
 # Fewer inside a resolution have no order worth a number.
 FEWEST_IN_RESOLUTION = 10
-NANOSECONDS_PER_MS = 1e6
 FLOPS, NETWORKS = "flops", "networks"
 
 

@@ -23,6 +23,7 @@ from ofa.lut import errors, foreign
 from ofa.lut.combine import NOISY_HALF_WIDTH
 from ofa.lut.foreign import Cell, Role, Source
 from ofa.lut.format import Header, Lut, Row
+from ofa.lut.rows import NANOSECONDS_PER_MS
 from ofa.lut.student import NORMAL_95
 from ofa.space.core import SearchSpace
 from ofa.space.ops import Op
@@ -35,7 +36,6 @@ MOST_FILES = 100
 # Every head layer with every other that fits: a small file could ask for more than memory holds.
 MOST_OPS = 100_000
 UNKNOWN = "unknown"
-NANOSECONDS_PER_MS = 1e6
 # What foreign tables never say.
 NEVER_SAID = ("threads", "clock", "units")
 

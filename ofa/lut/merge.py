@@ -17,12 +17,11 @@ from ofa.lut.diff import about, differing, identity
 from ofa.lut.format import Lut
 from ofa.lut.header import FILLED, Header
 from ofa.lut.heldout import held_out
-from ofa.lut.rows import NetworkRow, Row
+from ofa.lut.rows import NANOSECONDS_PER_MS, NetworkRow, Row
 
 MOST_REFERENCE_RATIO = 1.02
 # How often and in which order, but not how a call is timed.
 MAY_DIFFER = ("rounds", "seed")
-NANOSECONDS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from ofa.lut import student
-from ofa.lut.rows import Row
+from ofa.lut.rows import NANOSECONDS_PER_MS, Row
 from ofa.space import ops
 
 MOST_SHOWN = 10
-NANOSECONDS_PER_MS = 1e6
 # What may grow from one op to the next, all else equal: a kernel's edge, inner channels, the edge of the input map.
 GROWTH = ("kernel", "expand", "map")
 

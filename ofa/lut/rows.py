@@ -12,6 +12,8 @@ from ofa.errors import FileInvalid
 from ofa.lut import errors
 from ofa.space import ops
 
+NANOSECONDS_PER_MS = 1e6
+
 STATES = ("hot", "cold", "-")
 STATUSES = ("ok", "noisy", "modelled", "unsupported", "failed", "thermal")
 SPLITS = ("fit", "holdout", "verify")
