@@ -33,6 +33,7 @@ EXTRA_OF = {
     "onnxruntime": "bench",
     "jinja2": "report",
     "plotly": "report",
+    "paramiko": "ssh",
 }
 # What the system refuses without naming a file: a full disk, a spent quota, a read-only or overcrowded system.
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}

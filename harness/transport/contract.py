@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+OnBytes = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """Tell nobody how many of how many bytes are there."""
 
 
 class Channel(Protocol):
@@ -31,7 +38,21 @@ class Transport(Protocol):
 
     @property
     def files(self) -> Path:
-        """Return the folder of the model files, named by their content."""
+        """Return the folder on this computer of the model files, named by their content."""
+
+    @property
+    def remote(self) -> bool:
+        """Say whether the device is reached over a link: files must be brought to it, and work outlives the link."""
 
     def open(self) -> Channel:
         """Start an agent; raises DeviceLost where it cannot be started."""
+
+    def push(self, path: Path, name: str, *, on_bytes: OnBytes = silent) -> None:
+        """Bring a file to the folder the agent reads, under ``name``, whole or not at all.
+
+        ``on_bytes`` is told how many of how many bytes are there. Raises DeviceLost, and MeasurementRefused where the
+        device has no room for it. Nothing happens where the device reads this computer's folder itself.
+        """
+
+    def end(self) -> None:
+        """Leave the device: end its connection, where there is one. The transport can be opened again."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import answer_refused, device_lost
+from harness.transport.contract import OnBytes, silent
 
 CLOSE_S = 5.0
 READ_BYTES = 1 << 16
@@ -35,6 +36,17 @@ class Local:
     def open(self) -> LocalChannel:
         """Start an agent process; raises DeviceLost where it cannot be started."""
         return start(self.device, [self.python, str(self.agent), "--files", str(self.files)], self.environment)
+
+    @property
+    def remote(self) -> bool:
+        """Say that the agent runs here."""
+        return False
+
+    def push(self, path: Path, name: str, *, on_bytes: OnBytes = silent) -> None:
+        """Do nothing: the agent reads this computer's folder."""
+
+    def end(self) -> None:
+        """Do nothing: there is no connection."""
 
 
 def start(device: str, command: Sequence[str], environment: Mapping[str, str]) -> LocalChannel:

@@ -14,7 +14,7 @@ from typing import Any
 from harness.errors import device_lost
 from harness.simulation.machine import Machine
 from harness.simulation.process import Simulation, agent_of
-from harness.transport.contract import Channel
+from harness.transport.contract import Channel, OnBytes, silent
 from harness.transport.local import start
 
 
@@ -40,6 +40,17 @@ class Simulated:
         # The package may be a checkout that is not installed: the child finds what its parent found.
         path = os.pathsep.join(entry for entry in sys.path if entry)
         return start(self.device, command, {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"})
+
+    @property
+    def remote(self) -> bool:
+        """Say that the agent runs here."""
+        return False
+
+    def push(self, path: Path, name: str, *, on_bytes: OnBytes = silent) -> None:
+        """Do nothing: the agent reads this computer's folder."""
+
+    def end(self) -> None:
+        """Do nothing: there is no connection."""
 
 
 class Inside:
