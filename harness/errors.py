@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid, printable
+from ofa.errors import DeviceBarred, DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid, printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -59,9 +59,16 @@ def answer_refused(device: str, why: str) -> DeviceLost:
     )
 
 
-def versions_differ(device: str, theirs: object, ours: int) -> DeviceLost:
-    """Say that agent and host speak different versions of the protocol."""
+def worker_lost(device: str, why: str, attempt: int) -> DeviceLost:
+    """Say that what measured on a device for us is no more."""
     return DeviceLost(
+        f"device '{device}' lost its worker (attempt {attempt})", why=why, hint=("look at the device", RESUME_HINT)
+    )
+
+
+def versions_differ(device: str, theirs: object, ours: int) -> DeviceBarred:
+    """Say that agent and host speak different versions of the protocol."""
+    return DeviceBarred(
         f"device '{device}' runs an agent of another version",
         why=f"it speaks protocol {theirs}, this host speaks protocol {ours}",
         hint="let this host send its own agent: remove the old one from the device's folder",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from secrets import token_hex
 
+from harness.errors import device_lost
 from harness.inventory import Device
 from harness.journal import Footprint, Journal
+from harness.link import Link
 from harness.plan import EMPTY, Plan
-from harness.protocol import Conversation
 from harness.protocol import Footprint as Answer
 from harness.session import ATTEMPTS_PER_SESSION, PATIENCE_S, OnProgress, begin_session, quiet, ready_runtime
+from harness.supply import supply
 from ofa.errors import DeviceLost
 
 
@@ -79,11 +82,20 @@ def of_file(
 
 def _asked(device: Device, request: dict[str, object], patience_s: float) -> Answer:
     """Ask one process, and end it."""
-    channel = device.transport.open()
+    job = token_hex(16)
+    link = Link(device)
     try:
-        answer = Conversation(channel, device.name).footprint(request, patience_s=patience_s)
-        channel.close()
-    except BaseException:
-        channel.kill()
+        supply(link, [str(request["file"])])
+        found = list(link.work(job, {"do": "footprint", **request}, patience_s=patience_s))
+        link.forget([job])
+        link.close()
+    except DeviceLost:
+        link.kill()
         raise
-    return answer
+    except BaseException:
+        link.end(job)
+        link.kill()
+        raise
+    if len(found) != 1 or not isinstance(found[0], Answer):
+        raise device_lost(device.name, "it did not say how much memory it held")
+    return found[0]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from harness.answers import Facts
 from harness.errors import too_hot
 from harness.inventory import Device
-from harness.protocol import At, Conversation, Facts
+from harness.protocol import At, Conversation
 
 FIRST_REST_S = 2.0
 LONGEST_REST_S = 15.0

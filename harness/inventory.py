@@ -73,6 +73,8 @@ class Device:
 
     profile: Profile
     transport: Transport
+    # The token by which a device over a link is held: its agent renews the lease while work goes on.
+    lease: str | None = None
 
     @property
     def name(self) -> str:

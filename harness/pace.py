@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ def pace_of(
     greet(device)
     start_s = time.monotonic() - began_s
     everything = tuple(range(len(plan.items)))
-    ask = Ask(plan=plan, number=0, redo=0, items=everything, device=device, patience_s=PATIENCE_S)
+    ask = Ask(plan=plan, number=0, redo=0, items=everything, device=device, patience_s=PATIENCE_S, run=token_hex())
     found = measure_round(ask, lambda text, share: on_progress(round(100 * share), 100, "timing probes"))
     return _pace(plan, ops, macs(network), found, start_s)
 

@@ -7,12 +7,27 @@ import time
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from harness.answers import (
+    Absent,
+    Answer,
+    Attached,
+    Ended,
+    Facts,
+    Forgotten,
+    Lacking,
+    Leased,
+    Released,
+    Row,
+    Started,
+    Text,
+    Unpacked,
+)
 from harness.errors import answer_refused, device_lost, versions_differ
 from harness.transport.contract import Channel
 
-VERSION = 1
+VERSION = 2
 MAX_ANSWER_BYTES = 1 << 16
 HELLO_PATIENCE_S = 60.0
 
@@ -20,16 +35,8 @@ Nanoseconds = Annotated[int, Field(ge=1, le=10**13)]
 Kibibytes = Annotated[int, Field(ge=1, le=2**34)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Cores = Annotated[float, Field(ge=0.0, le=4096.0, allow_inf_nan=False)] | Literal["unreadable"]
-Text = Annotated[str, Field(max_length=1000)]
-Facts = dict[str, Any]
 # What a request belongs to: the round, how often it was begun anew because the device drifted, and the batch.
 At = tuple[int, int, int]
-
-
-class Answer(BaseModel):
-    """One line from the agent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Clocks(Answer):
@@ -58,6 +65,7 @@ class Hello(Answer):
     id: int
     ev: Literal["hello"]
     protocol: int
+    boot_id: Text
     environment: Facts
     state: Facts
     clocks: Clocks
@@ -141,7 +149,9 @@ class Done(Answer):
     stolen_cores: Cores
     state: Facts
     clocks: Clocks
-    canaries: Annotated[dict[Text, Annotated[list[Turn], Field(max_length=100)]], Field(max_length=8)] = {}
+    canaries: Annotated[dict[Text, Annotated[list[Turn], Field(max_length=100)]], Field(max_length=8)] = Field(
+        default_factory=dict
+    )
 
     @property
     def drift(self) -> float:
@@ -197,11 +207,33 @@ class Error(Answer):
 
 
 AnyAnswer = Annotated[
-    Hello | Sample | Reference | Failed | Progress | Done | Rested | Footprint | Stopped | Error,
+    Hello
+    | Sample
+    | Reference
+    | Failed
+    | Progress
+    | Done
+    | Rested
+    | Footprint
+    | Stopped
+    | Error
+    | Started
+    | Row
+    | Attached
+    | Ended
+    | Forgotten
+    | Leased
+    | Released
+    | Absent
+    | Lacking
+    | Unpacked,
     Field(discriminator="ev"),
 ]
 ANSWERS: TypeAdapter[Any] = TypeAdapter(AnyAnswer)
-LAST = ("hello", "done", "rested", "footprint", "stopped", "error")
+LAST = {
+    *("hello", "done", "rested", "footprint", "stopped", "error"),
+    *("started", "attached", "ended", "forgotten", "leased", "released", "lacking", "unpacked"),
+}
 
 
 def parse(line: bytes) -> Any:
@@ -216,6 +248,11 @@ def parse(line: bytes) -> Any:
         value = json.loads(line.decode("utf-8"), parse_constant=refuse)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as fault:
         raise ValueError(f"a line that is not JSON: {line[:60]!r}") from fault
+    return checked(value)
+
+
+def checked(value: Any) -> Any:
+    """Return what a record says; raises ValueError with a short reason for anything that is not the protocol."""
     try:
         return ANSWERS.validate_python(value)
     except ValidationError as fault:
@@ -265,16 +302,6 @@ class Conversation:
             if isinstance(answer, Rested):
                 return answer.state
         raise device_lost(self.device, "it did not come back from a rest")
-
-    def footprint(self, request: dict[str, Any], *, patience_s: float) -> Footprint:
-        """Ask for the peak memory of this process once it has called a file: ``request`` says which, and how.
-
-        It is that file's only in a process that was asked for nothing else before. Raises DeviceLost.
-        """
-        for answer in self.ask({"do": "footprint", **request}, patience_s=patience_s):
-            if isinstance(answer, Footprint):
-                return answer
-        raise device_lost(self.device, "it did not say how much memory it held")
 
     def greet(
         self, runtimes: tuple[str, ...] = (), *, at: At | None = None, patience_s: float = HELLO_PATIENCE_S

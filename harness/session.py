@@ -10,14 +10,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from harness.answers import Facts
 from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready
 from harness.gate import cool
 from harness.inventory import Device
 from harness.journal import STATS, Journal
+from harness.link import Link
 from harness.plan import Plan, Way
-from harness.protocol import At, Conversation, Done, Facts, Failed, Hello, Progress, Reference, Runtime, Sample
+from harness.protocol import At, Conversation, Done, Failed, Hello, Progress, Reference, Runtime, Sample
 from harness.stopping import next_round
-from ofa.errors import DeviceLost
+from harness.supply import supply
+from ofa.errors import DeviceBarred, DeviceLost
 from ofa.files import canonical_json, sha256_bytes
 
 OnProgress = Callable[[int, int, str], None]
@@ -80,6 +83,12 @@ class Ask:
     items: tuple[int, ...]
     device: Device
     patience_s: float
+    run: str
+
+    def job(self, place: int, batch: Sequence[int]) -> str:
+        """Return the name a batch has on the device: the same for whoever goes on with this measurement, no other."""
+        facts = [self.run, self.plan.hash, *self.at(place), list(batch)]
+        return sha256_bytes(canonical_json(facts).encode())[:32]
 
     def at(self, place: int) -> At:
         """Return what a request about a batch belongs to."""
@@ -185,14 +194,22 @@ def complete_round(
         redo = journal.drifts_of(number)
         text = f"round {number + 1}" + (f", attempt {broken + redo + 1}" if broken + redo else "")
         attempt = journal.begin_attempt(number, session=session, started_utc=utc_now())
-        ask = Ask(plan=plan, number=number, redo=redo, items=tuple(items), device=device, patience_s=patience_s)
+        ask = Ask(
+            plan=plan,
+            number=number,
+            redo=redo,
+            items=tuple(items),
+            device=device,
+            patience_s=patience_s,
+            run=run_of(journal),
+        )
         try:
             gained = measure_round(ask, partial(on_share, text))
         except DeviceLost as fault:
             note = f"{fault.what}: {fault.why}"[:400]
             journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
             broken += 1
-            if broken == ATTEMPTS_PER_SESSION:
+            if broken == ATTEMPTS_PER_SESSION or isinstance(fault, DeviceBarred):
                 raise
             continue
         if gained.drift > plan.protocol.drift_most and redo < plan.protocol.redo_most:
@@ -247,26 +264,50 @@ def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
     plan, device = ask.plan, ask.device
     gained = Round()
     batches = plan.batches(ask.number, ask.items)
-    channel = device.transport.open()
+    jobs = [ask.job(place, batch) for place, batch in enumerate(batches)]
+    link, place = Link(device), 0
     try:
-        conversation = Conversation(channel, device.name)
-        state = conversation.greet(at=ask.at(0)).state
+        state = link.greet(at=ask.at(0)).state
+        supply(link, _files(ask), on_bytes=partial(_bringing, on_share))
         for place, batch in enumerate(batches):
             if plan.protocol.regime == "burst":
                 resting = partial(_resting, on_share, place / len(batches))
-                cool(device, conversation, state, ask.at(place), on_rest=resting)
+                cool(device, link.conversation, state, ask.at(place), on_rest=resting)
             part = partial(_part, on_share, place, len(batches))
-            state = measure_batch(ask, place, batch, conversation, gained, on_share=part)
-        channel.close()
+            state = measure_batch(ask, place, batch, link, gained, on_share=part)
+        link.forget(jobs)
+        link.close()
+    except DeviceLost:
+        # A worker on the device goes on: whoever comes back finds what it measured.
+        link.kill()
+        raise
     except BaseException:
-        channel.kill()
+        link.end(jobs[place])
+        link.kill()
         raise
     return gained
+
+
+def _files(ask: Ask) -> list[str]:
+    """Return the names of the files a round needs."""
+    own = [ask.plan.items[index].file for index in ask.items]
+    return [*own, ask.plan.reference.file, *ask.plan.canaries.values()]
+
+
+def run_of(journal: Journal) -> str:
+    """Return what tells a journal from any other, on whichever host: a measurement begun anew is another one."""
+    first = journal.sessions()[0][0]
+    return sha256_bytes(f"{journal.path.resolve()} {first}".encode())
 
 
 def _part(on_share: Callable[[str, float], None], place: int, batches: int, share: float) -> None:
     """Turn a share of a batch into a share of its round."""
     on_share("", (place + share) / batches)
+
+
+def _bringing(on_share: Callable[[str, float], None], done: int, total: int) -> None:
+    """Say that files are brought to the device."""
+    on_share(f"bringing files, {done >> 20} of {total >> 20} MiB", 0.0)
 
 
 def _resting(on_share: Callable[[str, float], None], share: float, hottest_c: float) -> None:
@@ -278,7 +319,7 @@ def measure_batch(
     ask: Ask,
     place: int,
     batch: list[int],
-    conversation: Conversation,
+    link: Link,
     gained: Round,
     *,
     on_share: Callable[[float], None],
@@ -301,20 +342,25 @@ def measure_batch(
     }
     states = {index: plan.items[index].state for index in batch}
     done: Done | None = None
-    for answer in conversation.ask(request, patience_s=ask.patience_s):
+    job, name = ask.job(place, batch), ask.device.name
+    for answer in link.work(job, request, patience_s=ask.patience_s):
+        refusal = None
         if isinstance(answer, Progress):
             on_share(answer.share)
         elif isinstance(answer, Sample | Failed | Reference):
             refusal = gained.take(answer, place, states)
-            if refusal:
-                raise answer_refused(conversation.device, refusal)
         elif isinstance(answer, Done):
             done = answer
         else:
-            raise answer_refused(conversation.device, f"'{answer.ev}' does not belong to a measurement")
+            refusal = f"'{answer.ev}' does not belong to a measurement"
+        if refusal:
+            # What the device keeps of this job is as wrong the next time.
+            link.end(job)
+            raise answer_refused(name, refusal)
     missing = gained.missing(place, states)
     if done is None or missing:
-        raise device_lost(conversation.device, f"not answered: {missing or 'the end of the batch'}")
+        link.end(job)
+        raise device_lost(name, f"not answered: {missing or 'the end of the batch'}")
     gained.end(place, done)
     return done.state
 

@@ -5,15 +5,18 @@ import os
 import select
 import sys
 import time
-from typing import Any, BinaryIO, Dict, List, Optional
+from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
 import bench
 import footprint
+import jobs
+import lease
 import probe
 import runtimes
+import store
 import timing
 
-PROTOCOL = 1
+PROTOCOL = 2
 MOST_REQUEST_BYTES = 4 << 20
 MOST_ANSWER_BYTES = 1 << 16
 MOST_REST_S = 60
@@ -75,6 +78,7 @@ def hello(request: Dict[str, Any], send: bench.Send) -> None:
         {
             "ev": "hello",
             "protocol": PROTOCOL,
+            "boot_id": probe.boot_id(),
             "environment": probe.environment(),
             "state": probe.state(),
             "clocks": timing.clocks(1).record(),
@@ -90,6 +94,19 @@ def rest(request: Dict[str, Any], send: bench.Send) -> None:
         raise bench.RequestInvalid("'seconds' must be a number above 0, at most %d" % MOST_REST_S)
     time.sleep(seconds)
     send({"ev": "rested", "state": probe.state()})
+
+
+# What is asked of a device that is reached over a link: work that outlives it, who holds the device, its files.
+HOUSEKEEPING: Dict[str, Callable[[Dict[str, Any], str, bench.Send], None]] = {
+    "start": jobs.start,
+    "attach": jobs.attach,
+    "end": jobs.end,
+    "forget": jobs.forget,
+    "lease": lease.lease,
+    "release": lease.release,
+    "lacking": store.lacking,
+    "unpack": store.unpack,
+}
 
 
 def answer(line: bytes, folder: str, channel: Channel) -> bool:
@@ -118,6 +135,8 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
             bench.bench(request, folder, send)
         elif verb == "footprint":
             footprint.footprint(request, folder, send)
+        elif isinstance(verb, str) and verb in HOUSEKEEPING:
+            HOUSEKEEPING[verb](request, folder, send)
         else:
             raise bench.RequestInvalid("unknown verb %r" % (verb,))
     except bench.RequestInvalid as fault:
@@ -129,11 +148,16 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
 
 
 def main(arguments: List[str]) -> int:
-    """Serve until stdin ends. ``--files DIR`` is the folder that holds files named by their SHA-256."""
-    folder = arguments[1] if len(arguments) == 2 and arguments[0] == "--files" else "."
-    channel = private_channel()
+    """Serve until stdin ends. ``--files DIR`` is the folder that holds files named by their SHA-256.
+
+    With ``--work JOB SECONDS`` after it, do that one job instead, for so long at most.
+    """
+    folder = arguments[1] if len(arguments) >= 2 and arguments[0] == "--files" else "."
     # Runtimes import a great deal; a module of ours must never be taken for one of theirs.
     del sys.path[0]
+    if arguments[2:3] == ["--work"]:
+        return jobs.work(arguments[3], folder, int(arguments[4]), answer)
+    channel = private_channel()
     line = channel.receive()
     while line is not None and answer(line, folder, channel):
         line = channel.receive()

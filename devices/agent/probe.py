@@ -137,6 +137,11 @@ def cooling(root: str = "/") -> Dict[str, Reading]:
     return readings
 
 
+def boot_id(root: str = "/") -> str:
+    """Return what is another after each start of the device; "" where it does not say."""
+    return text(root, "/proc/sys/kernel/random/boot_id") or ""
+
+
 def peak_rss_kib(root: str = "/") -> Optional[int]:
     """Return the most memory this process has held in this program, KiB, or None.
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,6 @@ from ofa.files import MEBIBYTE, canonical_json, read_json, write_atomic
 
 RUNTIME = "simulated"
 MOMENTS = "simulated-moments.json"
-MODULES = ("bench", "footprint", "probe", "runtimes", "timing")
 At = tuple[int, int, int]
 Verb = Callable[..., None]
 
@@ -128,19 +128,21 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     """Return the names of the agent's main module, loaded anew from its archive, with the device under it simulated."""
     code = zipimporter(str(archive)).get_code("__main__")
     assert code is not None
+    with zipfile.ZipFile(archive) as packed:
+        own = {name.partition("/")[0].removesuffix(".py") for name in packed.namelist()} - {"__main__"}
     agent: dict[str, Any] = {"__name__": "agent"}
     before = set(sys.modules)
     sys.path.insert(0, str(archive))
     try:
         exec(code, agent)
-        modules: dict[str, Any] = {name: import_module(name) for name in MODULES}
+        modules: dict[str, Any] = {name: import_module(name) for name in own}
     finally:
         # The agent's modules have everyday names, and the next agent of this process must be another one.
         sys.path.remove(str(archive))
         for name in set(sys.modules) - before:
-            if name.partition(".")[0] in MODULES:
+            if name.partition(".")[0] in own:
                 del sys.modules[name]
-    bench, _, probe, runtimes, timing = (modules[name] for name in MODULES)
+    bench, probe, runtimes, timing = (modules[name] for name in ("bench", "probe", "runtimes", "timing"))
     runtimes.ADAPTERS.clear()
     runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_bare)
     clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)

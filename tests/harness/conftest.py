@@ -36,15 +36,21 @@ def stand_in(device: Device) -> Callable[..., Device]:
 
 
 @pytest.fixture
-def onnx_files(device: Device) -> list[File]:
+def onnx_files(device: Device, onnx_bytes: list[bytes]) -> list[File]:
+    """Return the small ONNX files, kept where the device reads them."""
+    artefacts = Artefacts(device.transport.files)
+    return [artefacts.store(data) for data in onnx_bytes]
+
+
+@pytest.fixture
+def onnx_bytes() -> list[bytes]:
     """Return small ONNX files that differ in their producer's name only: a field appended to the empty network."""
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     source = (AGENT / "runtimes" / "onnxruntime.py").read_text()
     found = re.search(r'EMPTY_NETWORK = "([^"]+)"', source)
     assert found is not None
     model = base64.b64decode(found.group(1))
-    artefacts = Artefacts(device.transport.files)
-    return [artefacts.store(model + b"\x12\x02n%d" % number) for number in range(6)]
+    return [model + b"\x12\x02n%d" % number for number in range(6)]
 
 
 def small_plan(files: list[File] | None = None, **changes: object) -> Plan:

@@ -27,7 +27,7 @@ def stats(ns: int) -> dict[str, Any]:
 
 
 def hello(request: dict[str, Any]) -> None:
-    version = 0 if FAULT == "old version" else 1
+    version = 0 if FAULT == "old version" else 2
     ready = FAULT != "not ready"
     runtimes = [
         {"name": name, "version": "1.0", "ready": ready, "reason": None if ready else "numpy is too new"}
@@ -35,7 +35,14 @@ def hello(request: dict[str, Any]) -> None:
     ]
     environment = {"cpu": os.environ.get("STAND_IN_CPU", "stand-in"), "cores": 1}
     state = json.loads(os.environ.get("STAND_IN_STATE", "{}"))
-    facts = {"protocol": version, "environment": environment, "state": state, "clocks": CLOCKS, "runtimes": runtimes}
+    facts = {
+        "protocol": version,
+        "boot_id": "",
+        "environment": environment,
+        "state": state,
+        "clocks": CLOCKS,
+        "runtimes": runtimes,
+    }
     send(id=request["id"], ev="hello", **facts)
 
 

@@ -1,0 +1,73 @@
+"""The model files on the device: which are lacking, and how a pack of them becomes files named by their content."""
+
+import hashlib
+import os
+import tarfile
+from typing import Any, Callable, Dict, List
+
+import bench
+
+MOST_NAMES = 20000
+NAMES_A_RECORD = 500
+READ_BYTES = 1 << 20
+
+Send = Callable[[Dict[str, Any]], None]
+
+
+def lacking(request: Dict[str, Any], files: str, send: Send) -> None:
+    """Say which of some files are not there, in several records where they are many."""
+    names = request.get("names")
+    if not isinstance(names, list) or len(names) > MOST_NAMES or not all(bench.is_file(name) for name in names):
+        raise bench.RequestInvalid("'names' must be a list of at most %d sha256 of files" % MOST_NAMES)
+    absent: List[str] = [name for name in names if not os.path.exists(os.path.join(files, name))]
+    while len(absent) > NAMES_A_RECORD:
+        send({"ev": "absent", "names": absent[:NAMES_A_RECORD]})
+        absent = absent[NAMES_A_RECORD:]
+    send({"ev": "lacking", "names": absent})
+
+
+def unpack(request: Dict[str, Any], files: str, send: Send) -> None:
+    """Turn a pack (a tar archive of files named by their sha256, itself named so) into files, and remove it.
+
+    A member that is not what its name says, or no plain file, ends it: nothing of such a member is kept.
+    """
+    name = request.get("pack")
+    if not bench.is_file(name) or not isinstance(name, str):
+        raise bench.RequestInvalid("'pack' must be the sha256 of a file")
+    path = os.path.join(files, name)
+    if not os.path.exists(path):
+        raise bench.RequestInvalid("the pack is not there")
+    count = 0
+    try:
+        with tarfile.open(path, "r:") as pack:
+            for member in pack:
+                stream = pack.extractfile(member)
+                if not member.isreg() or stream is None or not bench.is_file(member.name) or "/" in member.name:
+                    raise bench.RequestInvalid("the pack holds something that is no model file")
+                keep(files, member.name, stream)
+                count += 1
+    except tarfile.TarError as fault:
+        raise bench.RequestInvalid("the pack is damaged: %s" % fault)
+    finally:
+        os.unlink(path)
+    send({"ev": "unpacked", "files": count})
+
+
+def keep(files: str, name: str, stream: Any) -> None:
+    """Copy a stream to a file of that name, once its content is found to be what the name says."""
+    draft, digest = os.path.join(files, "%s.%d.part" % (name, os.getpid())), hashlib.sha256()
+    try:
+        with open(draft, "wb") as target:
+            part = stream.read(READ_BYTES)
+            while part:
+                digest.update(part)
+                target.write(part)
+                part = stream.read(READ_BYTES)
+            target.flush()
+            os.fsync(target.fileno())
+        if digest.hexdigest() != name:
+            raise bench.RequestInvalid("the content of file %s does not match its name" % name[:12])
+        os.rename(draft, os.path.join(files, name))
+    finally:
+        if os.path.exists(draft):
+            os.unlink(draft)
