@@ -149,7 +149,7 @@ def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: 
     files = {path.name: path for path in models}
     if len(files) != len(models):
         raise UsageInvalid("two model files have one name", hint="give them names of their own: verdicts are by name")
-    if lut is not None and (lut.header.device, lut.header.runtime) != (device.name, runtime):
+    if lut is not None and (lut.header.device, lut.header.runtime) != (device.kind, runtime):
         raise UsageInvalid(
             f"table '{lut.name}' predicts nothing for '{runtime}' on '{device.name}'",
             why=f"it is of '{lut.header.runtime}' on '{lut.header.device}'",

@@ -36,6 +36,36 @@ def fields_invalid(what: str, path: Path | str, fault: ValidationError, known: I
     return file_invalid(what, path, why)
 
 
+def no_address(device: str, transport: str) -> FileInvalid:
+    """Say that a kind of device was named, or one whose address nobody knows."""
+    return FileInvalid(
+        f"nobody knows where a device '{device}' is",
+        why=f"such devices are reached by {transport.upper()}, and the lab's list has no address for it",
+        hint=(
+            f"add [devices.NAME] with kind and {transport} to the lab's list; 'ofa devices' says where that is",
+            "then name it: --device NAME",
+        ),
+    )
+
+
+def not_by_ssh(name: str) -> UsageInvalid:
+    """Say that only what is reached by SSH has a host key."""
+    return UsageInvalid(
+        f"'{name}' has no host key to trust",
+        why="it is no device of the lab's list that is reached by SSH",
+        hint="list them: ofa devices",
+    )
+
+
+def not_trusted(name: str, fingerprint: str) -> UsageInvalid:
+    """Say that nobody said that a key is to be trusted."""
+    return UsageInvalid(
+        f"the key of device '{name}' is not trusted",
+        why=f"nobody confirmed its fingerprint {fingerprint}",
+        hint=f"compare it on the device, then: ofa devices trust {name} --yes",
+    )
+
+
 def nothing_to_report(folder: Path, broken: Iterable[str]) -> FileInvalid:
     """Say that a folder holds no stage of a run that a page could show."""
     return FileInvalid(
@@ -63,6 +93,24 @@ def worker_lost(device: str, why: str, attempt: int) -> DeviceLost:
     """Say that what measured on a device for us is no more."""
     return DeviceLost(
         f"device '{device}' lost its worker (attempt {attempt})", why=why, hint=("look at the device", RESUME_HINT)
+    )
+
+
+def device_held(device: str, owner: str, left_s: float) -> MeasurementRefused:
+    """Say who holds a device at present."""
+    return MeasurementRefused(
+        f"device '{device}' is held by {owner}",
+        why=f"the lease on it runs for another {left_s:.0f} s, and longer while they measure",
+        hint=("wait, or ask them", f"or break the lease: ofa devices release {device}"),
+    )
+
+
+def no_lease(device: str) -> UsageInvalid:
+    """Say that a device is this computer, or lives in it."""
+    return UsageInvalid(
+        f"device '{device}' has no lease",
+        why="it is this computer, where a run's folder is locked instead",
+        hint="name a device that is reached by SSH or ADB",
     )
 
 

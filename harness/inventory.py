@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.errors import fields_invalid, file_invalid
+from harness.errors import fields_invalid, file_invalid, no_address
+from harness.lab import Unit, known_hosts, read_lab
 from harness.simulation.machine import Machine
 from harness.transport.contract import Transport
 from harness.transport.local import Local
@@ -18,6 +19,8 @@ from harness.transport.simulated import Simulated
 from ofa.files import read_capped
 
 MAX_BYTES = 1 << 20
+AGENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+SSH_FOLDER, ADB_FOLDER = ".cache/ofa-lab", "/data/local/tmp/ofa-lab"
 Slug = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
 
@@ -59,7 +62,7 @@ class Profile(Section):
     schema_name: Literal["device/1"] = Field(alias="schema")
     name: Slug
     title: Annotated[str, Field(min_length=1, max_length=200)]
-    transport: Literal["local", "simulated"]
+    transport: Literal["local", "simulated", "ssh", "adb"]
     measured_by_us: bool
     calm: Calm = Calm()
     runtimes: dict[RuntimeName, Offer] = Field(default_factory=dict)
@@ -73,13 +76,19 @@ class Device:
 
     profile: Profile
     transport: Transport
+    unit: str | None = None
     # The token by which a device over a link is held: its agent renews the lease while work goes on.
     lease: str | None = None
 
     @property
-    def name(self) -> str:
+    def kind(self) -> str:
         """Return the name tables are kept under."""
         return self.profile.name
+
+    @property
+    def name(self) -> str:
+        """Return what people call it: its name in the lab's list, or that of its kind."""
+        return self.unit or self.kind
 
 
 def devices_folder() -> Path:
@@ -123,8 +132,64 @@ def load_profile(name: str) -> Profile:
 
 
 def device_named(name: str, files: Path) -> Device:
-    """Return a device by the name of its profile; raises FileInvalid listing those there are."""
-    return simulated(files, name) if load_profile(name).transport == "simulated" else this_computer(files, name=name)
+    """Return a device of the lab's list, or one that needs no address, by the name of its profile.
+
+    ``files`` is the folder of model files on this computer. Raises FileInvalid listing those there are, UsageInvalid
+    for an address that cannot be used, PackageMissing where a transport needs one.
+    """
+    unit = read_lab().devices.get(name)
+    if unit is not None:
+        return of_lab(name, unit, files)
+    profile = load_profile(name)
+    if profile.transport in ("ssh", "adb"):
+        raise no_address(name, profile.transport)
+    return simulated(files, name) if profile.transport == "simulated" else this_computer(files, name=name)
+
+
+def of_lab(name: str, unit: Unit, files: Path) -> Device:
+    """Return a device of the lab's list; raises as `device_named`."""
+    from harness.artefacts import agent_archive
+
+    profile = load_profile(unit.kind)
+    if unit.ssh is None and unit.adb is None:
+        if profile.transport in ("ssh", "adb"):
+            raise no_address(name, profile.transport)
+        # Each has a folder of its own: a simulated device keeps there how warm it is.
+        own = files / "units" / name if profile.transport == "simulated" else files
+        near = (
+            simulated(own, unit.kind, machine=unit.simulation) if own != files else this_computer(own, name=unit.kind)
+        )
+        return replace(near, unit=name)
+    archive = agent_archive(files / "agent").resolve()
+    transport: Transport
+    if unit.ssh is not None:
+        from harness.transport.ssh import Ssh
+        from harness.transport.sshconfig import resolve
+
+        transport = Ssh(
+            device=name,
+            address=resolve(unit.ssh),
+            python=unit.python,
+            folder=unit.folder or SSH_FOLDER,
+            agent=archive,
+            files=files.resolve(),
+            environment=AGENT_ENVIRONMENT | unit.environment,
+            known_hosts=known_hosts(),
+        )
+    else:
+        from harness.transport.adb import Adb
+
+        transport = Adb(
+            device=name,
+            serial=unit.adb or "",
+            python=unit.python,
+            folder=unit.folder or ADB_FOLDER,
+            agent=archive,
+            files=files.resolve(),
+            environment=AGENT_ENVIRONMENT | unit.environment,
+            server_port=unit.adb_port,
+        )
+    return Device(profile=profile, transport=transport, unit=name)
 
 
 def this_computer(files: Path, *, python: str | None = None, name: str = "this-computer") -> Device:
@@ -138,7 +203,7 @@ def this_computer(files: Path, *, python: str | None = None, name: str = "this-c
         python=python or sys.executable,
         agent=agent_archive(files / "agent").resolve(),
         files=files.resolve(),
-        environment={"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        environment=AGENT_ENVIRONMENT,
     )
     return Device(profile=profile, transport=transport)
 

@@ -37,7 +37,7 @@ class Link:
         """Start an agent on the device; raises DeviceLost."""
         self.device = device
         self.retry_s = RETRY_S if retry_s is None else retry_s
-        self.conversation = Conversation(device.transport.open(), device.name)
+        self.conversation = Conversation(device.transport.open(), device.name, device.lease)
 
     @property
     def remote(self) -> bool:
@@ -88,7 +88,7 @@ class Link:
 
     def _attached(self, job: str, offset: int) -> Iterator[Row | Progress | Attached]:
         """Yield what one connection brings of a job's journal from an offset on."""
-        request = {"do": "attach", "job": job, "offset": offset, "lease": self.device.lease}
+        request = {"do": "attach", "job": job, "offset": offset}
         for answer in self.conversation.ask(request, patience_s=SILENCE_S):
             if not isinstance(answer, Row | Progress | Attached):
                 raise answer_refused(self.device.name, f"'{answer.ev}' is no part of a job")
@@ -127,7 +127,7 @@ class Link:
             self.kill()
         while True:
             try:
-                self.conversation = Conversation(self.device.transport.open(), self.device.name)
+                self.conversation = Conversation(self.device.transport.open(), self.device.name, self.device.lease)
                 return
             except DeviceBarred:
                 raise
@@ -165,7 +165,7 @@ class Link:
         with suppress(DeviceLost):
             self.kill()
         with suppress(DeviceLost):
-            self.conversation = Conversation(self.device.transport.open(), self.device.name)
+            self.conversation = Conversation(self.device.transport.open(), self.device.name, self.device.lease)
             self.one({"do": "end", "job": job}, Ended)
             self.forget([job])
 

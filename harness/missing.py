@@ -61,7 +61,7 @@ def refuse_unlike(
     """Raise UsageInvalid where a table is not of this device, runtime, way, environment and protocol: what is measured
     now could not be merged with it. Raises DeviceLost, MeasurementRefused where the runtime cannot run a network."""
     header = lut.header
-    names = {"device": device.name, "runtime": runtime, "precision": way.precision}
+    names = {"device": device.kind, "runtime": runtime, "precision": way.precision}
     theirs: dict[str, Any] = {name: getattr(header, name) for name in names}
     if found := list(differing(theirs, names)):
         raise table_of_others(lut.name, found)

@@ -96,7 +96,7 @@ def bench_plan(
     chosen = reference_of(reference, build(ops_of(reference)))
     on_progress(total, total, "files are ready")
     return Plan(
-        device=device.name,
+        device=device.kind,
         runtime=runtime,
         **asdict(way),
         rounds=rounds,

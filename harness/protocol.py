@@ -264,12 +264,13 @@ def checked(value: Any) -> Any:
 class Conversation:
     """One agent process spoken to: requests numbered, answers checked, every wait bounded."""
 
-    __slots__ = ("channel", "device", "number")
+    __slots__ = ("channel", "device", "lease", "number")
 
-    def __init__(self, channel: Channel, device: str) -> None:
-        """Speak over an open channel to a device of that name."""
+    def __init__(self, channel: Channel, device: str, lease: str | None = None) -> None:
+        """Speak over an open channel to a device of that name, held by a lease that every request renews."""
         self.channel = channel
         self.device = device
+        self.lease = lease
         self.number = 0
 
     def ask(self, request: dict[str, Any], *, patience_s: float) -> Iterator[Any]:
@@ -279,7 +280,10 @@ class Conversation:
         Raises DeviceLost where the agent ends, is silent, or says what the protocol does not allow.
         """
         self.number += 1
-        line = json.dumps({"id": self.number, **request}, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        held = {} if self.lease is None else {"lease": self.lease}
+        line = (
+            json.dumps({"id": self.number, **held, **request}, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        )
         self.channel.send(line, timeout_s=patience_s)
         while True:
             raw = self.channel.receive(timeout_s=patience_s, max_bytes=MAX_ANSWER_BYTES)

@@ -243,7 +243,7 @@ def begin_session(
         identity,
         {
             "started_utc": utc_now(),
-            "device": device.name,
+            "device": device.kind,
             "environment": conditions,
             "environment_id": environment_id(conditions),
             "state": hello.state,

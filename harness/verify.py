@@ -120,7 +120,7 @@ def measure(
     ratios = _ratios(values, beside)
     speed = over_rounds(ratios) if ratios else AS_IT_WAS
     return Verification(
-        device=device.name,
+        device=device.kind,
         runtime=runtime,
         verdicts=tuple(
             _verdict(name, file, values[f"file:{place}", "hot"], memory.get(file.name), speed, predicted_ms.get(name))
@@ -176,7 +176,7 @@ def _plan(
     entries = [(f"file:{place}", file) for place, file in enumerate(files)]
     entries += [(f"anchor:{place}", anchor.file) for place, anchor in enumerate(anchors)]
     return Plan(
-        device=device.name,
+        device=device.kind,
         runtime=runtime,
         kernels=way.kernels,
         precision=way.precision,

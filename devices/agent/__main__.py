@@ -124,6 +124,7 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
             raise bench.RequestInvalid("a request is an object with a whole-number 'id'")
         number = request["id"]
         verb = request.get("do")
+        lease.renew(folder, request.get("lease"))
         if verb == "stop":
             send({"ev": "stopped"})
             return False

@@ -145,7 +145,8 @@ def attach(request: Dict[str, Any], files: str, send: Send) -> None:
                 fcntl.flock(lock, fcntl.LOCK_UN)
             # Read after the look at the lock: what a worker wrote before it died is not missed.
             offset, ended = forward(stream, offset, send)
-            if ended:
+            # Whoever has read all of it already sees no end among what is left.
+            if ended or (dead and complete(place)):
                 send({"ev": "attached", "state": "complete", "offset": offset})
                 return
             if dead:

@@ -51,13 +51,17 @@ def release(request: Dict[str, Any], files: str, send: Send) -> None:
 
 
 def renew(files: str, token: Any) -> None:
-    """Let a lease run anew, as whoever works under it does again and again; another's is left alone."""
+    """Let a lease run anew, as whoever works under it does again and again.
+
+    Raises RequestInvalid where another took it over: two hosts that measure at once disturb each other.
+    """
     if token is None:
         return
     with alone(files) as path:
         held = read(path)
-        if held is not None and held["token"] == token:
-            write(path, {name: held[name] for name in ("owner", "token", "ttl_s")})
+        if held is None or held["token"] != token:
+            raise bench.RequestInvalid("the device is not held by this host any more")
+        write(path, {name: held[name] for name in ("owner", "token", "ttl_s")})
 
 
 def token_of(request: Dict[str, Any]) -> str:

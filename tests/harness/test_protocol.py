@@ -82,7 +82,7 @@ def test_another_protocol_version_is_named(stand_in: Callable[..., Device]) -> N
     with pytest.raises(DeviceLost) as caught:
         greet(stand_in("old version"))
     assert (
-        "another version" in str(caught.value) and "protocol 0" in caught.value.why and "protocol 1" in caught.value.why
+        "another version" in str(caught.value) and "protocol 0" in caught.value.why and "protocol 2" in caught.value.why
     )
 
 

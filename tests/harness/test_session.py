@@ -44,6 +44,10 @@ class Spy:
     def agent(self) -> Path:
         return self.inner.agent  # type: ignore[no-any-return]
 
+    @property
+    def remote(self) -> bool:
+        return False
+
     def open(self) -> Any:
         self.channels.append(self.inner.open())
         return self.channels[-1]

@@ -1,0 +1,117 @@
+"""The verbs that look after devices: devices (list, check, trust, release) | doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ofa.cli import Json
+
+DeviceArgument = Annotated[str, typer.Argument(metavar="NAME", help="A device of the lab's list, or a kind.")]
+
+app = typer.Typer()
+devices = typer.Typer(invoke_without_command=True, help="Look after the devices there are.")
+app.add_typer(devices, name="devices", rich_help_panel="Devices")
+
+
+@devices.callback()
+def listed(context: typer.Context, json: Json = False) -> None:
+    """List the devices of the lab, and the kinds that need no address."""
+    if context.invoked_subcommand is not None:
+        return
+    from harness.inventory import load_profile, profile_names
+    from harness.lab import LAB, lab_folder, read_lab
+    from ofa import console
+
+    rows = [
+        {"device": name, "kind": unit.kind, "reached by": _way(unit), "group": unit.group}
+        for name, unit in read_lab().devices.items()
+    ]
+    for name in profile_names():
+        profile = load_profile(name)
+        if profile.transport in ("local", "simulated"):
+            rows.append({"device": name, "kind": name, "reached by": profile.transport, "group": None})
+    if json:
+        console.emit_json(rows)
+        return
+    console.table(list(rows[0]), [list(row.values()) for row in rows])
+    console.note(f"the lab's list: {lab_folder() / LAB}")
+
+
+def _way(unit: Any) -> str:
+    """Return how a device is reached, without its address."""
+    return "ssh" if unit.ssh else "adb" if unit.adb else "here"
+
+
+@devices.command("check")
+def check(name: DeviceArgument, json: Json = False) -> None:
+    """Say what is wrong with a device, and what to type; exit code 4 where anything is."""
+    from harness.doctor import of_device
+    from harness.inventory import device_named
+    from harness.verbs import files
+
+    _told(list(of_device(lambda: device_named(name, files()))), json, title=name)
+
+
+@devices.command("trust")
+def trust(
+    name: DeviceArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: the fingerprint was compared before.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Trust another key than until now.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the fingerprint of a device's host key, and trust that key from now on."""
+    from harness.trusting import trusted
+    from ofa import console
+
+    facts = trusted(name, yes=yes, replace=replace)
+    console.emit_json(facts) if json else console.show(facts)
+
+
+@devices.command("release")
+def release(name: DeviceArgument, json: Json = False) -> None:
+    """Break whoever's lease on a device; what they measure there comes to an end."""
+    from harness.inventory import device_named
+    from harness.lease import broken
+    from harness.verbs import files
+    from ofa import console
+
+    facts = broken(device_named(name, files()))
+    console.emit_json(facts) if json else console.show(facts)
+
+
+@app.command("doctor", rich_help_panel="Devices")
+def doctor(json: Json = False) -> None:
+    """Say what this computer lacks, and what is wrong with each device of the lab; exit code 4 where anything is."""
+    from functools import partial
+
+    from harness.doctor import of_device, of_host
+    from harness.inventory import device_named
+    from harness.lab import read_lab
+    from harness.verbs import files
+    from ofa.errors import OfaError
+
+    found: list[Any] = list(of_host())
+    try:
+        names = list(read_lab().devices)
+    except OfaError:
+        names = []
+    for name in names:
+        found += [(name, one) for one in of_device(partial(device_named, name, files()))]
+    _told(found, json)
+
+
+def _told(found: list[Any], json: bool, title: str = "") -> None:
+    """Print checks, and leave with exit code 4 where one of a device failed."""
+    from ofa import console
+    from ofa.errors import DeviceLost
+
+    pairs = [one if isinstance(one, tuple) else (title or "this computer", one) for one in found]
+    rows = [{"of": of, **one.row()} for of, one in pairs]
+    if json:
+        console.emit_json(rows)
+    else:
+        console.table(list(rows[0]), [list(row.values()) for row in rows])
+    if any(not one.fine for of, one in pairs if of != "this computer"):
+        raise typer.Exit(DeviceLost.exit_code)

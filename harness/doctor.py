@@ -1,0 +1,166 @@
+"""What is wrong with a device, or with this host, and what to type: each check a line, each failure a remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from harness.answers import Leased
+from harness.gate import hottest_c
+from harness.inventory import Device
+from harness.lab import LAB, lab_folder, read_lab
+from harness.link import Link
+from harness.protocol import Hello
+from harness.session import greet
+from ofa.errors import OfaError
+from ofa.folders import cache_folder
+
+LEAST_FREE_MIB = 2048
+# What a part of the product needs, and the extra that brings it.
+PACKAGES = {
+    "onnx": ("bench", "building ONNX files"),
+    "flatbuffers": ("bench", "building TFLite files"),
+    "paramiko": ("ssh", "devices over SSH"),
+    "xgboost": ("search", "twins"),
+    "torch": ("train", "training, and TorchScript files"),
+    "plotly": ("report", "report pages"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at: fine, or not, with what was seen and what to type."""
+
+    what: str
+    fine: bool
+    seen: str
+    remedy: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"check": self.what, "fine": self.fine, "seen": self.seen, "try": self.remedy}
+
+
+def of_host() -> Iterator[Check]:
+    """Look at this computer: packages, programs, the lab's list, room for files, other work."""
+    for package, (extra, why) in PACKAGES.items():
+        there = find_spec(package) is not None
+        remedy = "" if there else f"pip install 'ofa-lab[{extra}]'   (for {why})"
+        yield Check(
+            what=f"package {package}", fine=there, seen="installed" if there else "not installed", remedy=remedy
+        )
+    lab = lab_folder() / LAB
+    try:
+        count = len(read_lab().devices)
+        yield Check(
+            what="lab's list", fine=True, seen=f"{count} devices in {lab}" if lab.exists() else f"none at {lab}"
+        )
+    except OfaError as fault:
+        yield _failed("lab's list", fault)
+    if any(unit.adb for unit in _units()):
+        there = shutil.which("adb") is not None
+        remedy = "" if there else "apt install adb"
+        yield Check(what="program adb", fine=there, seen="found" if there else "not found", remedy=remedy)
+    folder = cache_folder()
+    while not folder.exists():
+        folder = folder.parent
+    free_mib = shutil.disk_usage(folder).free >> 20
+    fine = free_mib >= LEAST_FREE_MIB
+    remedy = "" if fine else f"free some space, or point OFA_CACHE elsewhere; {LEAST_FREE_MIB:,} MiB are enough"
+    yield Check(what="room for files", fine=fine, seen=f"{free_mib:,} MiB free at {folder}", remedy=remedy)
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    fine = load < 0.5 * cores
+    remedy = "" if fine else "measure this computer itself when it is quiet; other devices are not concerned"
+    yield Check(what="other work here", fine=fine, seen=f"load {load:.2f} on {cores} cores", remedy=remedy)
+
+
+def _units() -> list[Any]:
+    """Return the devices of the lab's list; none where it cannot be read, which is told by its own check."""
+    try:
+        return list(read_lab().devices.values())
+    except OfaError:
+        return []
+
+
+def of_device(find: Callable[[], Device]) -> Iterator[Check]:
+    """Look at a device: the way to it, its agent, who holds it, its runtimes, how warm and how free it is."""
+    try:
+        device = find()
+    except OfaError as fault:
+        yield _failed("profile and address", fault)
+        return
+    yield Check(what="profile and address", fine=True, seen=f"kind {device.kind}")
+    try:
+        hello = greet(device)
+    except OfaError as fault:
+        yield _failed("agent", fault)
+        return
+    python = str(hello.environment.get("python", "unreadable"))
+    yield Check(what="agent", fine=True, seen=f"greets, Python {python}")
+    if device.transport.remote:
+        yield from _held(device)
+    yield from _runtimes(device)
+    yield from _condition(device, hello)
+
+
+def _held(device: Device) -> Iterator[Check]:
+    """Say who holds a device, by asking for it for a moment."""
+    link = Link(device)
+    token = os.urandom(16).hex()
+    try:
+        request = {"do": "lease", "owner": "a check", "token": token, "ttl_s": 5}
+        answer = link.one(request, Leased)
+        if answer.granted:
+            from harness.answers import Released
+
+            link.one({"do": "release", "token": token}, Released)
+        seen = "free" if answer.granted else f"held by {answer.owner}, for {answer.left_s:.0f} s"
+        remedy = "" if answer.granted else f"wait, or: ofa devices release {device.name}"
+        yield Check(what="lease", fine=answer.granted, seen=seen, remedy=remedy)
+    except OfaError as fault:
+        yield _failed("lease", fault)
+    finally:
+        link.kill()
+
+
+def _runtimes(device: Device) -> Iterator[Check]:
+    """Try every runtime the profile names, each in a process of its own: one that crashes takes no other along."""
+    for name in device.profile.runtimes:
+        try:
+            found = [runtime for runtime in greet(device, (name,)).runtimes if runtime.name == name]
+        except OfaError as fault:
+            yield _failed(f"runtime {name}", fault)
+            continue
+        ready = bool(found) and found[0].ready
+        seen = f"runs, version {found[0].version}" if ready else (found[0].reason if found else None) or "unknown there"
+        remedy = "" if ready else f"install it for the device's Python, or leave it: --runtime takes another ({name})"
+        yield Check(what=f"runtime {name}", fine=ready, seen=seen, remedy=remedy)
+
+
+def _condition(device: Device, hello: Hello) -> Iterator[Check]:
+    """Say how warm a device is, against what its profile allows, and how busy."""
+    limit_c, now_c = device.profile.calm.max_temp_c, hottest_c(hello.state)
+    if limit_c is not None:
+        fine = now_c is not None and now_c <= limit_c
+        seen = "no sensor can be read" if now_c is None else f"{now_c:.1f} °C, limit {limit_c:g} °C"
+        yield Check(what="temperature", fine=fine, seen=seen, remedy="" if fine else "let it cool, or look at its fan")
+    load = hello.state.get("load_1min")
+    if isinstance(load, int | float):
+        cores = hello.environment.get("cores")
+        fine = not isinstance(cores, int) or load < 0.5 * cores
+        remedy = "" if fine else "end what runs there: it is in the measurement"
+        yield Check(what="other work there", fine=fine, seen=f"load {load:.2f}", remedy=remedy)
+
+
+def _failed(what: str, fault: OfaError) -> Check:
+    """Return an error as a check that failed."""
+    return Check(
+        what=what,
+        fine=False,
+        seen=f"{fault.what}" + (f": {fault.why}" if fault.why else ""),
+        remedy="; ".join(fault.hints),
+    )

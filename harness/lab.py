@@ -1,0 +1,109 @@
+"""The lab's own list of its devices: what kind each is, how it is reached, which of them heat together.
+
+It holds addresses and serials, so it lies with the user's own settings and never in a repository.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.errors import fields_invalid, file_invalid
+from harness.simulation.machine import Machine
+from ofa.files import MEBIBYTE, read_capped
+
+FOLDER_VARIABLE = "OFA_LAB"
+LAB, KNOWN_HOSTS = "lab.toml", "known_hosts"
+Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Part(BaseModel):
+    """A part of the list; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Unit(Part):
+    """One device: its kind (a profile), and how it is reached: by SSH, by ADB, or simulated.
+
+    ``ssh`` is a name of `~/.ssh/config` or user@host:port, ``adb`` a serial. ``python`` and ``folder`` are on the
+    device. ``group`` names devices that stand so close that they heat each other.
+    """
+
+    kind: Name
+    ssh: Line | None = None
+    adb: Line | None = None
+    adb_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    python: Line = "python3"
+    folder: Line | None = None
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line] = Field(default_factory=dict)
+    group: Name | None = None
+    simulation: Machine | None = None
+
+    @model_validator(mode="after")
+    def one_way(self) -> Unit:
+        """Refuse a device with two ways to it, or with parts of one it has not."""
+        if self.ssh is not None and self.adb is not None:
+            raise ValueError("it has 'ssh' and 'adb'; a device is reached in one way")
+        if self.adb_port is not None and self.adb is None:
+            raise ValueError("'adb_port' goes with 'adb'")
+        return self
+
+
+class Group(Part):
+    """Devices that stand together: how many of them may be measured at once."""
+
+    max_parallel: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class Lab(Part):
+    """All devices of a lab by name, and their groups."""
+
+    schema_name: Literal["lab/1"] = Field(default="lab/1", alias="schema")
+    devices: dict[Name, Unit] = Field(default_factory=dict)
+    groups: dict[Name, Group] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def groups_known(self) -> Lab:
+        """Refuse a device in a group that is not there: it would be measured beside any."""
+        for name, unit in self.devices.items():
+            if unit.group is not None and unit.group not in self.groups:
+                raise ValueError(f"device '{name}' is in group '{unit.group}', which [groups] does not have")
+        return self
+
+
+def lab_folder() -> Path:
+    """Return the folder of the lab's list and of the host keys it trusts: ``$OFA_LAB``, or the user's settings."""
+    if chosen := os.environ.get(FOLDER_VARIABLE):
+        return Path(chosen)
+    from platformdirs import user_config_path
+
+    return user_config_path("ofa-lab", appauthor=False)
+
+
+def known_hosts() -> Path:
+    """Return the file of the host keys that this lab trusts."""
+    return lab_folder() / KNOWN_HOSTS
+
+
+def read_lab() -> Lab:
+    """Return the lab's list, an empty one where there is none; raises FileInvalid where it is damaged."""
+    path = lab_folder() / LAB
+    if not path.exists():
+        return Lab()
+    raw = read_capped(path, max_bytes=MEBIBYTE, what="list of devices")
+    try:
+        content = tomllib.loads(raw.decode())
+    except (ValueError, RecursionError) as fault:
+        why = f"it is not valid TOML: {fault}"
+        raise file_invalid("list of devices", path, why, "correct the line named above") from fault
+    try:
+        return Lab.model_validate(content)
+    except ValidationError as fault:
+        known = {name for part in (Lab, Unit, Group, Machine) for name in part.model_fields} | {"schema"}
+        raise fields_invalid("list of devices", path, fault, known) from fault

@@ -1,0 +1,102 @@
+"""Holds a device while we measure on it: the lease lies on the device, so that two hosts see the same one."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+
+from harness.answers import Leased, Released
+from harness.errors import device_held, no_lease
+from harness.inventory import Device
+from harness.lab import lab_folder
+from harness.link import Link
+from ofa import console
+from ofa.errors import DeviceLost
+from ofa.files import sha256_bytes, write_atomic
+
+# An agent renews it every few seconds while a job is followed; between jobs, by every request.
+TTL_S = 120
+
+
+@contextmanager
+def held(device: Device, folder: Path, *, force: bool = False) -> Iterator[Device]:
+    """Hold a device for what is measured into a folder, and give it back at the end; this computer needs no lease.
+
+    Whoever goes on with the same folder on the same host is the same owner, also after a crash. A lease that ran out is
+    taken over with a message, one that has not only where ``force``. Raises MeasurementRefused, DeviceLost.
+    """
+    if not device.transport.remote:
+        yield device
+        return
+    token = sha256_bytes(f"{host_id()} {folder.resolve()}".encode())[:32]
+    request = {"do": "lease", "owner": owner(), "token": token, "ttl_s": TTL_S, "force": force}
+    answer = asked(device, request)
+    if not answer.granted:
+        raise device_held(device.name, answer.owner or "somebody", answer.left_s)
+    if answer.owner is not None:
+        console.warn(f"took device '{device.name}' over from {answer.owner}, whose lease {_ended(force)}")
+    try:
+        yield replace(device, lease=token)
+    finally:
+        with suppress(DeviceLost):
+            released(device, token)
+
+
+def _ended(force: bool) -> str:
+    """Say how a lease came to an end."""
+    return "was broken, as you asked" if force else "ran out"
+
+
+def asked(device: Device, request: dict[str, object]) -> Leased:
+    """Return what a device says to a request for its lease."""
+    link = Link(device)
+    try:
+        return link.kept(lambda: link.one(request, Leased))
+    finally:
+        link.kill()
+
+
+def released(device: Device, token: str) -> bool:
+    """Give a device back; say whether it was still ours."""
+    link = Link(device, retry_s=0.0)
+    try:
+        return link.one({"do": "release", "token": token}, Released).held
+    finally:
+        link.kill()
+
+
+def owner() -> str:
+    """Return how the other host's people know who holds a device."""
+    return f"{getpass.getuser()} on {platform.node() or 'a host'} (process {os.getpid()})"[:200]
+
+
+def host_id() -> str:
+    """Return what tells this user on this host from any other; made once, and kept with the lab's list."""
+    path = lab_folder() / "host-id"
+    if not path.exists():
+        draft = path.with_name(f"host-id.{token_hex(4)}")
+        write_atomic(draft, token_hex(16) + "\n")
+        # Of several that come first at once, one wins.
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text()[:64].strip()
+
+
+def broken(device: Device) -> dict[str, object]:
+    """Take a device from whoever holds it, give it back at once, and say who that was.
+
+    Raises DeviceLost, and UsageInvalid for this computer, which needs no lease.
+    """
+    if not device.transport.remote:
+        raise no_lease(device.name)
+    token = token_hex(16)
+    answer = asked(device, {"do": "lease", "owner": owner(), "token": token, "ttl_s": 5, "force": True})
+    released(device, token)
+    return {"device": device.name, "was_held_by": answer.owner}

@@ -1,0 +1,41 @@
+"""Pins the host key of a device that is reached by SSH, once somebody has compared its fingerprint."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from harness.errors import not_by_ssh, not_trusted
+from harness.lab import known_hosts, read_lab
+from ofa import console
+
+ASK_S = 10.0
+
+
+def trusted(name: str, *, yes: bool, replace: bool) -> dict[str, Any]:
+    """Show a device's fingerprint, ask, and trust its key from then on; return what is trusted.
+
+    Asks only at a terminal; elsewhere ``yes`` must say that the fingerprint was compared. A key that differs from the
+    trusted one is taken only where ``replace``. Raises UsageInvalid, DeviceLost.
+    """
+    from harness.transport import trust
+    from harness.transport.sshconfig import resolve
+
+    unit = read_lab().devices.get(name)
+    if unit is None or unit.ssh is None:
+        raise not_by_ssh(name)
+    address = resolve(unit.ssh)
+    key = trust.fetch_key(address, ASK_S, device=name, known_hosts=known_hosts())
+    console.note(f"device '{name}' shows the key {key.kind} {key.fingerprint}")
+    console.note("compare it with what the device itself says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+    if not yes and not _agreed():
+        raise not_trusted(name, key.fingerprint)
+    trust.pin(known_hosts(), address, key, device=name, replace=replace)
+    return {"device": name, "key": key.kind, "fingerprint": key.fingerprint, "kept_in": str(known_hosts())}
+
+
+def _agreed() -> bool:
+    """Ask at a terminal whether a key is to be trusted; nobody can be asked elsewhere."""
+    if not sys.stdin.isatty():
+        return False
+    return input("trust this key? [y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,81 @@
+"""Many devices at once: one that fails stops no other, those that heat each other take turns, Ctrl-C ends all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from harness.errors import device_lost
+from harness.fleet import together
+from harness.session import OnProgress
+
+
+def test_what_came_of_each_is_told_in_their_order() -> None:
+    def work(name: str, tell: OnProgress) -> dict[str, Any]:
+        tell(1, 2, "half way")
+        if name == "b":
+            raise device_lost(name, "its cable was pulled")
+        return {"name": name}
+
+    found = together(["c", "b", "a"], work)
+    assert [(one.device, one.facts) for one in found] == [("c", {"name": "c"}), ("b", None), ("a", {"name": "a"})]
+    assert "'b' stopped answering" in str(found[1].fault)
+
+
+def test_devices_are_at_work_at_once_but_those_of_a_group_take_turns() -> None:
+    at_work: dict[str, int] = {"rack": 0, "free": 0}
+    most = dict(at_work)
+    lock = threading.Lock()
+    both = threading.Barrier(2, timeout=10)
+
+    def work(name: str, tell: OnProgress) -> dict[str, Any]:
+        kind = "rack" if name.startswith("rack") else "free"
+        with lock:
+            at_work[kind] += 1
+            most[kind] = max(most[kind], at_work[kind])
+        if kind == "free":
+            both.wait()
+        time.sleep(0.02)
+        with lock:
+            at_work[kind] -= 1
+        return {}
+
+    groups = {f"rack{number}": ("r", 2) for number in range(5)}
+    together([*groups, "free0", "free1"], work, groups=groups)
+    assert most == {"rack": 2, "free": 2}
+
+
+def test_ctrl_c_ends_every_device() -> None:
+    ended: list[str] = []
+    begun = threading.Event()
+
+    def work(name: str, tell: OnProgress) -> dict[str, Any]:
+        try:
+            for step in range(1000):
+                tell(step, 1000, "at work")
+                begun.set()
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            ended.append(name)
+            raise
+        return {}
+
+    def interrupt(*_: object, **__: object) -> Any:
+        begun.wait(10)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("harness.fleet.wait", interrupt)
+        together(["a", "b", "c"], work)
+    assert sorted(ended) == ["a", "b", "c"]
+
+
+def test_a_fault_of_ours_is_no_outcome() -> None:
+    def work(name: str, tell: OnProgress) -> dict[str, Any]:
+        raise ZeroDivisionError(name)
+
+    with pytest.raises(ZeroDivisionError):
+        together(["a", "b"], work)

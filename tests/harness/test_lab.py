@@ -1,0 +1,85 @@
+"""The lab's list of devices: strictly read, and each device of it made with the way to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.inventory import device_named
+from harness.lab import FOLDER_VARIABLE, LAB, Lab, read_lab
+from harness.lease import host_id
+from harness.transport.simulated import Simulated
+from ofa.errors import FileInvalid
+
+GOOD = """
+schema = "lab/1"
+[groups.rack]
+max_parallel = 2
+[devices.warm-phone]
+kind = "simulated-phone"
+group = "rack"
+simulation = { seed = 7 }
+[devices.cold-phone]
+kind = "simulated-phone"
+[devices.board]
+kind = "this-computer"
+ssh = "lab@10.0.0.7:2222"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "lab"))
+    (tmp_path / "lab").mkdir()
+    return tmp_path / "lab"
+
+
+def test_no_list_is_an_empty_one(folder: Path) -> None:
+    assert read_lab() == Lab()
+
+
+def test_devices_of_the_list_have_files_and_seeds_of_their_own(folder: Path, tmp_path: Path) -> None:
+    (folder / LAB).write_text(GOOD)
+    warm, cold = (device_named(name, tmp_path / "files") for name in ("warm-phone", "cold-phone"))
+    assert (warm.name, warm.kind) == ("warm-phone", "simulated-phone")
+    assert isinstance(warm.transport, Simulated) and isinstance(cold.transport, Simulated)
+    assert warm.transport.machine.seed == 7 and cold.transport.machine.seed != 7
+    assert warm.transport.files != cold.transport.files
+    assert device_named("simulated-phone", tmp_path / "files").unit is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("devices = 3", "devices"),
+        ("[devices.x]\nkindd = 'a'", "did you mean 'kind'?"),
+        ("[devices.x]\nkind = 'a'\nssh = 'b'\nadb = 'c'", "reached in one way"),
+        ("[devices.x]\nkind = 'a'\nadb_port = 5", "goes with 'adb'"),
+        ("[devices.x]\nkind = 'a'\ngroup = 'rack'", "which [groups] does not have"),
+        ("[devices.'../x']\nkind = 'a'", "pattern"),
+        ("[devices.x]\nkind = 'a'\nssh = \"b\\nProxyCommand evil\"", "pattern"),
+        ("[devices.x]\nkind = 'a'\nssh = 'b'\nenvironment = { 'A=B' = 'c' }", "pattern"),
+        ("[[", "TOML"),
+    ],
+)
+def test_a_wrong_list_is_refused_with_its_place(folder: Path, text: str, words: str) -> None:
+    (folder / LAB).write_text(text)
+    with pytest.raises(FileInvalid) as refused:
+        read_lab()
+    assert words in str(refused.value) and str(folder / LAB) in str(refused.value)
+
+
+def test_a_kind_alone_says_nothing_of_where_a_device_is(folder: Path, tmp_path: Path) -> None:
+    (folder / LAB).write_text("[devices.x]\nkind = 'no-such-kind'\nssh = 'b'")
+    with pytest.raises(FileInvalid, match="profile 'no-such-kind'"):
+        device_named("x", tmp_path)
+    with pytest.raises(FileInvalid, match="no such profile|profile 'y'"):
+        device_named("y", tmp_path)
+
+
+def test_a_host_has_one_name_for_good(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = host_id()
+    assert len(first) == 32 and host_id() == first
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "another home"))
+    assert host_id() != first
