@@ -24,7 +24,11 @@ def file_invalid(what: str, path: Path | str, why: str, *hints: str) -> FileInva
 
 def fields_invalid(what: str, path: Path | str, fault: ValidationError, known: Iterable[str]) -> FileInvalid:
     """Say which field of a file is wrong, and which known name an unknown one resembles."""
-    first = fault.errors(include_url=False, include_input=False)[0]
+    # A mistyped key is also a missing one: the typo is what can be mended.
+    found = sorted(
+        fault.errors(include_url=False, include_input=False), key=lambda one: one["type"] != "extra_forbidden"
+    )
+    first = found[0]
     where = ".".join(str(part) for part in first["loc"]) or "the file"
     more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
     why = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}{more}"
