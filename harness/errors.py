@@ -299,3 +299,72 @@ def subnet_of_others(subnet: str, found: str, space: str) -> UsageInvalid:
 def no_table_named() -> UsageInvalid:
     """Say that verified networks are to be added to no table."""
     return UsageInvalid("'--add' names no table", hint="give the table with '--lut'")
+
+
+def address_invalid(text: str, why: str) -> UsageInvalid:
+    """Say that a text is no address of a device over SSH."""
+    return UsageInvalid(
+        f"'{printable(text)[:100]}' is no address of a device",
+        why=why,
+        hint="give a name of ~/.ssh/config, 'user@host' or 'user@host:port'",
+    )
+
+
+def device_unreachable(device: str, why: str, *hints: str) -> DeviceLost:
+    """Say that no connection to a device could be made."""
+    return DeviceLost(f"device '{device}' cannot be reached", why=printable(why)[:400], hint=hints)
+
+
+def host_unknown(device: str, host: str, kind: str, fingerprint: str) -> DeviceLost:
+    """Say that nobody has yet said which key a host has."""
+    return DeviceLost(
+        f"device '{device}' is not trusted yet",
+        why=f"no key of '{host}' is pinned; it shows {kind} {fingerprint}",
+        hint=f"compare that with the host's own, then 'ofa devices trust {device}'",
+    )
+
+
+def host_changed(device: str, host: str, pinned: Sequence[str], shown: str) -> DeviceLost:
+    """Say that a host shows another key than was pinned: it was installed anew, or is somebody else."""
+    return DeviceLost(
+        f"device '{device}' is not the one that was trusted",
+        why=f"'{host}' shows {shown}; pinned is {', '.join(pinned)}",
+        hint=(
+            "find out why: a host that was installed anew has a new key, and so has somebody in between",
+            f"if it is meant to be so: 'ofa devices trust {device} --replace'",
+        ),
+    )
+
+
+def no_room(device: str, wanted_bytes: int, free_bytes: int) -> MeasurementRefused:
+    """Say that a file does not fit on a device."""
+    return MeasurementRefused(
+        f"device '{device}' has no room for a file",
+        why=f"it takes {wanted_bytes / 2**20:,.1f} MiB, {free_bytes / 2**20:,.1f} MiB are free",
+        hint="make room on the device, or name another folder for it",
+    )
+
+
+def device_lacks(device: str, why: str, *hints: str) -> MeasurementRefused:
+    """Say that a device refuses or lacks what files or commands need there."""
+    return MeasurementRefused(
+        f"device '{device}' cannot be used as it is", why=printable(why)[:400], hint=hints or ("check its folder",)
+    )
+
+
+def key_pinned_already(device: str, host: str, pinned: Sequence[str], shown: str) -> UsageInvalid:
+    """Say that a host is trusted by another key than the one to be pinned."""
+    return UsageInvalid(
+        f"device '{device}' is trusted by another key already",
+        why=f"pinned for '{host}' is {', '.join(pinned)}; it shows {shown}",
+        hint=("find out why it changed", f"if it is meant to be so: 'ofa devices trust {device} --replace'"),
+    )
+
+
+def words_refused(word: str) -> UsageInvalid:
+    """Say that a word cannot be part of a command on a device."""
+    return UsageInvalid(
+        f"'{printable(word)[:100]}' cannot be sent to a device",
+        why="it has a line break or another control character",
+        hint="correct the folder, the Python or the environment of the device",
+    )
