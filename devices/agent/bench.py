@@ -7,6 +7,7 @@ import re
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+import frequencies
 import probe
 import runtimes
 import timing
@@ -137,7 +138,7 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
         timing.soak(loaded[request["reference"]].run, request["parameters"]["soak_s"], clocks.wall, report.tell)
     birds = {name: loaded[file].run for name, file in sorted(request.get("canaries", {}).items())}
     canaries: Dict[str, List[Dict[str, Any]]] = {name: [] for name in birds}
-    before, started = probe.cpu_seconds(), time.time()
+    before, resided, started = probe.cpu_seconds(), probe.residency(), time.time()
     own_before = sum(os.times()[:2])
     samples = 0
     turn(birds, canaries, request, clocks)
@@ -169,7 +170,9 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
     load_record = foreign(before, probe.cpu_seconds(), sum(os.times()[:2]) - own_before, took_s)
     done: Dict[str, Any] = {"ev": "done", "samples": samples, "failed": len(failures), "timed_s": round(took_s, 3)}
     done["canaries"] = canaries
-    send(dict(done, state=dict(probe.state(), peak_rss_mib=peak_rss_mib()), clocks=clocks.record(), **load_record))
+    at_khz = probe.known(frequencies.shares(resided, probe.residency()))
+    state_then = dict(probe.state(), at_khz=at_khz, peak_rss_mib=peak_rss_mib())
+    send(dict(done, state=state_then, clocks=clocks.record(), **load_record))
 
 
 def turn(

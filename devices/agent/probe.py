@@ -1,84 +1,53 @@
 """Reads what the device is and how it is doing; each reading is a value or the word "unreadable", never a made-up
 zero."""
 
-import glob
 import os
 import platform
 import sys
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional
 
-UNREADABLE = "unreadable"
-MOST_BYTES = 1 << 20
+import battery
+import frequencies
+import heat
+import jetson
+import power
+import sysfs
+from frequencies import residency
+from sysfs import UNREADABLE, Reading, field, known, root_of, text, word
 
-Reading = Union[str, int, float]
-
-
-def text(root: str, path: str) -> Optional[str]:
-    """Return a small file below ``root`` as stripped text, or None."""
-    try:
-        with open(os.path.join(root, path.lstrip("/")), "rb") as stream:
-            return stream.read(MOST_BYTES).decode("utf-8", "replace").strip("\x00 \n\t")
-    except OSError:
-        return None
+__all__ = ["UNREADABLE", "Reading", "known", "residency"]
 
 
-def number(root: str, path: str) -> Optional[int]:
-    """Return a file below ``root`` that holds one integer, or None."""
-    content = text(root, path)
-    try:
-        return None if content is None else int(content)
-    except ValueError:
-        return None
+def environment(root: Optional[str] = None) -> Dict[str, Any]:
+    """Return what changes latency and does not move within a session: these are hashed into the environment id.
 
-
-def field(root: str, path: str, names: List[str]) -> Optional[str]:
-    """Return the first ``name : value`` (or ``name=value``) of a file whose name is one of ``names``, in their
-    order."""
-    found: Dict[str, str] = {}
-    for line in (text(root, path) or "").splitlines():
-        for mark in (":", "="):
-            name, separator, value = line.partition(mark)
-            if separator:
-                found.setdefault(name.strip().lower(), value.strip().strip('"'))
-                break
-    for name in names:
-        if found.get(name.lower()):
-            return found[name.lower()]
-    return None
-
-
-def per_cpu(root: str, leaf: str) -> List[str]:
-    """Return the distinct contents of one cpufreq file over all cores, in core order."""
-    values: List[str] = []
-    folder = os.path.join(root, "sys/devices/system/cpu")
-    for path in sorted(glob.glob(os.path.join(folder, "cpu[0-9]*", "cpufreq", leaf))):
-        value = text("/", path)
-        if value and value not in values:
-            values.append(value)
-    return values
-
-
-def known(value: Any) -> Any:
-    """Return the value, or "unreadable" where there is none."""
-    return UNREADABLE if value is None or value == "" or value == [] else value
-
-
-def environment(root: str = "/") -> Dict[str, Any]:
-    """Return what changes latency and does not move within a session: these are hashed into the environment id."""
+    What only some kinds of device have (a power mode, boost, held clocks) has a key only there: a table of a device
+    without it keeps its id. Least and most frequency are no part of it: thermal daemons move them.
+    """
+    root = root_of(root)
     memory = field(root, "/proc/meminfo", ["MemTotal"])
     cores = sum(1 for line in (text(root, "/proc/cpuinfo") or "").splitlines() if line.startswith("processor"))
-    return {
+    found = {
         "machine": known(platform.machine()),
         "board": known(text(root, "/proc/device-tree/model")),
         "cpu": known(field(root, "/proc/cpuinfo", ["model name", "Hardware", "Model", "CPU part"])),
         "cores": known(cores or None),
-        "governor": known(",".join(per_cpu(root, "scaling_governor"))),
-        "max_khz": known(",".join(per_cpu(root, "cpuinfo_max_freq"))),
+        "governor": known(",".join(frequencies.per_cpu(root, "scaling_governor"))),
+        "max_khz": known(",".join(frequencies.per_cpu(root, "cpuinfo_max_freq"))),
         "memory_gib": known(_gib(_kib(memory))),
         "kernel": known(text(root, "/proc/sys/kernel/osrelease")),
         "os": known(field(root, "/etc/os-release", ["PRETTY_NAME"])),
         "python": "%d.%d.%d" % sys.version_info[:3],
     }
+    special = {"boost": frequencies.boost(root), "locked_khz": frequencies.locked_khz(root)}
+    if jetson.is_jetson(root):
+        special["l4t"] = known(jetson.l4t(root))
+        special["power_mode"] = known(jetson.power_mode(root))
+        special["locked_gpu_hz"] = jetson.locked_gpu_hz(root)
+    if root != "/":
+        special["simulated"] = "a recorded tree, no device"
+    found.update((name, value) for name, value in special.items() if value is not None)
+    return found
 
 
 def _kib(memory: Optional[str]) -> Optional[int]:
@@ -94,17 +63,40 @@ def _gib(kib: Optional[int]) -> Optional[int]:
     return None if kib is None else -(-kib // (1 << 20))
 
 
-def state(root: str = "/") -> Dict[str, Any]:
-    """Return what moves: load, clocks, temperatures, free memory. Session data, never part of the environment id."""
+def state(root: Optional[str] = None) -> Dict[str, Any]:
+    """Return what moves: load, clocks, heat, battery, power. Session data, never part of the environment id.
+
+    ``pgid`` is what to end, and ``boot_id`` says whether a process of that number can still be this one.
+    """
+    root = root_of(root)
     load = (text(root, "/proc/loadavg") or "").split()
     available = _kib(field(root, "/proc/meminfo", ["MemAvailable"]))
-    return {
+    found = {
+        "pid": os.getpid(),
+        "pgid": os.getpgid(0),
+        "boot_id": known(word(root, "/proc/sys/kernel/random/boot_id")),
         "load_1min": known(_float(load[0]) if load else None),
-        "current_khz": known([int(value) for value in per_cpu(root, "scaling_cur_freq") if value.isdigit()]),
-        "temperature_c": known(temperatures(root) or None),
-        "cooling": known(cooling(root) or None),
+        "current_khz": known([int(value) for value in _current(root) if value.isdigit()]),
+        "clusters": known(sysfs.capped(frequencies.policies(root))),
+        "smt": known(frequencies.siblings(root)),
+        "temperature_c": known(heat.temperatures(root)),
+        "cooling": known(heat.cooling(root)),
+        "cooling_most": known(heat.cooling_most(root)),
+        "throttling": known(heat.evidence(root)),
+        "thermal_override": known(heat.overridden(root)),
+        "battery": known(battery.batteries(root)),
+        "rails_mw": known(power.readings_mw(root)),
+        "energy_source": known(power.source(root)[0]),
         "memory_available_mib": known(None if available is None else available // 1024),
     }
+    if jetson.is_jetson(root):
+        found.update(jetson.state(root))
+    return found
+
+
+def _current(root: str) -> List[str]:
+    """Return the present clocks of all cores, kHz, as many as a record may hold."""
+    return frequencies.per_cpu(root, "scaling_cur_freq")[: sysfs.MOST_ENTRIES]
 
 
 def _float(value: str) -> Optional[float]:
@@ -113,28 +105,6 @@ def _float(value: str) -> Optional[float]:
         return float(value)
     except ValueError:
         return None
-
-
-def temperatures(root: str = "/") -> Dict[str, Reading]:
-    """Return °C by thermal zone; a sensor that is powered off says -256 °C and counts as unreadable."""
-    readings: Dict[str, Reading] = {}
-    for zone in sorted(glob.glob(os.path.join(root, "sys/class/thermal/thermal_zone*"))):
-        name = text("/", os.path.join(zone, "type")) or os.path.basename(zone)
-        milli = number("/", os.path.join(zone, "temp"))
-        usable = milli is not None and -100000 < milli < 250000
-        while name in readings:
-            name += "+"
-        readings[name] = milli / 1000.0 if usable and milli is not None else UNREADABLE
-    return readings
-
-
-def cooling(root: str = "/") -> Dict[str, Reading]:
-    """Return the present step of each cooling device; 0 is not throttled."""
-    readings: Dict[str, Reading] = {}
-    for device in sorted(glob.glob(os.path.join(root, "sys/class/thermal/cooling_device*"))):
-        name = "%s.%s" % (os.path.basename(device)[len("cooling_device") :], text("/", os.path.join(device, "type")))
-        readings[name] = known(number("/", os.path.join(device, "cur_state")))
-    return readings
 
 
 def boot_id(root: str = "/") -> str:

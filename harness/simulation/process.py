@@ -140,7 +140,7 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
         # The agent's modules have everyday names, and the next agent of this process must be another one.
         sys.path.remove(str(archive))
         for name in set(sys.modules) - before:
-            if name.partition(".")[0] in own:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{archive}{os.sep}"):
                 del sys.modules[name]
     bench, probe, runtimes, timing = (modules[name] for name in ("bench", "probe", "runtimes", "timing"))
     runtimes.ADAPTERS.clear()
@@ -149,7 +149,7 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     timing.wall_clock = lambda: (simulation.now_ns, "virtual")
     timing.clocks = lambda threads: clocks
     probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, lambda: None
-    probe.peak_rss_kib = simulation.peak_rss_kib
+    probe.residency, probe.peak_rss_kib = dict, simulation.peak_rss_kib
     agent["time"] = bench.time = SimpleNamespace(time=lambda: simulation.weather.time_s, sleep=simulation.rest)
     for verb in ("hello", "rest"):
         agent[verb] = simulation.first(agent[verb])

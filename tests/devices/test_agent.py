@@ -44,7 +44,7 @@ def test_it_parses_as_python_3_6() -> None:
 
 
 def test_it_imports_only_the_standard_library_and_itself() -> None:
-    own = {path.stem for path in AGENT.glob("*.py")} | {"runtimes"}
+    own = {path.stem for path in AGENT.iterdir()}
     for path in AGENT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

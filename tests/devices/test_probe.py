@@ -19,7 +19,8 @@ def test_an_empty_tree_reads_as_unreadable_and_never_as_zero(inside: Inside, tmp
     environment, state, cpu = inside(
         f"import probe; print(json.dumps([probe.environment({root}), probe.state({root}), probe.cpu_seconds({root})]))"
     )
-    assert environment.pop("machine") and environment.pop("python")
+    assert environment.pop("machine") and environment.pop("python") and "recorded" in environment.pop("simulated")
+    assert state.pop("pid") and state.pop("pgid")
     assert set(environment.values()) | set(state.values()) == {"unreadable"} and cpu is None
 
 
