@@ -3,6 +3,7 @@
 from typing import Any, Callable, Dict, NamedTuple
 
 from runtimes import litert, onnxruntime, torch
+from runtimes.way import Way
 
 Run = Callable[[], Any]
 
@@ -18,8 +19,8 @@ class Adapter(NamedTuple):
     """What a runtime must be able to do; ``load_bare`` takes one of `BARE`."""
 
     about: Callable[[], Dict[str, Any]]
-    load: Callable[[str, int, str], Run]
-    load_bare: Callable[[str, int, str], Run]
+    load: Callable[[str, Way], Run]
+    load_bare: Callable[[str, Way], Run]
 
 
 ADAPTERS: Dict[str, Adapter] = {
