@@ -24,7 +24,7 @@ BASES: tuple[Basis, ...] = ("wall_p10_ns", "cpu_min_ns")
 WALL_OVER_CPU = 1.05
 NOISY_HALF_WIDTH = 0.03
 DRIFT_SPREAD = 0.05
-UNSUPPORTED = "Unsupported:"
+UNSUPPORTED = "unsupported:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
     for index, item in enumerate(journal.plan.items):
         if index in failures:
             result[item.key, item.state] = Measured(
-                key=item.key, state=item.state, status=_lacking(failures[index]), ns=None, lo=None, hi=None,
+                key=item.key, state=item.state, status=_why_none(failures[index]), ns=None, lo=None, hi=None,
                 cpu_ns=None, wall_ns=None, rounds=0, flags=(), session=max(sessions.values(), default=""),
                 reason=failures[index],
             )  # fmt: skip
@@ -135,7 +135,7 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
     return result
 
 
-def _lacking(reason: str) -> Literal["failed", "unsupported"]:
+def _why_none(reason: str) -> Literal["failed", "unsupported"]:
     """Return the status of an item without a time: the agent's reason begins with a word where its unit left parts."""
     return "unsupported" if reason.startswith(UNSUPPORTED) else "failed"
 

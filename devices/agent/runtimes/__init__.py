@@ -3,7 +3,7 @@
 from typing import Any, Callable, Dict, NamedTuple
 
 from runtimes import litert, onnxruntime, torch
-from runtimes.way import Way
+from runtimes.way import Unsupported, Way
 
 Run = Callable[[], Any]
 
@@ -45,5 +45,7 @@ def about(name: str) -> Dict[str, Any]:
 
 def describe(fault: BaseException) -> str:
     """Return an exception as one short line."""
-    line = " ".join(("%s: %s" % (type(fault).__name__, fault)).split())
+    # The host gives a row another status by this word.
+    kind = "unsupported" if isinstance(fault, Unsupported) else type(fault).__name__
+    line = " ".join(("%s: %s" % (kind, fault)).split())
     return line[:400]

@@ -183,7 +183,7 @@ def _cache(folder: str) -> Dict[str, str]:
     An engine is of one network (onnxruntime names it by the file, which we name by its content), made for one GPU by
     one version: with another it is slow or does not load.
     """
-    key = re.sub("[^A-Za-z0-9.]+", "_", "%s-%s" % (cuda.tensorrt_version(), cuda.gpu().says()))
+    key = re.sub("[^A-Za-z0-9.-]+", "_", "%s-%s" % (cuda.tensorrt_version(), cuda.gpu().says()))
     place = os.path.join(folder, "engines", key)
     os.makedirs(place, exist_ok=True)
     names = ("trt_engine_cache_enable", "trt_timing_cache_enable")

@@ -16,7 +16,6 @@ class Way(NamedTuple):
     precision: str = "fp32"
 
 
-# The host knows this class by its name, which begins the reason it is sent.
 class Unsupported(Exception):  # noqa: N818
     """A unit leaves parts of a network to another one; what would be timed is a mixture."""
 
