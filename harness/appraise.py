@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from harness.artefacts import Artefacts
 from harness.errors import no_data_to_test, no_table_named
 from harness.inventory import Device
 from harness.networks import middle
-from harness.plan import Precision, RuntimeName, Way
+from harness.plan import Kernels, Precision, RuntimeName, Unit, Way
 from harness.points import with_points
+from harness.prepare import check_unit
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
 from harness.ship import ANCHORS
@@ -81,9 +82,10 @@ def appraise(
     artefacts = Artefacts(device.transport.files)
     _, about = ready_runtime(device, runtime)
     chosen = (way or Way()) if lut is None else way_of(lut)
+    check_unit(device, about, chosen)
     known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
     for subnet in subnets:
-        file = artefacts.for_network(ops_of(subnet), about, chosen.precision)
+        file = artefacts.for_network(ops_of(subnet), about, chosen.file_precision)
         files[subnet.id], known[subnet.id] = artefacts.path(file.name), subnet
     found = verify.measure(
         files,
@@ -91,9 +93,9 @@ def appraise(
         runtime=runtime,
         way=chosen,
         folder=folder,
-        reference=artefacts.for_network(ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about, chosen.precision),
+        reference=artefacts.for_network(ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about, chosen.file_precision),
         predicted_ms={} if lut is None else predictions(lut, known),
-        anchors={} if lut is None else anchors(lut, artefacts, about, chosen.precision),
+        anchors={} if lut is None else anchors(lut, artefacts, about, chosen.file_precision),
         rounds=rounds,
         seed=seed,
         on_progress=on_progress,
@@ -135,10 +137,13 @@ def add(found: Appraisal, folder: Path | None) -> str:
 def way_of(lut: Lut) -> Way:
     """Return how the runtime was used when a table was made."""
     environment = lut.header.environment
-    kernels, threads = environment.get("kernels", "default"), environment.get("threads", 1)
+    unit: Any = environment.get("unit")
+    kernels: Any = environment.get("kernels")
+    threads = environment.get("threads")
     precision = lut.header.precision
     return Way(
-        kernels="builtin" if kernels == "builtin" else "default",
+        unit=unit if unit in get_args(Unit) else "cpu",
+        kernels=kernels if kernels in get_args(Kernels) else "default",
         precision=precision if precision != "unknown" else "fp32",
         threads=threads if isinstance(threads, int) else 1,
     )

@@ -32,13 +32,6 @@ FORMATS = {
     "simulated": "keys",
 }
 INT8_WRITERS = {"onnx": "qdq", "tflite": "tflite"}
-# Which precisions the writers of a format know.
-WRITTEN: dict[str, tuple[Precision, ...]] = {
-    "onnx": ("fp32", "int8"),
-    "tflite": ("fp32", "int8"),
-    "pytorch": ("fp32",),
-    "keys": ("fp32",),
-}
 NEWEST_OPSET = 17
 NEWEST_IR_VERSION = 8
 MAX_FILE_BYTES = 2 << 30

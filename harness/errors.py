@@ -154,12 +154,30 @@ def way_not_offered(device: str, runtime: str, asked: str, offered: Iterable[obj
     )
 
 
-def kernels_unknown(runtime: str, kernels: str, having: Iterable[str]) -> UsageInvalid:
-    """Say that a runtime has no kernels of a name."""
+def unit_unknown(runtime: str, unit: str, having: Iterable[str]) -> UsageInvalid:
+    """Say that a runtime is not used on a unit."""
     return UsageInvalid(
-        f"runtime '{runtime}' has no kernels called '{kernels}'",
-        why="only these have them: " + ", ".join(having),
-        hint=("leave '--kernels' out", "or choose one of these runtimes"),
+        f"runtime '{runtime}' is not measured on the {unit}",
+        why="it is measured on " + ", ".join(having),
+        hint="choose one of these with '--unit', or another runtime",
+    )
+
+
+def unit_not_ready(device: str, runtime: str, unit: str, reason: str) -> MeasurementRefused:
+    """Say why a runtime of a device cannot use a unit."""
+    return MeasurementRefused(
+        f"runtime '{runtime}' cannot use the {unit} of device '{device}'",
+        why=reason,
+        hint=(f"install a build of '{runtime}' that can, for the Python that runs the agent", "or leave '--unit' out"),
+    )
+
+
+def kernels_unknown(runtime: str, kernels: str, unit: str, having: Iterable[str]) -> UsageInvalid:
+    """Say that a runtime has no kernels of a name on a unit."""
+    return UsageInvalid(
+        f"runtime '{runtime}' has no kernels called '{kernels}' on the {unit}",
+        why="there it has " + ", ".join(having),
+        hint="leave '--kernels' out, or choose one of these",
     )
 
 

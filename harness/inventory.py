@@ -43,8 +43,9 @@ class Calm(Section):
 
 
 class Offer(Section):
-    """What a runtime is used for on this kind of device."""
+    """What a runtime is used for on this kind of device: all of ``units``, with all of the rest."""
 
+    units: Annotated[tuple[Literal["cpu", "gpu", "npu"], ...], Field(strict=False, min_length=1)] = ("cpu",)
     precisions: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], Field(strict=False, min_length=1)] = ("fp32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False, min_length=1)] = (1,)
 

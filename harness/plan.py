@@ -28,20 +28,27 @@ Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
 RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
 Split = Literal["fit", "holdout", "verify"]
-Kernels = Literal["default", "builtin"]
+Unit = Literal["cpu", "gpu", "npu"]
+Kernels = Literal["default", "builtin", "cuda", "tensorrt"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How a runtime is used: with which of its kernels, in which precision, on how many threads.
+    """How a runtime is used: on which unit, with which of its kernels, in which precision, on how many threads.
 
-    ``builtin`` are TFLite's own kernels without XNNPACK.
+    ``builtin`` are TFLite's own kernels without XNNPACK; ``cuda`` and ``tensorrt`` are those of onnxruntime on a GPU.
     """
 
+    unit: Unit = "cpu"
     kernels: Kernels = "default"
     precision: Precision = "fp32"
     threads: int = 1
+
+    @property
+    def file_precision(self) -> Precision:
+        """Return the precision of the files: a runtime that computes in fp16 does so with files of fp32."""
+        return "fp32" if self.precision == "fp16" else self.precision
 
 
 class Entry(BaseModel):
@@ -126,6 +133,7 @@ class Plan(Entry):
     schema_name: Literal["plan/1"] = Field(default="plan/1", alias="schema")
     device: Word
     runtime: RuntimeName
+    unit: Unit = "cpu"
     kernels: Kernels = "default"
     precision: Precision = "fp32"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -162,7 +170,7 @@ class Plan(Entry):
     @property
     def way(self) -> Way:
         """Return how the runtime is used."""
-        return Way(kernels=self.kernels, precision=self.precision, threads=self.threads)
+        return Way(unit=self.unit, kernels=self.kernels, precision=self.precision, threads=self.threads)
 
     @property
     def rounds_most(self) -> int:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
-from harness.artefacts import FORMATS, WRITTEN, File, Source
-from harness.errors import kernels_unknown, precision_unwritten, runtime_not_offered, way_not_offered
+from harness.artefacts import File, Source
+from harness.errors import runtime_not_offered, unit_not_ready, way_not_offered
 from harness.inventory import Device
 from harness.plan import (
     EMPTY,
@@ -27,6 +27,7 @@ from harness.plan import (
 )
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet, ready_runtime
+from harness.ways import check_use
 from ofa.space.core import Subnet
 from ofa.space.ops import Op, ops_of, parse
 
@@ -36,7 +37,6 @@ CANARIES = {
     "compute": "mbconv.k3.s1.i160x14.o160x14.m960.relu.n1",
     "memory": "mbconv.k3.s2.i24x112.o40x56.m144.relu.n1",
 }
-WITH_BUILTIN_KERNELS = ("litert", "tflite_runtime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,8 @@ def bench_plan(
     check_way(device, runtime, way)
     on_progress(0, 1, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
-    build = partial(artefacts.for_network, runtime=about, precision=way.precision)
+    check_unit(device, about, way)
+    build = partial(artefacts.for_network, runtime=about, precision=way.file_precision)
     work = [(op, wanted) for op in ops if (wanted := known.lacking(op, states))]
     total = len(work) + len(known.company) + len(networks) + 1
     items = [item for item in overhead_items() if (item.key, item.state) not in known.rows]
@@ -103,7 +104,7 @@ def bench_plan(
         seed=seed,
         protocol=protocol or Rounds(),
         reference=chosen,
-        canaries=canaries(artefacts, about, way.precision),
+        canaries=canaries(artefacts, about, way.file_precision),
         items=tuple(items),
     )
 
@@ -115,19 +116,31 @@ def reference_of(subnet: Subnet, file: File) -> Reference:
 
 def check_way(device: Device, runtime: RuntimeName, way: Way) -> None:
     """Raise UsageInvalid where a device's profile does not offer a runtime, or not as it is to be used, and where the
-    runtime has no such kernels or no writer makes files of the precision."""
+    runtime cannot be used so on any device."""
     offers = device.profile.runtimes
     if offers and runtime not in offers:
         raise runtime_not_offered(device.name, runtime, offers)
-    if way.kernels == "builtin" and runtime not in WITH_BUILTIN_KERNELS:
-        raise kernels_unknown(runtime, way.kernels, WITH_BUILTIN_KERNELS)
-    if way.precision not in WRITTEN[FORMATS[runtime]]:
-        raise precision_unwritten(runtime, way.precision, WRITTEN[FORMATS[runtime]])
+    check_use(runtime, way)
     offer = offers.get(runtime)
+    if offer is not None and way.unit not in offer.units:
+        raise way_not_offered(device.name, runtime, f"unit {way.unit}", offer.units)
     if offer is not None and way.precision not in offer.precisions:
         raise way_not_offered(device.name, runtime, way.precision, offer.precisions)
     if offer is not None and way.threads not in offer.threads:
         raise way_not_offered(device.name, runtime, f"{way.threads} threads", offer.threads)
+
+
+def check_unit(device: Device, about: Runtime, way: Way) -> None:
+    """Raise MeasurementRefused where a device's runtime found no such unit, or not the kernels for it."""
+    if way.unit == "cpu":
+        return
+    found = about.units.get(way.unit)
+    if found is None or not found.ready:
+        why = f"the runtime does not know of any {way.unit}" if found is None else found.says
+        raise unit_not_ready(device.name, about.name, way.unit, why)
+    if way.kernels not in found.kernels:
+        why = f"there it has kernels {', '.join(found.kernels)}, and not {way.kernels}"
+        raise unit_not_ready(device.name, about.name, way.unit, why)
 
 
 def canaries(artefacts: Source, about: Runtime, precision: Precision = "fp32") -> dict[str, str]:

@@ -48,6 +48,14 @@ class Clocks(Answer):
     cpu_cost_ns: Annotated[int, Field(ge=0)]
 
 
+class UnitFound(Answer):
+    """What a runtime computes on besides the CPU, and with which kernels; or why it cannot."""
+
+    ready: bool
+    says: Text
+    kernels: Annotated[list[Text], Field(max_length=8)] = []
+
+
 class Runtime(Answer):
     """A runtime as the agent found it by running a tiny network."""
 
@@ -57,6 +65,7 @@ class Runtime(Answer):
     reason: Text | None = None
     opset: int | None = None
     ir_version: int | None = None
+    units: Annotated[dict[Literal["gpu", "npu"], UnitFound], Field(max_length=2)] = {}
 
 
 class Hello(Answer):

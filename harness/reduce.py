@@ -24,6 +24,7 @@ BASES: tuple[Basis, ...] = ("wall_p10_ns", "cpu_min_ns")
 WALL_OVER_CPU = 1.05
 NOISY_HALF_WIDTH = 0.03
 DRIFT_SPREAD = 0.05
+UNSUPPORTED = "unsupported:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Measured:
 
     key: str
     state: str
-    status: Literal["ok", "noisy", "failed"]
+    status: Literal["ok", "noisy", "failed", "unsupported"]
     ns: int | None
     lo: int | None
     hi: int | None
@@ -120,8 +121,9 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
     for index, item in enumerate(journal.plan.items):
         if index in failures:
             result[item.key, item.state] = Measured(
-                key=item.key, state=item.state, status="failed", ns=None, lo=None, hi=None, cpu_ns=None, wall_ns=None,
-                rounds=0, flags=(), session=max(sessions.values(), default=""), reason=failures[index],
+                key=item.key, state=item.state, status=_why_none(failures[index]), ns=None, lo=None, hi=None,
+                cpu_ns=None, wall_ns=None, rounds=0, flags=(), session=max(sessions.values(), default=""),
+                reason=failures[index],
             )  # fmt: skip
         elif pairs[index]:
             own = {basis: _scaled(pairs[index], basis, spreads[basis].get(item.state)) for basis in BASES}
@@ -131,6 +133,11 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
                 item, pairs[index], own, found, flags, max(sessions[row.round] for row, _ in pairs[index])
             )
     return result
+
+
+def _why_none(reason: str) -> Literal["failed", "unsupported"]:
+    """Return the status of an item without a time: the agent's reason begins with a word where its unit left parts."""
+    return "unsupported" if reason.startswith(UNSUPPORTED) else "failed"
 
 
 def drifts(journal: Journal) -> set[tuple[int, int]]:
@@ -236,7 +243,9 @@ def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
 
     A power mode that the device tells and the sustained regime stand behind it: "cpu-1t-15w-sustained".
     """
-    usual = "xnnpack" if plan.runtime in ("litert", "tflite_runtime") else "cpu"
+    usual: str = plan.unit
+    if plan.unit == "cpu" and plan.runtime in ("litert", "tflite_runtime"):
+        usual = "xnnpack"
     parts = [usual if plan.kernels == "default" else plan.kernels, f"{plan.threads}t"]
     mode = str(environment.get("power_mode", "unreadable")).lower()
     parts += [re.sub(r"[^a-z0-9]+", "_", mode).strip("_")] if mode != "unreadable" else []

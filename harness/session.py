@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from harness import ways
 from harness.answers import Facts
 from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready
 from harness.gate import cool
@@ -129,6 +130,7 @@ def environment_of(hello: Hello, runtime: Runtime, way: Way, regime: str) -> dic
         "runtime": runtime.name,
         "runtime_version": runtime.version or "unreadable",
         **asdict(way),
+        **({"accelerator": runtime.units[way.unit].says} if way.unit in runtime.units else {}),
         "regime": regime,
     }
 
@@ -333,8 +335,7 @@ def measure_batch(
         "do": "bench",
         "at": ask.at(place),
         "runtime": plan.runtime,
-        "kernels": plan.kernels,
-        "threads": plan.threads,
+        **asdict(plan.way),
         "parameters": plan.protocol.for_agent(place) | {"seed": plan.batch_seed(ask.number, place)},
         "reference": plan.reference.file,
         "canaries": plan.canaries,
@@ -343,7 +344,7 @@ def measure_batch(
     states = {index: plan.items[index].state for index in batch}
     done: Done | None = None
     job, name = ask.job(place, batch), ask.device.name
-    for answer in link.work(job, request, patience_s=ask.patience_s):
+    for answer in link.work(job, request, patience_s=ways.patience_s(plan.way, ask.patience_s)):
         refusal = None
         if isinstance(answer, Progress):
             on_share(answer.share)

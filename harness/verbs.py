@@ -18,6 +18,7 @@ from ofa.lut.cli import app as tables
 if TYPE_CHECKING:
     from harness.bench import Scope
     from harness.inventory import Device
+    from harness.plan import Way
     from ofa.lut.format import Lut
     from ofa.space.core import SearchSpace, Subnet
 
@@ -46,22 +47,37 @@ class Precision(StrEnum):
     """What numbers a network computes in."""
 
     fp32 = "fp32"
+    fp16 = "fp16"
     int8 = "int8"
 
 
+class Unit(StrEnum):
+    """What of a device computes."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+    npu = "npu"
+
+
 class Kernels(StrEnum):
-    """Which kernels a runtime runs; builtin are TFLite's own, without XNNPACK."""
+    """Which kernels a runtime runs; builtin are TFLite's own, without XNNPACK, the others onnxruntime's on a GPU."""
 
     default = "default"
     builtin = "builtin"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
 
 
 SpaceNamed = Annotated[str, typer.Option("--space", metavar="NAME", help="A search space; see 'ofa space list'.")]
 RuntimeOption = Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What the networks compute in.")]
+UnitOption = Annotated[Unit, typer.Option("--unit", help="What of the device computes.")]
 KernelsOption = Annotated[
-    Kernels, typer.Option("--kernels", help="builtin: TFLite's own kernels without XNNPACK (litert, tflite_runtime).")
+    Kernels,
+    typer.Option(
+        "--kernels", help="builtin: TFLite's own without XNNPACK; cuda, tensorrt: of onnxruntime on the gpu (cuda)."
+    ),
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of the runtime.")]
 RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
@@ -138,6 +154,7 @@ def bench(
     out: RunFolder,
     device: DeviceName = "this-computer",
     resume: Resume = False,
+    unit: UnitOption = Unit.cpu,
     precision: PrecisionOption = Precision.fp32,
     kernels: KernelsOption = Kernels.default,
     threads: Threads = 1,
@@ -163,12 +180,11 @@ def bench(
     """
     from harness.bench import Scope
     from harness.inventory import device_named
-    from harness.plan import Way
 
     space = load_space(name, width, channels, classes)
     networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
-        way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
+        way=_way(runtime, unit, kernels, precision, threads),
         fit=networks[0],
         holdout=networks[1],
         rounds=rounds,
@@ -182,6 +198,15 @@ def bench(
     )
     measure = _foretold if dry_run else partial(_measured, resume=resume)
     _told(json, *measure(space, device_named(device, files()), runtime, scope, out))
+
+
+def _way(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int) -> Way:
+    """Return how a runtime is to be used, in the one form that its use has."""
+    from harness.plan import Way
+    from harness.ways import settled
+
+    way = Way(unit=unit.value, kernels=kernels.value, precision=precision.value, threads=threads)
+    return settled(runtime.value, way)
 
 
 def _told(json: bool, facts: Facts, title: str) -> None:
@@ -264,6 +289,7 @@ def verify(
     lut: Table = None,
     add: Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")] = False,
     data: TestData = None,
+    unit: UnitOption = Unit.cpu,
     precision: PrecisionOption = Precision.fp32,
     kernels: KernelsOption = Kernels.default,
     threads: Threads = 1,
@@ -279,7 +305,6 @@ def verify(
     from harness.inventory import device_named
     from harness.ledger import at_work
     from harness.phases import phases
-    from harness.plan import Way
     from ofa import console
     from ofa.files import readable_json, write_atomic
     from ofa.lut import shelf
@@ -292,7 +317,7 @@ def verify(
             subnets=_sampled(subnets, data, add, lut),
             device=device_named(device, files()),
             runtime=runtime.value,
-            way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
+            way=_way(runtime, unit, kernels, precision, threads),
             folder=out,
             lut=None if place is None else read(place),
             rounds=rounds,

@@ -11,6 +11,7 @@ import frequencies
 import probe
 import runtimes
 import timing
+from runtimes.way import PRECISIONS, UNITS, Way
 
 Send = Callable[[Dict[str, Any]], None]
 
@@ -57,6 +58,16 @@ def check_way(request: Dict[str, Any]) -> None:
         raise RequestInvalid("'threads' must be a whole number from 1 to 1024")
     if not isinstance(request.get("kernels"), str):
         raise RequestInvalid("'kernels' must be a word")
+    if request.get("unit", "cpu") not in UNITS:
+        raise RequestInvalid("'unit' must be one of " + ", ".join(UNITS))
+    if request.get("precision", "fp32") not in PRECISIONS:
+        raise RequestInvalid("'precision' must be one of " + ", ".join(PRECISIONS))
+
+
+def way_of(request: Dict[str, Any]) -> Way:
+    """Return how a request that was checked wants a network to be run."""
+    unit, precision = request.get("unit", "cpu"), request.get("precision", "fp32")
+    return Way(threads=request["threads"], kernels=request["kernels"], unit=unit, precision=precision)
 
 
 def check(request: Dict[str, Any]) -> None:
@@ -98,9 +109,9 @@ def opener(request: Dict[str, Any], name: str, folder: str) -> Callable[[], timi
 
     The file is read in small parts: all of it at once would be part of the memory that a footprint measures.
     """
-    adapter = runtimes.ADAPTERS[request["runtime"]]
+    adapter, way = runtimes.ADAPTERS[request["runtime"]], way_of(request)
     if name in runtimes.BARE:
-        return lambda: adapter.load_bare(name, request["threads"], request["kernels"])
+        return lambda: adapter.load_bare(name, way)
     path = os.path.join(folder, name)
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
@@ -110,7 +121,7 @@ def opener(request: Dict[str, Any], name: str, folder: str) -> Callable[[], timi
             part = stream.read(READ_BYTES)
     if digest.hexdigest() != name:
         raise ValueError("the content of file %s does not match its name" % name[:12])
-    return lambda: adapter.load(path, request["threads"], request["kernels"])
+    return lambda: adapter.load(path, way)
 
 
 def load(request: Dict[str, Any], name: str, folder: str) -> Loaded:
@@ -133,7 +144,7 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
     loaded, failures = load_all(request, folder, report)
     for index, reason in failures:
         send({"ev": "failed", "item": index, "reason": reason})
-    clocks = timing.clocks(request["threads"])
+    clocks = timing.clocks(request["threads"], way_of(request).unit)
     if request.get("reference") is not None:
         timing.soak(loaded[request["reference"]].run, request["parameters"]["soak_s"], clocks.wall, report.tell)
     birds = {name: loaded[file].run for name, file in sorted(request.get("canaries", {}).items())}

@@ -48,15 +48,18 @@ def wall_clock() -> Tuple[Clock, str]:
     return (lambda: int(time.perf_counter() * 1e9)), "perf_counter"
 
 
-def clocks(threads: int) -> Clocks:
-    """Choose the clocks: raw monotonic wall time; CPU time of this thread, or of the process for more threads."""
+def clocks(threads: int, unit: str = "cpu") -> Clocks:
+    """Choose the clocks: raw monotonic wall time; CPU time of this thread, or of the process for more threads.
+
+    Where another unit computes, the CPU's time is that of waiting for it: no clock of ours.
+    """
     wall, wall_name = wall_clock()
     names = {"thread": "CLOCK_THREAD_CPUTIME_ID", "process": "CLOCK_PROCESS_CPUTIME_ID"}
     cpu_name = "thread" if threads == 1 else "process"
     clock_id = getattr(time, names[cpu_name], None)
     cpu: Optional[Clock] = None
     # A CPU clock that counts scheduler ticks (milliseconds) says nothing about a call of microseconds.
-    if clock_id is not None and time.clock_getres(clock_id) <= 1e-6:
+    if unit == "cpu" and clock_id is not None and time.clock_getres(clock_id) <= 1e-6:
         cpu = nanosecond_clock(clock_id)
     bare = Clocks(wall, cpu, wall_name, cpu_name if cpu else "unreadable", 0, 0)
     empty = Timed(bare)

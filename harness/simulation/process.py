@@ -67,14 +67,14 @@ class Simulation:
             rows = [[*at, moment.time_s, moment.temperature_c] for at, moment in sorted(moments.items())]
             write_atomic(self.files / MOMENTS, canonical_json(rows))
 
-    def load(self, path: str, threads: int, kernels: str) -> Callable[[], None]:
+    def load(self, path: str, way: object) -> Callable[[], None]:
         """Return the call of a network whose file lists its ops."""
         content = json.loads(Path(path).read_text())
         call = self._call(Path(path).name, work_of(self.machine, content["ops"]))
         self.resident_bytes += resident_bytes(self.machine, content["ops"])
         return call
 
-    def load_bare(self, name: str, threads: int, kernels: str) -> Callable[[], None]:
+    def load_bare(self, name: str, way: object) -> Callable[[], None]:
         """Return the call of a network of one elementwise node, on few floats ("empty") or many ("io")."""
         return self._call(name, bare_work(self.machine, name))
 
@@ -147,7 +147,7 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_bare)
     clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)
     timing.wall_clock = lambda: (simulation.now_ns, "virtual")
-    timing.clocks = lambda threads: clocks
+    timing.clocks = lambda threads, unit="cpu": clocks
     probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, lambda: None
     probe.residency, probe.peak_rss_kib = dict, simulation.peak_rss_kib
     agent["time"] = bench.time = SimpleNamespace(time=lambda: simulation.weather.time_s, sleep=simulation.rest)

@@ -3,6 +3,7 @@
 from typing import Any, Callable, Dict, NamedTuple
 
 from runtimes import litert, onnxruntime, torch
+from runtimes.way import Unsupported, Way
 
 Run = Callable[[], Any]
 
@@ -18,8 +19,8 @@ class Adapter(NamedTuple):
     """What a runtime must be able to do; ``load_bare`` takes one of `BARE`."""
 
     about: Callable[[], Dict[str, Any]]
-    load: Callable[[str, int, str], Run]
-    load_bare: Callable[[str, int, str], Run]
+    load: Callable[[str, Way], Run]
+    load_bare: Callable[[str, Way], Run]
 
 
 ADAPTERS: Dict[str, Adapter] = {
@@ -44,5 +45,7 @@ def about(name: str) -> Dict[str, Any]:
 
 def describe(fault: BaseException) -> str:
     """Return an exception as one short line."""
-    line = " ".join(("%s: %s" % (type(fault).__name__, fault)).split())
+    # The host gives a row another status by this word.
+    kind = "unsupported" if isinstance(fault, Unsupported) else type(fault).__name__
+    line = " ".join(("%s: %s" % (kind, fault)).split())
     return line[:400]

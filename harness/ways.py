@@ -1,0 +1,57 @@
+"""How each runtime can be used: on which units, there with which kernels, and with these in which precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.errors import kernels_unknown, precision_unwritten, unit_unknown
+from harness.plan import Kernels, Precision, RuntimeName, Unit, Way
+
+Uses = Mapping[Unit, Mapping[Kernels, tuple[Precision, ...]]]
+
+_TFLITE: Uses = {
+    "cpu": {"default": ("fp32", "int8"), "builtin": ("fp32", "int8")},
+    "gpu": {"default": ("fp32", "int8")},
+    "npu": {"default": ("fp32", "int8")},
+}
+# The first kernels of a unit are those that run where none are named. fp16 is relaxed fp16: the file is fp32, and the
+# runtime computes it in fp16. CUDA kernels of onnxruntime compute in the file's own precision, and have none in int8.
+# TensorRT inside onnxruntime lets a DLA leave layers to the GPU without saying which, so there is no npu there.
+USES: dict[RuntimeName, Uses] = {
+    "onnxruntime": {
+        "cpu": {"default": ("fp32", "int8")},
+        "gpu": {"cuda": ("fp32",), "tensorrt": ("fp32", "fp16", "int8")},
+    },
+    "litert": _TFLITE,
+    "tflite_runtime": _TFLITE,
+    "torch": {"cpu": {"default": ("fp32",)}, "gpu": {"default": ("fp32", "fp16")}},
+    "simulated": {"cpu": {"default": ("fp32",)}},
+}
+# TensorRT builds an engine when it loads a network: minutes on a small board, in which nothing is heard.
+BUILD_PATIENCE_S = 1800.0
+
+
+def check_use(runtime: RuntimeName, way: Way) -> None:
+    """Raise UsageInvalid where a runtime does not run on the unit, has no such kernels there, or not the precision."""
+    uses = USES[runtime]
+    if way.unit not in uses:
+        raise unit_unknown(runtime, way.unit, uses)
+    if way.kernels not in uses[way.unit]:
+        raise kernels_unknown(runtime, way.kernels, way.unit, uses[way.unit])
+    if way.precision not in uses[way.unit][way.kernels]:
+        raise precision_unwritten(runtime, way.precision, uses[way.unit][way.kernels])
+
+
+def settled(runtime: RuntimeName, way: Way) -> Way:
+    """Return a way with the unit's usual kernels in place of the word "default", where it has none of that name.
+
+    One way has one name: else its measurements would be those of two environments.
+    """
+    kernels = tuple(USES[runtime].get(way.unit, {}))
+    return replace(way, kernels=kernels[0]) if way.kernels == "default" and kernels else way
+
+
+def patience_s(way: Way, usual_s: float) -> float:
+    """Return how long one answer may be waited for, seconds."""
+    return max(usual_s, BUILD_PATIENCE_S) if way.kernels == "tensorrt" else usual_s
