@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid, printable
+from ofa.errors import DeviceLost, FileInvalid, MeasurementRefused, PackageMissing, UsageInvalid, printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -240,3 +240,111 @@ def subnet_of_others(subnet: str, found: str, space: str) -> UsageInvalid:
 def no_table_named() -> UsageInvalid:
     """Say that verified networks are to be added to no table."""
     return UsageInvalid("'--add' names no table", hint="give the table with '--lut'")
+
+
+def adb_missing(program: str, why: str) -> PackageMissing:
+    """Say that the program adb cannot be started."""
+    return PackageMissing(
+        f"the program '{program}' is needed for phones",
+        why=f"it cannot be started: {why}",
+        hint="install it: 'apt install adb', or the Android platform tools",
+    )
+
+
+def adb_server_silent(why: str) -> DeviceLost:
+    """Say that the adb server of this computer does not answer."""
+    return DeviceLost(
+        "the adb server of this computer does not answer",
+        why=why,
+        hint="look at what 'adb devices' says; 'adb kill-server' ends one that hangs, for every user of it",
+    )
+
+
+def serial_invalid(device: str) -> UsageInvalid:
+    """Say that a serial cannot be given to adb; it is not repeated, since it may hold anything."""
+    return UsageInvalid(
+        f"the serial of device '{device}' cannot be one of a phone",
+        why="it is empty, begins with '-', or holds characters that cannot be printed",
+        hint="use one that 'adb devices' lists",
+    )
+
+
+def phone_path_invalid(device: str, what: str) -> UsageInvalid:
+    """Say that a folder, file or variable cannot be named so on a phone."""
+    return UsageInvalid(
+        f"device '{device}' cannot be used with {printable(what)[:200]}",
+        why="folders are absolute, file names plain, variables letters and digits; none holds control characters",
+        hint="rename it",
+    )
+
+
+def phone_not_ready(device: str, serial: str, state: str | None, known: Sequence[str], said: str = "") -> DeviceLost:
+    """Say which state a phone is in, and what to do about it; ``said`` is what came of connecting it.
+
+    The serial stands in the hints only: what happened and why is kept in journals.
+    """
+    shown = printable(serial)
+    again = (
+        f"'adb disconnect {shown} && adb connect {shown}'" if ":" in shown else "pull the cable and plug it in again"
+    )
+    listed = ", ".join(printable(name) for name in known[:20])
+    reasons = {
+        "offline": ("adb lists it as offline", again),
+        "connecting": ("adb is still connecting to it", again),
+        "unauthorized": (
+            "it has not accepted this computer's key",
+            "confirm 'Allow USB debugging' on the phone's screen",
+        ),
+        "authorizing": (
+            "it is still asking whether to accept this computer's key",
+            "look at the phone's screen, then try again",
+        ),
+        "no permissions": (
+            "this user may not open its USB port",
+            "add a udev rule for it ('apt install android-sdk-platform-tools-common') and plug it in again",
+        ),
+    }
+    why, hint = reasons.get(
+        state or "", (f"it is in state '{state}', in which nothing runs", "start Android on it, then try again")
+    )
+    if state is None:
+        why = "adb does not list it" + (f"; connecting it gave: {said}" if said else "")
+        hint = f"adb lists {listed}" if listed else f"adb lists nothing: {again}, and look whether USB debugging is on"
+    return DeviceLost(f"device '{device}' cannot be reached over adb", why=why, hint=(hint, RESUME_HINT))
+
+
+def phone_too_old(device: str) -> MeasurementRefused:
+    """Say that no agent can be spoken to over a phone's adb."""
+    return MeasurementRefused(
+        f"device '{device}' cannot run the agent over adb",
+        why="its adb daemon has no 'shell_v2': all it offers is a terminal, which changes what is sent through it",
+        hint="use a phone with Android 7 or newer",
+    )
+
+
+def no_room(device: str, needed_bytes: int, free_bytes: int | None) -> MeasurementRefused:
+    """Say that a file does not fit on a device."""
+    left = "it says that it has no space left" if free_bytes is None else f"{free_bytes:,} bytes are free"
+    return MeasurementRefused(
+        f"device '{device}' has no room for a file of {needed_bytes:,} bytes",
+        why=left,
+        hint="remove files of earlier measurements from its folder, or others it does not need",
+    )
+
+
+def folder_refused(device: str, why: str) -> MeasurementRefused:
+    """Say that a device does not let files be brought to its folder."""
+    return MeasurementRefused(
+        f"device '{device}' does not take files",
+        why=printable(why)[:300],
+        hint="choose a folder in which its user may write and run programs, such as /data/local/tmp/ofa-lab",
+    )
+
+
+def temperatures_faked(device: str) -> MeasurementRefused:
+    """Say that a phone's thermal status is overridden, so that nobody can tell whether it throttles."""
+    return MeasurementRefused(
+        f"device '{device}' does not say how hot it is",
+        why="its thermal status is overridden",
+        hint="end that with 'adb shell cmd thermalservice reset'",
+    )
