@@ -53,7 +53,7 @@ class UnitFound(Answer):
 
     ready: bool
     says: Text
-    kernels: Annotated[list[Text], Field(max_length=8)] = []
+    kernels: Annotated[list[Text], Field(max_length=8)] = Field(default_factory=list)
 
 
 class Runtime(Answer):
@@ -65,7 +65,7 @@ class Runtime(Answer):
     reason: Text | None = None
     opset: int | None = None
     ir_version: int | None = None
-    units: Annotated[dict[Literal["gpu", "npu"], UnitFound], Field(max_length=2)] = {}
+    units: Annotated[dict[Literal["gpu", "npu"], UnitFound], Field(max_length=2)] = Field(default_factory=dict)
 
 
 class Hello(Answer):

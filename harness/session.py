@@ -208,7 +208,7 @@ def complete_round(
         try:
             gained = measure_round(ask, partial(on_share, text))
         except DeviceLost as fault:
-            note = f"{fault.what}: {fault.why}"[:400]
+            note = public(device, f"{fault.what}: {fault.why}")[:400]
             journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
             broken += 1
             if broken == ATTEMPTS_PER_SESSION or isinstance(fault, DeviceBarred):
@@ -220,6 +220,13 @@ def complete_round(
             continue
         journal.end_attempt(number, attempt, gained.rows(), ended_utc=utc_now())
         return
+
+
+def public(device: Device, text: str) -> str:
+    """Return a text without the words by which a device is found: what is kept may be passed on."""
+    for word in sorted(device.transport.private, key=len, reverse=True):
+        text = text.replace(word, "…") if word else text
+    return text
 
 
 def _tell(on_progress: OnProgress, done: int, items: int, total: int, text: str, note: str, share: float) -> None:

@@ -44,6 +44,10 @@ class Transport(Protocol):
     def remote(self) -> bool:
         """Say whether the device is reached over a link: files must be brought to it, and work outlives the link."""
 
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Return the words by which the device is found, such as its address: no journal or log may hold them."""
+
     def open(self) -> Channel:
         """Start an agent; raises DeviceLost where it cannot be started."""
 

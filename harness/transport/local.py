@@ -42,6 +42,11 @@ class Local:
         """Say that the agent runs here."""
         return False
 
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Return nothing: there is no address."""
+        return ()
+
     def push(self, path: Path, name: str, *, on_bytes: OnBytes = silent) -> None:
         """Do nothing: the agent reads this computer's folder."""
 

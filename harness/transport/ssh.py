@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import device_lacks, words_refused
 from harness.transport.contract import OnBytes, silent
+from harness.transport.errors import device_lacks, words_refused
 from harness.transport.sshchannel import START, SshChannel
 from harness.transport.sshconfig import Address
 from harness.transport.sshfiles import Place, bring
@@ -46,6 +46,13 @@ class Ssh:
     def remote(self) -> bool:
         """Say that the agent runs elsewhere."""
         return True
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Return hosts, users and key files of all hops."""
+        hops = self.address.hops()
+        files = [str(path) for hop in hops for path in hop.identities]
+        return (*files, *(word for hop in hops for word in (str(hop), hop.host, f"{hop.user}@")))
 
     @property
     def route(self) -> Route:

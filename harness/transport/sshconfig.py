@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.errors import address_invalid, file_invalid
+from harness.errors import file_invalid
+from harness.transport.errors import address_invalid
 from harness.transport.sshlibrary import need_paramiko
 from ofa.errors import printable
 from ofa.files import read_capped

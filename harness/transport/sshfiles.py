@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import answer_refused, device_lacks, device_lost, no_room
+from harness.errors import answer_refused, device_lost
 from harness.transport.contract import OnBytes
+from harness.transport.errors import device_lacks, no_room
 from harness.transport.sshline import Line, run, shut
 from harness.transport.sshlink import Link, Route, bounded
 from ofa.errors import OfaError

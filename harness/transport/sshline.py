@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import answer_refused, device_lost, device_unreachable, words_refused
+from harness.errors import answer_refused, device_lost
+from harness.transport.errors import device_unreachable, words_refused
 from harness.transport.sshlink import Link, Route, bounded, connect
 
 if TYPE_CHECKING:

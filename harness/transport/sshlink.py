@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import device_unreachable, host_changed, host_unknown
+from harness.transport.errors import device_unreachable, host_changed, host_unknown, login_refused
 from harness.transport.knownhosts import HostKey, host_key, trusted
 from harness.transport.sshconfig import Address
 from harness.transport.sshlibrary import need_paramiko
@@ -238,11 +238,13 @@ def _log_in(route: Route, transport: paramiko.Transport, deadline_s: float) -> N
         notes.append("it asks for more than a key: " + ", ".join(more))
         break
     why = f"'{address}' took none of {tried} keys" if tried else f"there is no key to log in to '{address}' with"
-    raise device_unreachable(
+    broke_off = tried and not transport.is_active()
+    raise login_refused(
         route.device,
         "; ".join([why, *notes]),
         f"'ssh-copy-id -p {address.port} {address.user}@{address.host}' from this computer",
         "or check 'User' and 'IdentityFile' in ~/.ssh/config",
+        for_good=not broke_off,
     )
 
 

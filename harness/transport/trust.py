@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.errors import key_pinned_already
 from harness.transport import sshlink
+from harness.transport.errors import key_pinned_already
 from harness.transport.knownhosts import HostKey, pinned, write
 from harness.transport.sshconfig import Address
 

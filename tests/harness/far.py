@@ -67,6 +67,10 @@ class Far:
     def remote(self) -> bool:
         return True
 
+    @property
+    def private(self) -> tuple[str, ...]:
+        return ()
+
     def open(self) -> Cut:
         self.faults.opened += 1
         if self.faults.closed:

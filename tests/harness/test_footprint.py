@@ -44,7 +44,7 @@ class Counted:
     def __init__(self, inner: Any, stop_at: int | None = None) -> None:
         self.inner, self.stop_at, self.opened = inner, stop_at, 0
         self.agent, self.files, self.remote = inner.agent, inner.files, inner.remote
-        self.push, self.end = inner.push, inner.end
+        self.push, self.end, self.private = inner.push, inner.end, inner.private
 
     def open(self) -> Any:
         self.opened += 1

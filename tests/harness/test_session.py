@@ -48,6 +48,10 @@ class Spy:
     def remote(self) -> bool:
         return False
 
+    @property
+    def private(self) -> tuple[str, ...]:
+        return ()
+
     def open(self) -> Any:
         self.channels.append(self.inner.open())
         return self.channels[-1]

@@ -1,0 +1,1 @@
+"""The way to phones, tried with the real program adb against a double of a phone's daemon."""

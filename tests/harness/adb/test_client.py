@@ -1,0 +1,206 @@
+"""One phone by its serial: its state, and queries that are believed only with their own end record."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from adb.adbd_double import Phone
+from harness.transport import adb_client
+from harness.transport.adb import Adb
+from harness.transport.adb_client import Client, parse_states, states
+from ofa.errors import DeviceLost, PackageMissing, UsageInvalid
+
+Make = Callable[..., Phone]
+Reach = Callable[..., Adb]
+
+
+@contextmanager
+def within(most_s: float) -> Iterator[None]:
+    """Fail where the block takes longer than that: every wait has an end."""
+    began_s = time.monotonic()
+    yield
+    assert time.monotonic() - began_s < most_s
+
+
+def later(seconds: float, act: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, act)
+    timer.start()
+    return timer
+
+
+# The first form is printed by adb 29.0.6; the second and the sentence in it stand in Android's sources
+# (packages/modules/adb: transport.cpp, adb.cpp).
+LONG = """* daemon not running; starting now at tcp:40001
+* daemon started successfully
+List of devices attached
+127.0.0.1:42203        device model:Double transport_id:1
+127.0.0.1:41111        offline transport_id:4
+R5CT0001               unauthorized usb:1-2 transport_id:5
+R5CT0002               no permissions (user in plugdev group; are your udev rules wrong?); see [http://developer.android.com/tools/device.html] usb:1-3 transport_id:6
+R5CT0003               sideload usb:1-4 transport_id:7
+R5CT0004               strange usb:1-5 transport_id:8
+
+"""  # noqa: E501
+SHORT = "List of devices attached\nemulator-5554\tdevice\nadb-X (2)._adb-tls-connect._tcp\tauthorizing\n(no serial number)\tno permissions; see [x]\n\n"  # noqa: E501
+
+
+def test_states_are_read_in_both_forms() -> None:
+    assert parse_states(LONG) == {
+        "127.0.0.1:42203": "device", "127.0.0.1:41111": "offline", "R5CT0001": "unauthorized",
+        "R5CT0002": "no permissions", "R5CT0003": "sideload", "R5CT0004": "unknown",
+    }  # fmt: skip
+    assert parse_states(SHORT) == {
+        "emulator-5554": "device",
+        "adb-X (2)._adb-tls-connect._tcp": "authorizing",
+        "(no serial number)": "no permissions",
+    }
+    assert parse_states("") == parse_states("List of devices attached\n\n") == {}
+
+
+@pytest.mark.parametrize("serial", ["", "-s", "--help", "a\nb", "a\x1b[2J", "a\x00"])
+def test_a_serial_that_adb_would_take_for_something_else_is_refused(serial: str) -> None:
+    with pytest.raises(UsageInvalid) as refusal:
+        Client(device="p", serial=serial)
+    assert refusal.value.exit_code == 2 and "\x1b" not in str(refusal.value)
+
+
+def test_every_command_names_its_phone() -> None:
+    client = Client(device="p", serial="R5", server_port=4)
+    assert client.argv("shell")[:3] == ["adb", "-s", "R5"] and client.environment == {"ANDROID_ADB_SERVER_PORT": "4"}
+    assert Client(device="p", serial="R5").environment == {}
+
+
+def test_without_the_program_the_message_says_what_to_install() -> None:
+    with pytest.raises(PackageMissing, match="adb-that-is-not-there") as fault:
+        states("adb-that-is-not-there")
+    assert "apt install adb" in str(fault.value)
+
+
+def test_an_output_without_end_is_ended() -> None:
+    with within(30):
+        ended = adb_client.bounded(["yes"], environment={}, timeout_s=20, max_bytes=1000)
+        late = adb_client.bounded(["sleep", "30"], environment={}, timeout_s=0.2, max_bytes=1000)
+    assert ended.too_long and len(ended.out) == 1000 and "1,000 bytes" in ended.why
+    assert not late.too_long and "0.2 s" in late.why
+
+
+@pytest.mark.slow
+def test_a_phone_is_connected_and_answers(phone: Make, reach: Reach, adb_port: int) -> None:
+    one = phone()
+    way = reach(one)
+    assert states("adb", adb_port) == {}
+    way.client.ready()
+    assert states("adb", adb_port) == {one.serial: "device"}
+    hostile = ["a b", "$(id)", "`id`", "'; exit 3; '", '"\\', "new\nline", "*", "-n", "é", ""]
+    said = way.shell(["printf", "%s|", *hostile])
+    assert said.code == 0 and said.out.decode() == "".join(word + "|" for word in hostile)
+    assert way.shell(["true"]).out == b"" and way.shell(["sh", "-c", "exit 7"]).code == 7
+    said = way.shell(["sh", "-c", "echo complaint >&2; printf 'no end of line'; exit 3"])
+    assert (said.code, said.out, said.err) == (3, b"no end of line", b"complaint\n")
+    assert way.shell(["no-such-command"]).code == 127 and way.ask(["no-such-command"]) is None
+    assert way.ask(["echo", "é\r"]) == "é\r\n"
+
+
+@pytest.mark.slow
+def test_an_old_phone_says_its_exit_code_in_the_end_record(phone: Make, reach: Reach) -> None:
+    way = reach(phone(shell_v2=False))
+    way.client.ready()
+    said = way.shell(["sh", "-c", "echo complaint >&2; echo answer; exit 3"])
+    assert (said.code, said.out, said.err) == (3, b"complaint\nanswer\n", b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "why", "hint"),
+    [({"authorised": False}, "key", "confirm"), ({"greets": False}, "offline", "adb disconnect")],
+    ids=["unauthorized", "offline"],
+)
+def test_a_phone_that_is_not_ready_says_what_to_do(
+    phone: Make, reach: Reach, settings: dict[str, bool], why: str, hint: str
+) -> None:
+    one = phone(**settings)
+    with within(40), pytest.raises(DeviceLost) as fault:
+        reach(one).open()
+    assert why in fault.value.why and hint in fault.value.hints[0]
+    kept = fault.value.what + fault.value.why
+    assert one.serial not in kept and "127.0.0.1" not in kept
+
+
+@pytest.mark.slow
+def test_a_phone_that_is_not_there_is_told_with_those_that_are(phone: Make, reach: Reach, adb_port: int) -> None:
+    one = phone()
+    reach(one).client.ready()
+    with pytest.raises(DeviceLost) as fault:
+        reach(one, serial="R5CT0001").open()
+    assert "does not list" in fault.value.why and one.serial in fault.value.hints[0]
+    with within(40), pytest.raises(DeviceLost, match="adb") as fault:
+        reach(one, serial="127.0.0.1:1").open()
+    assert "refused" in fault.value.why and "127.0.0.1:1" not in fault.value.why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell_v2", [True, False], ids=["new", "old"])
+@pytest.mark.parametrize("end", ["vanish", "die"])
+def test_a_phone_that_vanishes_in_mid_command_is_lost_though_adb_ends_well(
+    phone: Make, reach: Reach, shell_v2: bool, end: str
+) -> None:
+    one = phone(shell_v2=shell_v2)
+    way = reach(one)
+    way.client.ready()
+    timers = [later(0.5, getattr(one, end))]
+    ended = way.client.run("shell", "echo begun; sleep 20", timeout_s=25)
+    assert b"begun" in ended.out and not ended.why
+    assert ended.code == 0, "adb tells the truth: the end record is needed no more"
+    if end == "vanish":
+        way.client.ready()
+        timers.append(later(0.5, one.vanish))
+    with within(40), pytest.raises(DeviceLost):
+        way.shell(["sleep", "20"])
+    for timer in timers:
+        timer.join()
+
+
+@pytest.mark.slow
+def test_a_phone_that_went_offline_is_connected_again_once(phone: Make, reach: Reach, adb_port: int) -> None:
+    one = phone()
+    way = reach(one)
+    way.client.ready()
+    one.vanish()
+    deadline_s = time.monotonic() + 5
+    while states("adb", adb_port).get(one.serial) == "device" and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert states("adb", adb_port)[one.serial] == "offline"
+    with within(8):
+        way.client.ready()
+    assert way.ask(["echo", "back"]) == "back\n"
+    one.die()
+    with within(40), pytest.raises(DeviceLost):
+        way.client.ready()
+
+
+@pytest.mark.slow
+def test_a_phone_that_answers_nothing_is_given_up(phone: Make, reach: Reach) -> None:
+    one = phone()
+    way = reach(one)
+    way.client.ready()
+    one.frozen.set()
+    with within(30), pytest.raises(DeviceLost, match="stopped answering") as fault:
+        way.shell(["true"], timeout_s=1)
+    assert "1 s" in fault.value.why
+
+
+@pytest.mark.slow
+def test_garbage_without_end_is_refused(phone: Make, reach: Reach) -> None:
+    way: Adb = reach(phone())
+    way.client.ready()
+    with within(30), pytest.raises(DeviceLost, match="cannot be used"):
+        way.shell(["head", "-c", "100000000", "/dev/zero"])
+    # A phone that prints what looks like an end record knows no token.
+    said = way.shell(["echo", "__end_0123456789abcdef:0"])
+    assert said.code == 0 and re.fullmatch(rb"__end_[0-9a-f]+:0\n", said.out)
+    with within(30), pytest.raises(DeviceLost):
+        way.shell(["sh", "-c", "kill -9 $PPID"])
