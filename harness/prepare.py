@@ -79,10 +79,8 @@ def bench_plan(
     Raises UsageInvalid for a ``way`` that is not there, DeviceLost, MeasurementRefused for a runtime that runs nothing.
     """
     way, known = way or Way(), known or Known()
-    check_way(device, runtime, way)
     on_progress(0, 1, f"greeting {device.name}")
-    _, about = ready_runtime(device, runtime)
-    check_unit(device, about, way)
+    about = _fit_runtime(device, runtime, way)
     build = partial(artefacts.for_network, runtime=about, precision=way.file_precision)
     work = [(op, wanted) for op in ops if (wanted := known.lacking(op, states))]
     total = len(work) + len(known.company) + len(networks) + 1
@@ -107,6 +105,14 @@ def bench_plan(
         canaries=canaries(artefacts, about, way.file_precision),
         items=tuple(items),
     )
+
+
+def _fit_runtime(device: Device, runtime: RuntimeName, way: Way) -> Runtime:
+    """Return a runtime as the device has it, once it is known that it can be used so."""
+    check_way(device, runtime, way)
+    _, about = ready_runtime(device, runtime)
+    check_unit(device, about, way)
+    return about
 
 
 def reference_of(subnet: Subnet, file: File) -> Reference:

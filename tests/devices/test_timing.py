@@ -12,12 +12,12 @@ import timing, time
 clocks = timing.clocks(1)
 a, b = clocks.wall(), clocks.cpu()
 end = time.time() + 0.05
-while time.time() < end: pass
+while time.time() < end or clocks.cpu() - b < 20000000: pass
 print(json.dumps([type(a).__name__, clocks.wall() - a, clocks.cpu() - b, clocks.wall_cost_ns, clocks.cpu_name]))
 """
     kind, wall_ns, cpu_ns, cost_ns, name = inside(snippet)
     assert kind == "int" and name == "thread"
-    assert 45e6 < wall_ns < 2e9 and 10e6 < cpu_ns <= wall_ns * 1.05 and 0 < cost_ns < 100_000
+    assert 45e6 < wall_ns and 20e6 <= cpu_ns <= wall_ns * 1.05 and 0 < cost_ns < 100_000
 
 
 def test_a_process_clock_is_used_where_a_runtime_has_threads(inside: Inside) -> None:

@@ -15,7 +15,7 @@ def test_the_agent_says_hello(sshd: Sshd, way: Callable[..., Ssh]) -> None:
     ssh = way(sshd, environment={"OMP_NUM_THREADS": "1"})
     channel = ssh.open()
     hello = Conversation(channel, "board").greet()
-    assert hello.protocol == 1 and ssh.remote
+    assert hello.protocol == 2 and ssh.remote
     assert len(sshd.agents()) == 1
     channel.close()
     assert sshd.agents() == []
