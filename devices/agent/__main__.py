@@ -8,10 +8,12 @@ import time
 from typing import Any, BinaryIO, Dict, List, Optional
 
 import bench
+import energy
 import footprint
 import probe
 import runtimes
 import timing
+import tuning
 
 PROTOCOL = 1
 MOST_REQUEST_BYTES = 4 << 20
@@ -66,7 +68,7 @@ def private_channel() -> Channel:
     return Channel(os.fdopen(os.dup(0), "rb"), sink)
 
 
-def hello(request: Dict[str, Any], send: bench.Send) -> None:
+def hello(request: Dict[str, Any], folder: str, send: bench.Send) -> None:
     """Say what this device is; a runtime is imported and tried only where the host names it."""
     names = request.get("runtimes", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 16:
@@ -76,7 +78,8 @@ def hello(request: Dict[str, Any], send: bench.Send) -> None:
             "ev": "hello",
             "protocol": PROTOCOL,
             "environment": probe.environment(),
-            "state": probe.state(),
+            # What somebody changed and, cut off, never put back must be found by whoever comes next.
+            "state": dict(probe.state(), tuned_by=probe.known(tuning.left(folder))),
             "clocks": timing.clocks(1).record(),
             "runtimes": [runtimes.about(name) for name in names],
         }
@@ -111,13 +114,17 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
             send({"ev": "stopped"})
             return False
         if verb == "hello":
-            hello(request, send)
+            hello(request, folder, send)
         elif verb == "rest":
             rest(request, send)
         elif verb == "bench":
             bench.bench(request, folder, send)
         elif verb == "footprint":
             footprint.footprint(request, folder, send)
+        elif verb == "energy":
+            energy.energy(request, folder, send)
+        elif verb == "tune":
+            tuning.tune(request, folder, send)
         else:
             raise bench.RequestInvalid("unknown verb %r" % (verb,))
     except bench.RequestInvalid as fault:
