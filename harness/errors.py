@@ -317,3 +317,57 @@ def subnet_of_others(subnet: str, found: str, space: str) -> UsageInvalid:
 def no_table_named() -> UsageInvalid:
     """Say that verified networks are to be added to no table."""
     return UsageInvalid("'--add' names no table", hint="give the table with '--lut'")
+
+
+def tuning_refused(device: str, why: str) -> MeasurementRefused:
+    """Say why a device's settings cannot be changed as asked; nothing was changed."""
+    return MeasurementRefused(
+        f"device '{device}' cannot be tuned",
+        why=why,
+        hint=("leave '--allow-tuning' out: it is then measured as it is", "or give the agent the rights it lacks"),
+    )
+
+
+def still_tuned(device: str, why: str, record: Path) -> MeasurementRefused:
+    """Say that a device's settings were changed and could not be put back."""
+    return MeasurementRefused(
+        f"device '{device}' is not as it was before it was tuned",
+        why=why,
+        hint=(
+            "run the command again: the next one that reaches the device puts back what is on record there",
+            f"the record of this computer is '{record}'",
+            "or restart the device: of what is changed, only a power mode outlives that",
+        ),
+    )
+
+
+def energy_limit_without_source(limit: str, why: str) -> UsageInvalid:
+    """Say that nothing can hold a limit of energy: nobody measured any."""
+    return UsageInvalid(
+        f"the energy limit of {limit} cannot be held",
+        why=why,
+        hint=(
+            "measure energy on a device that has a source of it, or with a meter beside it",
+            "or limit latency instead",
+        ),
+    )
+
+
+def energy_too_small(device: str, source: str, busy_w: float, idle_w: float) -> MeasurementRefused:
+    """Say that work drew no more than idling, as far as a source can tell."""
+    return MeasurementRefused(
+        f"the energy of a network on device '{device}' cannot be told from idling",
+        why=f"source '{source}' reads {busy_w:.3f} W at work and {idle_w:.3f} W idle",
+        hint=("stop other work on the device", "or measure with longer windows or another source"),
+    )
+
+
+def pulses_not_found(path: Path, why: str) -> FileInvalid:
+    """Say that a meter's file does not show when the device worked."""
+    return file_invalid(
+        "meter's file",
+        path,
+        why,
+        "let the meter record from before the measurement to after it, at least 5 readings a second",
+        "check that it meters this device, and nothing else that works",
+    )

@@ -200,6 +200,66 @@ class Footprint(Answer):
         return self
 
 
+class Tuned(Answer):
+    """What a device says of its own settings: as read back, as they were, or why they cannot be changed."""
+
+    id: int
+    ev: Literal["tuned"]
+    observed: Annotated[dict[Text, Text | int | float], Field(max_length=2000)]
+    saved: Facts | None
+    refused: Text | None
+
+
+class Window(Answer):
+    """A while of back-to-back calls, or of nothing: when on the device's clock, and the mean power where it says."""
+
+    kind: Literal["idle", "busy"]
+    start_ns: Annotated[int, Field(ge=0, lt=2**63)]
+    end_ns: Annotated[int, Field(ge=1, lt=2**63)]
+    calls: Annotated[int, Field(ge=0, le=10**10)]
+    watts: Annotated[float, Field(ge=0.0, le=1e4, allow_inf_nan=False)] | None
+    samples: Annotated[int, Field(ge=0, le=10**7)]
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it was."""
+        return (self.end_ns - self.start_ns) * 1e-9
+
+
+class Energy(Answer):
+    """The windows of one network, idle and busy by turns, and the pulses around them; or why there are none."""
+
+    id: int
+    ev: Literal["energy"]
+    source: Text | None
+    averaging_s: Annotated[float, Field(ge=0.0, le=60.0, allow_inf_nan=False)] | Literal["unreadable"]
+    reason: Text | None
+    pattern: Annotated[str, Field(pattern="^[01]{5,64}$")]
+    windows: Annotated[list[Window], Field(max_length=41)]
+    pulses: Annotated[
+        list[Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(max_length=65)]], Field(max_length=2)
+    ]
+
+    @model_validator(mode="after")
+    def ordered(self) -> Energy:
+        """Refuse windows that are not idle, busy, ... idle, one after another in time, and pulses of another length."""
+        kinds = [window.kind for window in self.windows]
+        if kinds != [("idle", "busy")[place % 2] for place in range(len(kinds))] or (kinds and len(kinds) % 2 == 0):
+            raise ValueError("the windows are not idle and busy by turns")
+        if bool(kinds) == bool(self.reason):
+            raise ValueError("it must hold either windows or a reason")
+        first, last = self.pulses[:1], self.pulses[1:]
+        spans = [[window.start_ns, window.end_ns] for window in self.windows]
+        times = [time for part in (*first, *spans, *last) for time in part]
+        if times != sorted(times) or any(window.start_ns == window.end_ns for window in self.windows):
+            raise ValueError("the windows do not follow one another")
+        if any(len(pulse) != len(self.pattern) + 1 for pulse in self.pulses):
+            raise ValueError("a pulse has another length than its pattern")
+        if any((window.kind == "busy") != bool(window.calls) for window in self.windows):
+            raise ValueError("a busy window has no calls, or an idle one has some")
+        return self
+
+
 class Stopped(Answer):
     """The agent takes its leave."""
 
@@ -224,6 +284,8 @@ AnyAnswer = Annotated[
     | Done
     | Rested
     | Footprint
+    | Tuned
+    | Energy
     | Stopped
     | Error
     | Started
@@ -240,7 +302,7 @@ AnyAnswer = Annotated[
 ]
 ANSWERS: TypeAdapter[Any] = TypeAdapter(AnyAnswer)
 LAST = {
-    *("hello", "done", "rested", "footprint", "stopped", "error"),
+    *("hello", "done", "rested", "footprint", "tuned", "energy", "stopped", "error"),
     *("started", "attached", "ended", "forgotten", "leased", "released", "lacking", "unpacked"),
 }
 

@@ -8,6 +8,7 @@ import time
 from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
 import bench
+import energy
 import footprint
 import jobs
 import lease
@@ -15,6 +16,7 @@ import probe
 import runtimes
 import store
 import timing
+import tuning
 
 PROTOCOL = 2
 MOST_REQUEST_BYTES = 4 << 20
@@ -69,7 +71,7 @@ def private_channel() -> Channel:
     return Channel(os.fdopen(os.dup(0), "rb"), sink)
 
 
-def hello(request: Dict[str, Any], send: bench.Send) -> None:
+def hello(request: Dict[str, Any], folder: str, send: bench.Send) -> None:
     """Say what this device is; a runtime is imported and tried only where the host names it."""
     names = request.get("runtimes", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 16:
@@ -80,7 +82,8 @@ def hello(request: Dict[str, Any], send: bench.Send) -> None:
             "protocol": PROTOCOL,
             "boot_id": probe.boot_id(),
             "environment": probe.environment(),
-            "state": probe.state(),
+            # What somebody changed and, cut off, never put back must be found by whoever comes next.
+            "state": dict(probe.state(), tuned_by=probe.known(tuning.left(folder))),
             "clocks": timing.clocks(1).record(),
             "runtimes": [runtimes.about(name) for name in names],
         }
@@ -129,13 +132,17 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
             send({"ev": "stopped"})
             return False
         if verb == "hello":
-            hello(request, send)
+            hello(request, folder, send)
         elif verb == "rest":
             rest(request, send)
         elif verb == "bench":
             bench.bench(request, folder, send)
         elif verb == "footprint":
             footprint.footprint(request, folder, send)
+        elif verb == "energy":
+            energy.energy(request, folder, send)
+        elif verb == "tune":
+            tuning.tune(request, folder, send)
         elif isinstance(verb, str) and verb in HOUSEKEEPING:
             HOUSEKEEPING[verb](request, folder, send)
         else:

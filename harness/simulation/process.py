@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from zipimport import zipimporter
 
+from harness.simulation import rail
 from harness.simulation.machine import Machine
 from harness.simulation.truth import Work, bare_work, resident_bytes, work_of
 from harness.simulation.weather import Moment, Weather
@@ -35,6 +36,7 @@ class Simulation:
         self.at: At | None = None
         self.resident_bytes = machine.runtime_bytes
         self.weather = Weather(machine, self._last(None), (0,))
+        self.rail: rail.Rail | None = None
 
     def begin(self, request: dict[str, Any]) -> None:
         """Go to the moment a request belongs to: the first one of a process says which part of a plan is measured."""
@@ -95,6 +97,11 @@ class Simulation:
         """Return how the device says it is doing."""
         return {"temperature_c": {"cores": round(self.weather.temperature_c, 2)}, "load_1min": "unreadable"}
 
+    def meter(self, *how: Any) -> rail.Rail:
+        """Return what the device's rail reads from now on."""
+        self.rail = rail.Rail(lambda: self.weather.time_s, self.machine.seed)
+        return self.rail
+
     def peak_rss_kib(self) -> int:
         """Return the most memory the process has held: nothing that was loaded is given back."""
         return math.ceil(self.resident_bytes / 1024)
@@ -106,7 +113,10 @@ class Simulation:
         last = self.machine.die_after_calls
 
         def call() -> None:
+            start_s = self.weather.time_s
             self.weather.call(name, work, luck)
+            if self.rail is not None:
+                self.rail.call(start_s, rail.call_joules(work))
             if last is not None and self.weather.calls >= last:
                 os._exit(1)
 
@@ -142,7 +152,9 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
         for name in set(sys.modules) - before:
             if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{archive}{os.sep}"):
                 del sys.modules[name]
-    bench, probe, runtimes, timing = (modules[name] for name in ("bench", "probe", "runtimes", "timing"))
+    bench, energy, power, probe, runtimes, timing = (
+        modules[name] for name in ("bench", "energy", "power", "probe", "runtimes", "timing")
+    )
     runtimes.ADAPTERS.clear()
     runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_bare)
     clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)
@@ -151,6 +163,8 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, lambda: None
     probe.residency, probe.peak_rss_kib = dict, simulation.peak_rss_kib
     agent["time"] = bench.time = SimpleNamespace(time=lambda: simulation.weather.time_s, sleep=simulation.rest)
+    energy.time, energy.meter = agent["time"], simulation.meter
+    power.source = lambda root: (rail.SOURCE, rail.AVERAGING_S, "")
     for verb in ("hello", "rest"):
         agent[verb] = simulation.first(agent[verb])
     bench.bench = simulation.first(bench.bench, simulation.end)

@@ -1,0 +1,130 @@
+"""Changes a device's settings where that is allowed, and puts them back: at the end, on any fault, and at the next
+connect."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import still_tuned, tuning_refused
+from harness.inventory import Device
+from harness.protocol import Conversation, Tuned
+from ofa.errors import FileInvalid, MeasurementRefused, OfaError
+from ofa.files import MEBIBYTE, canonical_json, read_json, write_atomic
+
+# Each of a few tools of the device may take 20 s.
+PATIENCE_S = 120.0
+Observed = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What is to be changed: the governor to "performance"; ``lock``, every cluster held at the most its limits allow;
+    Jetson's clocks at their most; its power mode, by name; Android's fixed performance mode."""
+
+    performance: bool = False
+    lock: bool = False
+    jetson_clocks: bool = False
+    power_mode: str | None = None
+    fixed_performance: bool = False
+
+    def wants(self) -> dict[str, object]:
+        """Return what the agent is asked for."""
+        wanted = {
+            "governor": "performance" if self.performance else None,
+            "lock": self.lock,
+            "jetson_clocks": self.jetson_clocks,
+            "power_mode": self.power_mode,
+            "fixed_performance": self.fixed_performance,
+        }
+        return {name: value for name, value in wanted.items() if value}
+
+
+@contextmanager
+def tuned(device: Device, tuning: Tuning | None, record: Path) -> Iterator[Observed]:
+    """Hold a device tuned, and put everything back at the end; yields what was read back.
+
+    Without a ``tuning`` nothing is changed. Either way, what an earlier run changed and could not put back is put back
+    first. ``record`` is where this computer keeps what was before; the device keeps it, too. Whoever calls this holds
+    the device: its agents are nobody else's. Raises MeasurementRefused where the device cannot be changed (then
+    nothing was) or could not be put back, DeviceLost.
+    """
+    restore_left(device, record)
+    if tuning is None or not tuning.wants():
+        yield {}
+        return
+    request = {"want": tuning.wants(), "token": secrets.token_hex(8)}
+    before = _ask(device, {"step": "look", **request})
+    if before.refused:
+        raise tuning_refused(device.name, before.refused)
+    write_atomic(record, canonical_json(before.saved))
+    try:
+        now = _ask(device, {"step": "set", **request})
+        if now.refused:
+            raise tuning_refused(device.name, now.refused)
+        yield now.observed
+    except BaseException as fault:
+        _put_back_after(fault, device, record)
+        raise
+    put_back(device, record)
+
+
+def _put_back_after(fault: BaseException, device: Device, record: Path) -> None:
+    """Put everything back after a fault; where that fails too, say both."""
+    try:
+        put_back(device, record)
+    except OfaError as second:
+        first = fault.what if isinstance(fault, OfaError) else type(fault).__name__
+        raise still_tuned(device.name, f"{first}; then: {second.why or second.what}", record) from fault
+
+
+def restore_left(device: Device, record: Path) -> bool:
+    """Put back what an earlier run has left changed on a device; return whether there was anything.
+
+    Raises MeasurementRefused where it cannot be put back, DeviceLost.
+    """
+    channel = device.transport.open()
+    try:
+        left = Conversation(channel, device.name).greet().state.get("tuned_by", "unreadable")
+    finally:
+        channel.close()
+    if left == "unreadable" and not record.exists():
+        return False
+    put_back(device, record)
+    return True
+
+
+def put_back(device: Device, record: Path) -> Observed:
+    """Put back what a device has on record, or this computer where the device has lost its own; return what is read
+    back. Raises MeasurementRefused where not all could be put back, DeviceLost."""
+    done = _ask(device, {"step": "restore", "saved": _saved(record)})
+    if done.refused:
+        raise still_tuned(device.name, done.refused, record)
+    record.unlink(missing_ok=True)
+    return done.observed
+
+
+def _saved(record: Path) -> Any:
+    """Return this computer's record, None where there is none or it is damaged: the device has its own."""
+    try:
+        return read_json(record, max_bytes=MEBIBYTE, what="record of a device's settings") if record.exists() else None
+    except FileInvalid:
+        return None
+
+
+def _ask(device: Device, request: dict[str, object]) -> Tuned:
+    """Ask a process of its own, and end it."""
+    channel = device.transport.open()
+    try:
+        for answer in Conversation(channel, device.name).ask({"do": "tune", **request}, patience_s=PATIENCE_S):
+            if isinstance(answer, Tuned):
+                channel.close()
+                return answer
+        raise MeasurementRefused(f"device '{device.name}' said nothing of its settings")
+    except BaseException:
+        channel.kill()
+        raise
