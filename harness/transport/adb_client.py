@@ -29,6 +29,7 @@ from ofa.errors import DeviceLost, OfaError, printable
 
 READ_BYTES = 1 << 16
 SERVER_S = 20.0  # the first command starts the server, which takes seconds on a busy computer
+RACE_PAUSES_S = (0.5, 1.0, 2.0)
 CONNECT_S = 15.0
 SETTLE_S = 6.0
 TURN_S = 2.0
@@ -144,11 +145,16 @@ def variables(server_port: int | None) -> dict[str, str]:
 
 def states(adb: str = "adb", server_port: int | None = None) -> dict[str, str]:
     """Return the state of every phone the adb server knows, by serial; raises DeviceLost, PackageMissing."""
-    ended = server(adb, server_port, "devices")
-    if ended.why or ended.code != 0:
-        said = ended.err.decode("utf-8", "replace").strip().splitlines()
-        raise adb_server_silent(ended.why or printable(said[-1] if said else f"exit code {ended.code}")[:MAX_WORDS])
-    return parse_states(ended.out.decode("utf-8", "replace"))
+    for pause_s in RACE_PAUSES_S:
+        ended = server(adb, server_port, "devices")
+        if not ended.why and ended.code == 0:
+            return parse_states(ended.out.decode("utf-8", "replace"))
+        if ended.why:
+            break
+        # Of many that start the server at once one succeeds, and the others fail: it is there a moment later.
+        time.sleep(pause_s)
+    said = ended.err.decode("utf-8", "replace").strip().splitlines()
+    raise adb_server_silent(ended.why or printable(said[-1] if said else f"exit code {ended.code}")[:MAX_WORDS])
 
 
 def parse_states(text: str) -> dict[str, str]:

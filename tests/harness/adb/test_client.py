@@ -3,12 +3,11 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
-from adb.adbd_double import Phone
+from adb.adbd_double import Phone, within
 from harness.transport import adb_client
 from harness.transport.adb import Adb
 from harness.transport.adb_client import Client, parse_states, states
@@ -16,14 +15,6 @@ from ofa.errors import DeviceLost, PackageMissing, UsageInvalid
 
 Make = Callable[..., Phone]
 Reach = Callable[..., Adb]
-
-
-@contextmanager
-def within(most_s: float) -> Iterator[None]:
-    """Fail where the block takes longer than that: every wait has an end."""
-    began_s = time.monotonic()
-    yield
-    assert time.monotonic() - began_s < most_s
 
 
 def later(seconds: float, act: Callable[[], None]) -> threading.Timer:
