@@ -170,6 +170,12 @@ def parse_states(text: str) -> dict[str, str]:
     return found
 
 
+def check_serial(device: str, serial: str) -> None:
+    """Raise UsageInvalid where a serial is none, or one that adb or a terminal would take for something else."""
+    if not serial or serial.startswith("-") or not serial.isprintable():
+        raise serial_invalid(device)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """One phone, by its serial, as the program adb reaches it."""
@@ -181,8 +187,7 @@ class Client:
 
     def __post_init__(self) -> None:
         """Refuse a serial that adb, or a terminal, would take for something else; raises UsageInvalid."""
-        if not self.serial or self.serial.startswith("-") or not self.serial.isprintable():
-            raise serial_invalid(self.device)
+        check_serial(self.device, self.serial)
 
     def argv(self, *words: str) -> list[str]:
         """Return a command line about this phone and no other."""

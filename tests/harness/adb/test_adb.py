@@ -85,7 +85,8 @@ def test_an_agent_that_outlives_its_input_is_killed_with_what_it_started(phone: 
     one.tool("stubborn", f"trap '' HUP\nsleep 300 & echo $! > {child}\nwhile true; do sleep 300; done")
     channel = reach(one, python=str(one.tools / "stubborn")).open()
     agent = int(channel.process or 0)
-    while not child.exists() or not child.read_text().strip():
+    deadline_s = time.monotonic() + 20
+    while not (child.exists() and child.read_text().strip()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     with within(20):
         channel.close()
@@ -196,5 +197,5 @@ def test_twenty_phones_greet_through_one_server(phone: Make, reach: Reach) -> No
     began_s = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
         assert list(pool.map(greet, ways)) == [1] * 20
-    # Ten seconds where nothing else runs; other work may have the cores.
-    assert time.monotonic() - began_s < 10 * max(1.0, os.getloadavg()[0])
+    # Ten seconds where nothing else runs; where other work has the cores, so much longer.
+    assert time.monotonic() - began_s < 10 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
