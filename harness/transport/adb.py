@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import device_lost
-from harness.transport.adb_client import Client, Ended, Said, quoted
+from harness.transport.adb_client import Client, Ended, Said, check_serial, quoted
 from harness.transport.contract import OnBytes, silent
 from harness.transport.errors import folder_refused, no_room, phone_path_invalid, phone_too_old
 from harness.transport.local import CLOSE_S, LocalChannel, start
@@ -70,7 +70,7 @@ class Adb:
 
     def __post_init__(self) -> None:
         """Refuse what could not be named on a phone; raises UsageInvalid."""
-        assert self.client.serial
+        check_serial(self.device, self.serial)
         if not posixpath.isabs(self.folder) or not self.folder.isprintable() or ".." in self.folder.split("/"):
             raise phone_path_invalid(self.device, f"folder '{self.folder}'")
         for name, value in self.environment.items():

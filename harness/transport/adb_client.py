@@ -23,6 +23,7 @@ from ofa.errors import DeviceLost, OfaError, printable
 
 READ_BYTES = 1 << 16
 SERVER_S = 20.0  # the first command starts the server, which takes seconds on a busy computer
+RACE_PAUSES_S = (0.5, 1.0, 2.0)
 CONNECT_S = 15.0
 SETTLE_S = 6.0
 TURN_S = 2.0
@@ -138,11 +139,16 @@ def variables(server_port: int | None) -> dict[str, str]:
 
 def states(adb: str = "adb", server_port: int | None = None) -> dict[str, str]:
     """Return the state of every phone the adb server knows, by serial; raises DeviceLost, PackageMissing."""
-    ended = server(adb, server_port, "devices")
-    if ended.why or ended.code != 0:
-        said = ended.err.decode("utf-8", "replace").strip().splitlines()
-        raise adb_server_silent(ended.why or printable(said[-1] if said else f"exit code {ended.code}")[:MAX_WORDS])
-    return parse_states(ended.out.decode("utf-8", "replace"))
+    for pause_s in RACE_PAUSES_S:
+        ended = server(adb, server_port, "devices")
+        if not ended.why and ended.code == 0:
+            return parse_states(ended.out.decode("utf-8", "replace"))
+        if ended.why:
+            break
+        # Of many that start the server at once one succeeds, and the others fail: it is there a moment later.
+        time.sleep(pause_s)
+    said = ended.err.decode("utf-8", "replace").strip().splitlines()
+    raise adb_server_silent(ended.why or printable(said[-1] if said else f"exit code {ended.code}")[:MAX_WORDS])
 
 
 def parse_states(text: str) -> dict[str, str]:
@@ -158,6 +164,12 @@ def parse_states(text: str) -> dict[str, str]:
     return found
 
 
+def check_serial(device: str, serial: str) -> None:
+    """Raise UsageInvalid where a serial is none, or one that adb or a terminal would take for something else."""
+    if not serial or serial.startswith("-") or not serial.isprintable():
+        raise serial_invalid(device)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """One phone, by its serial, as the program adb reaches it."""
@@ -169,8 +181,7 @@ class Client:
 
     def __post_init__(self) -> None:
         """Refuse a serial that adb, or a terminal, would take for something else; raises UsageInvalid."""
-        if not self.serial or self.serial.startswith("-") or not self.serial.isprintable():
-            raise serial_invalid(self.device)
+        check_serial(self.device, self.serial)
 
     def argv(self, *words: str) -> list[str]:
         """Return a command line about this phone and no other."""

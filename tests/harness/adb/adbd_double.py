@@ -15,7 +15,8 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -37,6 +38,14 @@ STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 Serve = Callable[["Phone", "Stream", bool, bytes], None]
 
 
+@contextlib.contextmanager
+def within(most_s: float) -> Iterator[None]:
+    """Fail where the block takes longer than that: every wait has an end."""
+    began_s = time.monotonic()
+    yield
+    assert time.monotonic() - began_s < most_s
+
+
 class Gone(Exception):
     """The other side is no longer there."""
 
@@ -50,8 +59,9 @@ class Phone:
         self.shell_v2, self.authorised, self.greets = shell_v2, authorised, greets
         self.tools = self.folder / "bin"
         self.tools.mkdir(parents=True, exist_ok=True)
-        # Faults: bytes of streams until the phone vanishes or is dead, and bytes that its storage still takes.
+        # Faults: bytes of streams until the daemon dies (or freezes), and bytes that its storage still takes.
         self.bytes_until_gone: int | None = None
+        self.freezes = False
         self.room_bytes: int | None = None
         self.spoils = False
         self.hangs_up = True
@@ -115,7 +125,9 @@ class Phone:
                 return
             self.bytes_until_gone -= count
             over = self.bytes_until_gone < 0
-        if over:
+        if over and self.freezes:
+            self.frozen.set()
+        elif over:
             self.die()
             raise Gone
 

@@ -140,7 +140,7 @@ def test_a_battery_at_zero_degrees_is_one_without_a_sensor() -> None:
     assert battery(saying(BATTERY.replace("temperature: 326", "temperature: 0")))["battery_c"] == UNREADABLE
 
 
-def tree(root: Path, policies: Mapping[str, tuple[str, str | None]], capacities: dict[int, int]) -> str:
+def tree(root: Path, policies: Mapping[str, tuple[str, str | None]], capacities: Mapping[int, int]) -> str:
     """Lay out sysfs as the kernel does and return its folder."""
     for name, (cpus, khz) in policies.items():
         (root / "cpufreq" / name).mkdir(parents=True)
