@@ -45,7 +45,8 @@ class Trace:
     def mean_w(self, begin_s: Floats | float, end_s: Floats | float) -> Floats:
         """Return the mean power between times of the meter's clock."""
         energy: Floats = np.interp(end_s, self.time_s, self.energy_j) - np.interp(begin_s, self.time_s, self.energy_j)
-        return energy / (np.asarray(end_s) - np.asarray(begin_s))
+        mean: Floats = energy / (np.asarray(end_s) - np.asarray(begin_s))
+        return mean
 
 
 def read(path: Path) -> Trace:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from adb.adbd_double import Phone, within
-from harness.errors import phone_not_ready
 from harness.transport import adb_client
 from harness.transport.adb import Adb
 from harness.transport.adb_client import STATES, Client, parse_states, states
+from harness.transport.errors import phone_not_ready
 from ofa.errors import DeviceLost, PackageMissing, UsageInvalid
 
 Make = Callable[..., Phone]
