@@ -100,6 +100,17 @@ def worker_lost(device: str, why: str, attempt: int) -> DeviceLost:
     )
 
 
+def devices_failed(faults: Sequence[tuple[str, BaseException]], measured: Sequence[str]) -> DeviceLost:
+    """Say of several devices which failed and why, and where the tables of the others are."""
+    names = ", ".join(f"'{name}'" for name, _ in faults)
+    told = [f"{name}: {fault}".replace("error: ", "").replace("\n", " ") for name, fault in faults]
+    return DeviceLost(
+        f"{len(faults)} of {len(faults) + len(measured)} devices were not measured: {names}",
+        why="; ".join(told),
+        hint=("the same command with --resume goes on with them", *(f"measured: {path}" for path in measured)),
+    )
+
+
 def device_held(device: str, owner: str, left_s: float) -> MeasurementRefused:
     """Say who holds a device at present."""
     return MeasurementRefused(

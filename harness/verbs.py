@@ -71,6 +71,16 @@ class Kernels(StrEnum):
 SpaceNamed = Annotated[str, typer.Option("--space", metavar="NAME", help="A search space; see 'ofa space list'.")]
 RuntimeOption = Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")]
+DeviceNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="A device; again for each of several, which are then measured at once, each below RUN. This computer if "
+        "not given.",
+        show_default=False,
+    ),
+]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What the networks compute in.")]
 UnitOption = Annotated[Unit, typer.Option("--unit", help="What of the device computes.")]
 KernelsOption = Annotated[
@@ -152,7 +162,7 @@ def bench(
     name: SpaceNamed,
     runtime: RuntimeOption,
     out: RunFolder,
-    device: DeviceName = "this-computer",
+    device: DeviceNames = None,
     resume: Resume = False,
     unit: UnitOption = Unit.cpu,
     precision: PrecisionOption = Precision.fp32,
@@ -196,8 +206,9 @@ def bench(
         subnets=_of_space(subnets, space),
         ops=ops,
     )
+    devices = [device_named(one, files()) for one in dict.fromkeys(device or ["this-computer"])]
     measure = _foretold if dry_run else partial(_measured, resume=resume)
-    _told(json, *measure(space, device_named(device, files()), runtime, scope, out))
+    _told(json, *measure(space, devices, runtime, scope, out))
 
 
 def _way(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int) -> Way:
@@ -252,30 +263,35 @@ def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
 
 
 def _measured(
-    space: SearchSpace, device: Device, runtime: Runtime, scope: Scope, out: Path, *, resume: bool
+    space: SearchSpace, devices: list[Device], runtime: Runtime, scope: Scope, out: Path, *, resume: bool
 ) -> tuple[Facts, str]:
-    """Measure, or go on; return what there is to say of the table, and where it is."""
-    from harness import tables
-    from harness.bench import bench
-    from harness.ledger import at_work
+    """Measure, or go on; return what there is to say of the table, and where it is, or what came of each device."""
+    from harness import campaign, tables
     from harness.phases import phases
     from ofa import console
-    from ofa.lut import check as checks
 
-    safe = console.resumable("measuring interrupted; every complete round is safe")
-    with safe, at_work(out), phases(f"measuring with {runtime.value}") as tell:
-        tables.check_begin(out, resume=resume)
-        bench(space, device=device, runtime=runtime.value, folder=out, scope=scope, on_progress=tell)
-    return checks.show(out / tables.TABLE), str(out / tables.TABLE)
+    work = partial(campaign.measured, space, runtime=runtime.value, scope=scope, resume=resume)
+    with console.resumable("measuring interrupted; every complete round is safe"):
+        if len(devices) == 1:
+            with phases(f"measuring with {runtime.value}") as tell:
+                return work(devices[0], out=out, on_progress=tell), str(out / tables.TABLE)
+        found = campaign.campaign(devices, out, lambda device, own, tell: work(device, out=own, on_progress=tell))
+    campaign.refuse_failed(found, out)
+    return {"devices": campaign.rows(found, out)}, str(out)
 
 
-def _foretold(space: SearchSpace, device: Device, runtime: Runtime, scope: Scope, out: Path) -> tuple[Facts, str]:
-    """Return what would be measured; nothing is written into ``out``."""
+def _foretold(
+    space: SearchSpace, devices: list[Device], runtime: Runtime, scope: Scope, out: Path
+) -> tuple[Facts, str]:
+    """Return what would be measured, on one device after the other; nothing is written into ``out``."""
     from harness.phases import phases
     from harness.preview import preview
 
-    with phases(f"probing with {runtime.value}") as tell:
-        facts = preview(space, device=device, runtime=runtime.value, scope=scope, on_progress=tell)
+    found = {}
+    for device in devices:
+        with phases(f"probing {device.name} with {runtime.value}") as tell:
+            found[device.name] = preview(space, device=device, runtime=runtime.value, scope=scope, on_progress=tell)
+    facts = found[devices[0].name] if len(devices) == 1 else found
     return facts, f"what would be measured into {out}"
 
 

@@ -1,0 +1,85 @@
+"""Measures one device, or many at once: each held by its lease, in a folder of its own, none stopped by another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import tables
+from harness.bench import Scope, bench
+from harness.errors import devices_failed
+from harness.fleet import Facts, Outcome, together
+from harness.inventory import Device
+from harness.lab import read_lab
+from harness.lease import held
+from harness.ledger import at_work
+from harness.plan import RuntimeName
+from harness.session import OnProgress
+from ofa.lut import check as checks
+from ofa.space.core import SearchSpace
+
+
+def measured(
+    space: SearchSpace,
+    device: Device,
+    runtime: RuntimeName,
+    scope: Scope,
+    out: Path,
+    *,
+    resume: bool,
+    on_progress: OnProgress,
+) -> Facts:
+    """Measure a device into a folder, or go on there; return what there is to say of the table.
+
+    Raises what `bench.bench` raises, UsageInvalid where the folder is at work or holds another measurement, and
+    MeasurementRefused where somebody else holds the device.
+    """
+    with at_work(out):
+        tables.check_begin(out, resume=resume)
+        with held(device, out) as mine:
+            bench(space, device=mine, runtime=runtime, folder=out, scope=scope, on_progress=on_progress)
+    return checks.show(out / tables.TABLE)
+
+
+def campaign(
+    devices: Sequence[Device],
+    out: Path,
+    work: Callable[[Device, Path, OnProgress], Facts],
+) -> list[Outcome]:
+    """Do the same work on several devices at once, each in a folder of its own below ``out``; return what came of each.
+
+    Devices of a group take turns as the lab's list says.
+    """
+    by_name = {device.name: device for device in devices}
+
+    def one(name: str, tell: OnProgress) -> Facts:
+        return work(by_name[name], out / name, tell)
+
+    return together(list(by_name), one, groups=groups_of(list(by_name)))
+
+
+def groups_of(names: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Return the group of each device that has one, and how many of it may be at work at once."""
+    lab = read_lab()
+    units = {name: lab.devices[name] for name in names if name in lab.devices}
+    return {name: (unit.group, lab.groups[unit.group].max_parallel) for name, unit in units.items() if unit.group}
+
+
+def rows(outcomes: Sequence[Outcome], out: Path) -> list[dict[str, Any]]:
+    """Return what came of each device as rows of a table."""
+    return [
+        {
+            "device": one.device,
+            "result": "measured" if one.fault is None else "failed",
+            "where": str(out / one.device / tables.TABLE) if one.fault is None else str(one.fault).partition("\n")[0],
+        }
+        for one in outcomes
+    ]
+
+
+def refuse_failed(outcomes: Sequence[Outcome], out: Path) -> None:
+    """Raise DeviceLost with the error of each device that failed, and where the others' tables are."""
+    faults = [(one.device, one.fault) for one in outcomes if one.fault is not None]
+    if faults:
+        raise devices_failed(faults, [str(out / one.device / tables.TABLE) for one in outcomes if one.fault is None])
