@@ -191,10 +191,10 @@ class Link:
     """A network of its own with one host in it, reached over a link that can be cut; for root only."""
 
     def __init__(self) -> None:
-        self.number = secrets.randbelow(64 * 250)
+        self.number = secrets.randbelow(3 * 250)
         self.namespace = f"ofa{os.getpid()}n{self.number}"
         self.here = f"ofa{self.number}h"
-        self.net = f"10.{96 + self.number // 250 % 64 % 3}.{self.number % 250}"
+        self.net = f"10.{96 + self.number // 250}.{self.number % 250}"
         self.host = f"{self.net}.2"
 
     def start(self) -> Link:

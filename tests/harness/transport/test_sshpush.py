@@ -44,10 +44,11 @@ def test_a_file_comes_whole_and_once(sshd: Sshd, way: Callable[..., Ssh], model:
     assert [path.name for path in folder(sshd).iterdir()] == [NAME]
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "-rf", "a\nb", "a b", "x" * 300])
-def test_a_name_stays_in_the_folder(sshd: Sshd, way: Callable[..., Ssh], model: Path, name: str) -> None:
-    with pytest.raises(UsageInvalid):
-        way(sshd).push(model, name)
+@pytest.mark.slow
+def test_a_name_stays_in_the_folder(sshd: Sshd, way: Callable[..., Ssh], model: Path) -> None:
+    for name in ("../x", "a/b", "", ".hidden", "-rf", "a\nb", "a b", "x" * 300):
+        with pytest.raises(UsageInvalid):
+            way(sshd).push(model, name)
 
 
 @pytest.mark.slow
@@ -144,6 +145,7 @@ def test_a_device_that_freezes_is_given_up(sshd: Sshd, way: Callable[..., Ssh], 
     sshd.thaw()
 
 
+@pytest.mark.slow
 def test_a_device_without_sftp_is_told(tmp_path: Path, way: Callable[..., Ssh], model: Path) -> None:
     if not SSHD.exists():
         pytest.skip(MISSING)

@@ -75,12 +75,14 @@ def test_a_damaged_line_is_no_unknown_host(tmp_path: Path, line: str) -> None:
         pinned(path, HERE)
 
 
+@pytest.mark.slow
 def test_a_key_is_shown_without_logging_in(sshd: Sshd) -> None:
     stranger = replace(sshd.address, user="nobody-here", identities=())
     assert fetch_key(stranger, 5) == sshd.key
     assert "Accepted" not in (sshd.folder / "sshd.log").read_text()
 
 
+@pytest.mark.slow
 def test_an_unknown_host_is_refused(sshd: Sshd, way: Callable[..., Ssh], tmp_path: Path) -> None:
     with pytest.raises(DeviceLost) as caught:
         way(sshd, known_hosts=tmp_path / "nothing").open()
@@ -92,6 +94,7 @@ def test_an_unknown_host_is_refused(sshd: Sshd, way: Callable[..., Ssh], tmp_pat
             assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_a_changed_key_is_refused(sshd: Sshd, way: Callable[..., Ssh]) -> None:
     ssh, before = way(sshd), sshd.key
     sshd.stop()
