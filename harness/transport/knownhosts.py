@@ -49,7 +49,7 @@ def pinned(path: Path, address: Address) -> tuple[HostKey, ...]:
         if address.key_name not in _matching(names, address.key_name):
             continue
         try:
-            entry = paramiko.hostkeys.HostKeyEntry.from_line(line.strip(), number)
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(" ".join(line.split()), number)
         # The parser lets through what its decoders raise; a key that cannot be read must not look like none.
         except Exception as fault:
             raise file_invalid("file of host keys", path, f"line {number} holds no key") from fault

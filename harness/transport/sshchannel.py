@@ -20,10 +20,11 @@ MARK = "ofa-agent-pid"
 # The login shell gives way to this one, which names itself and gives way to the agent: all three are one process, the
 # first of the group that sshd made for the session.
 START = f'echo "{MARK} $$" >&2; exec "$@"'
-# Only where the process still is our agent: after a restart of the device its number may be anybody's.
+# Only where the process still is our agent: after a restart of the device its number may be anybody's. Shells do not
+# agree on how a group is named to 'kill'.
 KILL = (
     'case "$(tr "\\0" " " 2>/dev/null < "/proc/$1/cmdline")" in ""|*"$2"*) '
-    'kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1" 2>/dev/null;; esac; :'
+    '{ kill -s KILL -- "-$1" || kill -9 "-$1" || kill -9 "$1"; } 2>/dev/null;; esac; :'
 )
 NOT_THERE = {126: "cannot be run", 127: "is not there"}
 
@@ -132,8 +133,16 @@ class SshChannel:
         while self.pid is None and self.drain.thread.is_alive() and time.monotonic() < until_s:
             time.sleep(0.01)
         if self.pid is not None and self.channel.exit_status != 0:
-            with contextlib.suppress(OfaError):
-                command = ["sh", "-c", KILL, "sh", self.pid, self.mark]
-                run(self.line, self.route, command, timeout_s=self.route.connect_s)
+            # The connection may be at its last session: a second one then reaches the device.
+            for line in (self.line, Line()):
+                try:
+                    command = ["sh", "-c", KILL, "sh", self.pid, self.mark]
+                    run(line, self.route, command, timeout_s=self.route.connect_s)
+                    break
+                except OfaError:
+                    continue
+                finally:
+                    if line is not self.line:
+                        line.drop()
         shut(self.link, self.channel)
         self.drain.thread.join(timeout=CLOSE_S)

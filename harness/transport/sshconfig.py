@@ -22,7 +22,7 @@ MOST_HOPS = 8
 SSH_PORT = 22
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
-USER = re.compile(r"[^\s@:/-][^@:/]{0,63}")
+USER = re.compile(r"[^\s@:/-][^\s@:/]{0,63}")
 MATCHES = {"all", "canonical", "final", "host", "originalhost", "user", "localuser"}
 WITHOUT_VALUE = {"all", "canonical", "final"}
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What a device must keep free beside a file: a disk that is full to the last block breaks more than this.
 MARGIN_BYTES = 1 << 20
+MOST_LEFT_BYTES = 1 << 18
 SLOWEST_BYTES_PER_S = 4 << 20
 
 # Both run on the device, by its Python 3.6 or newer. They print one line of JSON.
@@ -99,7 +100,7 @@ def bring(place: Place, path: Path, name: str, *, sha256: str, on_bytes: OnBytes
     target = f"{place.folder}/{name}"
     part = f"{target}.part"
     try:
-        _put(place, path, part, on_bytes, free_bytes)
+        _put(place, path, part, on_bytes)
         settled = _ask(place, SETTLE, [part, target, sha256], size_bytes)
         if settled.get("sha256") != sha256:
             raise device_lost(place.route.device, f"'{name}' arrived damaged", "try again; then check disk and memory")
@@ -136,7 +137,7 @@ def _ask(place: Place, program: str, arguments: list[str], size_bytes: int) -> d
     return said
 
 
-def _put(place: Place, path: Path, part: str, on_bytes: OnBytes, free_bytes: int) -> None:
+def _put(place: Place, path: Path, part: str, on_bytes: OnBytes) -> None:
     """Send a file; raises DeviceLost, and MeasurementRefused where the device does not take it."""
     import paramiko
 
@@ -151,10 +152,11 @@ def _put(place: Place, path: Path, part: str, on_bytes: OnBytes, free_bytes: int
     except (EOFError, ConnectionError, paramiko.SSHException) as fault:
         raise device_lost(device, f"the connection broke while '{path.name}' was sent") from fault
     except OSError as fault:
-        # SFTP has no word for a full disk: "Failure" is all it says.
-        if str(fault) == "Failure":
+        # SFTP has no word for a full disk, and what is refused in the middle of a file may be told by its size only.
+        free_bytes = look(place).get("free_bytes", 0)
+        if free_bytes < MOST_LEFT_BYTES:
             raise no_room(device, path.stat().st_size, free_bytes) from fault
-        raise device_lost(device, f"'{path.name}' could not be sent whole: {fault}") from fault
+        raise device_lacks(device, f"it does not take '{path.name}': {fault}") from fault
 
 
 @contextlib.contextmanager

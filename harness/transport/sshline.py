@@ -22,6 +22,7 @@ MOST_ANSWER_BYTES = 1 << 16
 MOST_LINE_BYTES = 400
 STDERR_LINES = 20
 DRAIN_S = 5.0
+SESSION_ENDS_S = 2.0
 
 
 class Line:
@@ -46,13 +47,17 @@ class Line:
         """Open a session; a connection that fails in this is replaced once. Raises DeviceLost."""
         import paramiko
 
-        link, fresh = self.link, False
+        link, until_s = self.link, time.monotonic() + SESSION_ENDS_S
         while True:
             fresh = link is None or not link.alive
             link = self.linked(route)
             try:
                 return link, link.transport.open_session(timeout=route.connect_s)
             except paramiko.ChannelException as fault:
+                # One that has just been closed counts until the server has seen the end of its command.
+                if time.monotonic() < until_s:
+                    time.sleep(0.1)
+                    continue
                 why = f"'{route.address}' refuses one more session: {fault.text}"
                 raise device_unreachable(route.device, why, "see 'MaxSessions' of its sshd") from fault
             except (paramiko.SSHException, EOFError, OSError) as fault:

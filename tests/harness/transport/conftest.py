@@ -47,7 +47,8 @@ def way(tmp_path: Path) -> Iterator[Callable[..., Ssh]]:
     def make(device: Sshd, **changes: Any) -> Ssh:
         known = {
             "device": "board", "address": device.address, "python": sys.executable, "known_hosts": device.known_hosts,
-            "agent": agent_archive(tmp_path / "agent"), "files": tmp_path / "files", "connect_s": 5.0, "silence_s": 8.0,
+            "agent": agent_archive(tmp_path / "agent"), "files": tmp_path / "files",
+            "connect_s": 15.0, "silence_s": 20.0,
         }  # fmt: skip
         made.append(Ssh(**{**known, **changes}))
         return made[-1]

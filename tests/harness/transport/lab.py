@@ -22,10 +22,10 @@ SSHD = Path("/usr/sbin/sshd")
 MISSING = "the package 'openssh-server' is not installed"
 START_S = 10.0
 AS_ROOT = os.geteuid() == 0
-# A home of the device's own; every hand-over is an exec, as where a login shell runs the command itself.
+# A home of the device's own, which no login file of the user's is read in (and no tool of theirs is killed half done).
+# Every hand-over is an exec, as where a login shell runs the command itself.
 SHELL = """
 cd '{home}' || exit 1
-export HOME='{home}'
 case "$SSH_ORIGINAL_COMMAND" in
   *sftp*server|internal-sftp) exec {sftp} ;;
   *) exec /bin/sh -c "$SSH_ORIGINAL_COMMAND" ;;
@@ -46,7 +46,7 @@ MaxStartups 100
 MaxSessions 20
 UseDNS no
 PrintMotd no
-SetEnv OFA_TEST_LAB={token}
+SetEnv OFA_TEST_LAB={token} HOME={home}
 Subsystem sftp internal-sftp
 ForceCommand exec /bin/sh {shell}
 """
@@ -95,12 +95,13 @@ class Sshd:
 
     def start(self, *extra: str) -> Sshd:
         """Start, with more lines of configuration; on another port after the first start only if that is taken."""
+        self.stop()
         for _ in range(5):
             self.port = self.port or free_port()
             config = self.folder / "sshd_config"
             config.write_text("\n".join(extra) + CONFIG.format(
                 port=self.port, host=self.host, host_key=self.folder / "host", authorized=self.folder / "authorized",
-                token=self.token, shell=self.shell,
+                token=self.token, home=self.home, shell=self.shell,
             ))  # fmt: skip
             with (self.folder / "sshd.log").open("ab") as log:
                 self.process = subprocess.Popen(
@@ -190,10 +191,10 @@ class Link:
     """A network of its own with one host in it, reached over a link that can be cut; for root only."""
 
     def __init__(self) -> None:
-        self.number = secrets.randbelow(64 * 250)
+        self.number = secrets.randbelow(3 * 250)
         self.namespace = f"ofa{os.getpid()}n{self.number}"
         self.here = f"ofa{self.number}h"
-        self.net = f"10.{96 + self.number // 250 % 64 % 3}.{self.number % 250}"
+        self.net = f"10.{96 + self.number // 250}.{self.number % 250}"
         self.host = f"{self.net}.2"
 
     def start(self) -> Link:
