@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 MOST_SAMPLES = 10**6
 NANOSECONDS_PER_MS = 10**6
@@ -133,10 +134,7 @@ def samples_ns(text: str, warm_up_ms: float) -> list[int]:
         raise ValueError("the file of times is no list, or too long")
     found = []
     for entry in entries:
-        values = [entry.get(name) if isinstance(entry, dict) else None for name in ("startComputeMs", "computeMs")]
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-            raise ValueError("an entry of the file of times has no compute time")
-        start_ms, took_ms = values
+        start_ms, took_ms = (_number(entry, name) for name in ("startComputeMs", "computeMs"))
         if not 0 < took_ms < MOST_MS:
             raise ValueError("an entry of the file of times has no compute time")
         if start_ms >= warm_up_ms:
@@ -144,3 +142,11 @@ def samples_ns(text: str, warm_up_ms: float) -> list[int]:
     if not found:
         raise ValueError("the file of times holds nothing after the warm-up")
     return found
+
+
+def _number(entry: Any, name: str) -> float:
+    """Return a number of an entry; raises ValueError where it has none of that name."""
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"an entry of the file of times has no '{name}'")
+    return float(value)
