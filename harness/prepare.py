@@ -81,8 +81,7 @@ def bench_plan(
     way, known = way or Way(), known or Known()
     check_way(device, runtime, way)
     on_progress(0, 1, f"greeting {device.name}")
-    _, about = ready_runtime(device, runtime)
-    check_unit(device, about, way)
+    about = ready_way(device, runtime, way)
     build = partial(artefacts.for_network, runtime=about, precision=way.file_precision)
     work = [(op, wanted) for op in ops if (wanted := known.lacking(op, states))]
     total = len(work) + len(known.company) + len(networks) + 1
@@ -128,6 +127,13 @@ def check_way(device: Device, runtime: RuntimeName, way: Way) -> None:
         raise way_not_offered(device.name, runtime, way.precision, offer.precisions)
     if offer is not None and way.threads not in offer.threads:
         raise way_not_offered(device.name, runtime, f"{way.threads} threads", offer.threads)
+
+
+def ready_way(device: Device, runtime: RuntimeName, way: Way) -> Runtime:
+    """Return a runtime as a device found it; raises DeviceLost, MeasurementRefused where it cannot be used so."""
+    _, about = ready_runtime(device, runtime)
+    check_unit(device, about, way)
+    return about
 
 
 def check_unit(device: Device, about: Runtime, way: Way) -> None:
