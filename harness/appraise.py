@@ -17,9 +17,9 @@ from harness.inventory import Device
 from harness.networks import middle
 from harness.plan import Kernels, Precision, RuntimeName, Unit, Way
 from harness.points import with_points
-from harness.prepare import check_unit
+from harness.prepare import ready_way
 from harness.protocol import Runtime
-from harness.session import OnProgress, quiet, ready_runtime
+from harness.session import OnProgress, quiet
 from harness.ship import ANCHORS
 from harness.stats import spread
 from harness.verify import Anchor, Verification
@@ -80,9 +80,8 @@ def appraise(
     """
     files = _checked(models, device, runtime, lut)
     artefacts = Artefacts(device.transport.files)
-    _, about = ready_runtime(device, runtime)
     chosen = (way or Way()) if lut is None else way_of(lut)
-    check_unit(device, about, chosen)
+    about = ready_way(device, runtime, chosen)
     known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
     for subnet in subnets:
         file = artefacts.for_network(ops_of(subnet), about, chosen.file_precision)

@@ -80,7 +80,7 @@ def bench_plan(
     """
     way, known = way or Way(), known or Known()
     on_progress(0, 1, f"greeting {device.name}")
-    about = _fit_runtime(device, runtime, way)
+    about = ready_way(device, runtime, way)
     build = partial(artefacts.for_network, runtime=about, precision=way.file_precision)
     work = [(op, wanted) for op in ops if (wanted := known.lacking(op, states))]
     total = len(work) + len(known.company) + len(networks) + 1
@@ -107,14 +107,6 @@ def bench_plan(
     )
 
 
-def _fit_runtime(device: Device, runtime: RuntimeName, way: Way) -> Runtime:
-    """Return a runtime as the device has it, once it is known that it can be used so."""
-    check_way(device, runtime, way)
-    _, about = ready_runtime(device, runtime)
-    check_unit(device, about, way)
-    return about
-
-
 def reference_of(subnet: Subnet, file: File) -> Reference:
     """Return the network that rounds are divided by, as a plan names it."""
     return Reference(key=network_key(subnet.space.id, subnet.id), file=file.name, size_bytes=file.size_bytes)
@@ -134,6 +126,13 @@ def check_way(device: Device, runtime: RuntimeName, way: Way) -> None:
         raise way_not_offered(device.name, runtime, way.precision, offer.precisions)
     if offer is not None and way.threads not in offer.threads:
         raise way_not_offered(device.name, runtime, f"{way.threads} threads", offer.threads)
+
+
+def ready_way(device: Device, runtime: RuntimeName, way: Way) -> Runtime:
+    """Return a runtime as a device found it; raises DeviceLost, MeasurementRefused where it cannot be used so."""
+    _, about = ready_runtime(device, runtime)
+    check_unit(device, about, way)
+    return about
 
 
 def check_unit(device: Device, about: Runtime, way: Way) -> None:

@@ -13,6 +13,7 @@ import ofa.space as spaces
 from harness.artefacts import build
 from harness.networks import middle
 from harness.protocol import Runtime, UnitFound
+from harness.reduce import UNSUPPORTED
 from ofa.space.ops import ops_of
 
 Exchange = Callable[..., tuple[list[dict[str, Any]], int]]
@@ -310,3 +311,13 @@ print(json.dumps(said))
         "the CUDA driver answers cuInit with error 999",
         "the CUDA driver finds no GPU",
     ]
+
+
+def test_a_network_that_runs_in_part_gets_a_row_of_its_own_status(inside: Inside) -> None:
+    reasons = inside(
+        "import runtimes; from runtimes.way import left_over\n"
+        "faults = [left_over(['Add %d' % place for place in range(9)], 'a GPU'), ValueError('unsupported: no')]\n"
+        "print(json.dumps([runtimes.describe(fault) for fault in faults]))"
+    )
+    assert reasons[0].startswith(UNSUPPORTED) and reasons[0].endswith("Add 5 and 3 more")
+    assert not reasons[1].startswith(UNSUPPORTED)

@@ -86,3 +86,5 @@ def test_conditions_name_what_differs(plan: Callable[..., Plan]) -> None:
     assert slug() == "cpu-1t" and slug(protocol=hot) == "cpu-1t-sustained"
     assert slug("MAXN (15 W)") == "cpu-1t-maxn_15_w" and slug("15w", protocol=hot) == "cpu-1t-15w-sustained"
     assert conditions_slug(way, {}) == "cpu-1t"
+    assert slug(unit="gpu", kernels="tensorrt") == "tensorrt-1t" and slug(runtime="torch", unit="gpu") == "gpu-1t"
+    assert slug(runtime="litert", unit="npu") == "npu-1t"

@@ -24,7 +24,7 @@ def test_a_plan_survives_the_file_byte_for_byte(plan: Callable[..., Plan], tmp_p
 def test_the_hash_knows_every_part(plan: Callable[..., Plan]) -> None:
     changes: list[dict[str, Any]] = [
         {"seed": 6}, {"rounds": 4}, {"runtime": "litert"}, {"threads": 2}, {"precision": "int8"},
-        {"kernels": "builtin"},
+        {"kernels": "builtin"}, {"unit": "gpu"},
         {"items": plan().items[:-1]}, {"protocol": plan().protocol.model_copy(update={"warm_calls": 3})},
     ]  # fmt: skip
     assert len({plan().hash} | {plan(**change).hash for change in changes}) == 1 + len(changes)

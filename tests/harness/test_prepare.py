@@ -13,11 +13,12 @@ from harness.artefacts import Artefacts, File, boundaries
 from harness.inventory import Device, simulated
 from harness.networks import middle
 from harness.plan import Plan, Rounds, RuntimeName, Way
-from harness.prepare import bench_plan, check_way
-from harness.protocol import Runtime
+from harness.prepare import bench_plan, check_unit, check_way
+from harness.protocol import Clocks, Hello, Runtime, UnitFound
 from harness.reduce import table
-from harness.session import run
-from ofa.errors import PackageMissing, UsageInvalid
+from harness.session import environment_id, environment_of, ready_runtime, run
+from harness.ways import USES, settled
+from ofa.errors import MeasurementRefused, PackageMissing, UsageInvalid
 from ofa.space.index import ops_in
 from ofa.space.ops import Op, ops_of
 
@@ -133,6 +134,14 @@ def test_a_residual_network_keeps_its_boundaries() -> None:
 
 REFUSED: dict[str, tuple[RuntimeName, dict[str, Any], str]] = {
     "kernels of a runtime without them": ("onnxruntime", {"kernels": "builtin"}, "no kernels called 'builtin'"),
+    "a unit no runtime of it drives": ("torch", {"unit": "npu"}, "not measured on the npu"),
+    "a unit that is not offered": ("litert", {"unit": "gpu"}, "at unit gpu"),
+    "kernels of another unit": ("onnxruntime", {"kernels": "tensorrt"}, "no kernels called 'tensorrt' on the cpu"),
+    "fp16 without its kernels": (
+        "onnxruntime",
+        {"unit": "gpu", "kernels": "cuda", "precision": "fp16"},
+        "cannot be measured in fp16",
+    ),
     "kernels of torch": ("torch", {"kernels": "builtin"}, "no kernels called 'builtin'"),
     "a precision no writer knows": ("torch", {"precision": "int8"}, "cannot be measured in int8"),
     "fp16": ("litert", {"precision": "fp16"}, "cannot be measured in fp16"),
@@ -161,3 +170,63 @@ def test_a_profile_says_which_precisions_and_threads(device: Device, tmp_path: P
         check_way(narrow, "torch", Way())
     with pytest.raises(UsageInvalid, match="cannot be measured in int8"):
         check_way(simulated(tmp_path / "files"), "simulated", INT8)
+
+
+def with_units(device: Device, runtime: RuntimeName) -> Device:
+    offer = device.profile.runtimes[runtime].model_copy(
+        update={"units": ("cpu", "gpu"), "precisions": ("fp32", "fp16")}
+    )
+    return Device(profile=device.profile.model_copy(update={"runtimes": {runtime: offer}}), transport=device.transport)
+
+
+def test_a_unit_has_to_be_found_on_the_device(device: Device) -> None:
+    able = with_units(device, "onnxruntime")
+    gpu = Way(unit="gpu", kernels="tensorrt", precision="fp16")
+    check_way(able, "onnxruntime", gpu)
+    about = Runtime(name="onnxruntime", version="1", ready=True)
+    check_unit(able, about, Way())
+    with pytest.raises(MeasurementRefused, match="cannot use the gpu") as fault:
+        check_unit(able, about, gpu)
+    assert "does not know of any gpu" in fault.value.why
+    found = UnitFound(ready=False, says="there is no CUDA driver here")
+    with pytest.raises(MeasurementRefused) as fault:
+        check_unit(able, about.model_copy(update={"units": {"gpu": found}}), gpu)
+    assert fault.value.why == found.says
+    found = UnitFound(ready=True, says="a GPU", kernels=["cuda"])
+    with pytest.raises(MeasurementRefused) as fault:
+        check_unit(able, about.model_copy(update={"units": {"gpu": found}}), gpu)
+    assert "not tensorrt" in fault.value.why
+
+
+def test_one_way_has_one_name() -> None:
+    assert settled("onnxruntime", Way(unit="gpu")) == Way(unit="gpu", kernels="cuda")
+    for runtime, uses in USES.items():
+        assert settled(runtime, Way()) == Way() and "cpu" in uses
+    assert settled("torch", Way(unit="gpu")) == Way(unit="gpu")
+    assert Way(unit="gpu", precision="fp16").file_precision == "fp32"
+
+
+@pytest.mark.slow
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_built(device: Device) -> None:
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    able = with_units(device, "onnxruntime")
+    _, about = ready_runtime(able, "onnxruntime")
+    if about.units["gpu"].ready:
+        pytest.skip("this computer has a GPU that onnxruntime can use")
+    with pytest.raises(MeasurementRefused, match="cannot use the gpu"):
+        plan_of(able, "onnxruntime", Way(unit="gpu", kernels="cuda"), KINDS[:1])
+    assert not [path for path in able.transport.files.rglob("*") if len(path.name) == 64]
+
+
+def test_the_environment_names_what_computes(device: Device) -> None:
+    hello = Hello(
+        id=1, ev="hello", protocol=1, environment={"cpu": "A"}, state={}, runtimes=[],
+        clocks=Clocks(wall_clock="w", wall_cost_ns=0, cpu_clock="c", cpu_cost_ns=0),
+    )  # fmt: skip
+    about = Runtime(
+        name="onnxruntime", version="1", ready=True, units={"gpu": UnitFound(ready=True, says="Orin, TensorRT 10.3.0")}
+    )
+    on_gpu, on_cpu = (environment_of(hello, about, Way(unit=unit), "burst") for unit in ("gpu", "cpu"))
+    assert (on_gpu["unit"], on_gpu["accelerator"]) == ("gpu", "Orin, TensorRT 10.3.0")
+    assert on_cpu["unit"] == "cpu" and "accelerator" not in on_cpu
+    assert environment_id(on_gpu) != environment_id(on_cpu)
