@@ -44,8 +44,8 @@ class Trace:
 
     def mean_w(self, begin_s: Floats | float, end_s: Floats | float) -> Floats:
         """Return the mean power between times of the meter's clock."""
-        energy: Floats = np.interp(end_s, self.time_s, self.energy_j) - np.interp(begin_s, self.time_s, self.energy_j)
-        mean: Floats = energy / (np.asarray(end_s) - np.asarray(begin_s))
+        gained = np.interp(end_s, self.time_s, self.energy_j) - np.interp(begin_s, self.time_s, self.energy_j)
+        mean: Floats = np.asarray(gained / (np.asarray(end_s) - np.asarray(begin_s)), dtype=np.float64)
         return mean
 
 

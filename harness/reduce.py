@@ -269,7 +269,8 @@ def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
             "statistic": found.basis,
             "reference": plan.reference.key,
         },
-        simulated=plan.runtime == "simulated",
+        # A real runtime whose agent read a recorded tree is no device, either.
+        simulated=plan.runtime == "simulated" or "simulated" in first["environment"],
         created=str(first["started_utc"])[:10],
     )
 

@@ -17,13 +17,11 @@ Reading = Union[str, int, float]
 
 
 def root_of(root: Optional[str]) -> str:
-    """Return the root given, else that of the environment: a recorded tree stands in for a device in tests, by name."""
+    """Return the root given, else that of the environment variable, by which a recorded tree stands in for a device.
+
+    What is measured so says "simulated" in its environment, and passes for no measurement.
+    """
     return root or os.environ.get(ROOT_VARIABLE) or "/"
-
-
-def recorded() -> bool:
-    """Say whether a recorded tree is read and no device: nothing measured over it may pass for a measurement."""
-    return root_of(None) != "/"
 
 
 def below(root: str, path: str) -> str:

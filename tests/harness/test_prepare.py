@@ -220,7 +220,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_built(device: Dev
 
 def test_the_environment_names_what_computes(device: Device) -> None:
     hello = Hello(
-        id=1, ev="hello", protocol=1, environment={"cpu": "A"}, state={}, runtimes=[],
+        id=1, ev="hello", protocol=2, boot_id="", environment={"cpu": "A"}, state={}, runtimes=[],
         clocks=Clocks(wall_clock="w", wall_cost_ns=0, cpu_clock="c", cpu_cost_ns=0),
     )  # fmt: skip
     about = Runtime(
