@@ -189,7 +189,6 @@ def bench(
     Ctrl-C is safe: the same command with --resume goes on with the rounds that are missing.
     """
     from harness.bench import Scope
-    from harness.inventory import device_named
 
     space = load_space(name, width, channels, classes)
     networks = _counts(space, missing_from, ops, fit, holdout)
@@ -206,9 +205,8 @@ def bench(
         subnets=_of_space(subnets, space),
         ops=ops,
     )
-    devices = [device_named(one, files()) for one in dict.fromkeys(device or ["this-computer"])]
     measure = _foretold if dry_run else partial(_measured, resume=resume)
-    _told(json, *measure(space, devices, runtime, scope, out))
+    _told(json, *measure(space, _devices(device), runtime, scope, out))
 
 
 def _way(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int) -> Way:
@@ -218,6 +216,13 @@ def _way(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, t
 
     way = Way(unit=unit.value, kernels=kernels.value, precision=precision.value, threads=threads)
     return settled(runtime.value, way)
+
+
+def _devices(names: list[str] | None) -> list[Device]:
+    """Return the devices that are named, each once; this computer where none is."""
+    from harness.inventory import device_named
+
+    return [device_named(name, files()) for name in dict.fromkeys(names or ["this-computer"])]
 
 
 def _told(json: bool, facts: Facts, title: str) -> None:
