@@ -52,7 +52,7 @@ class Appraisal:
             "table": None if self.lut is None else self.lut.name,
             "slower": found.speed,
             "floor_pct": found.floor_pct,
-            "statistic": found.conditions.basis,
+            "statistic": found.conditions.statistic,
             "verdicts": [asdict(verdict) for verdict in found.verdicts],
         }
 

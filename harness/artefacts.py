@@ -29,6 +29,8 @@ FORMATS = {
     "litert": "tflite",
     "tflite_runtime": "tflite",
     "torch": "pytorch",
+    "benchmark_model": "tflite",
+    "ort_perf_test": "onnx",
     "simulated": "keys",
 }
 INT8_WRITERS = {"onnx": "qdq", "tflite": "tflite"}
@@ -39,6 +41,8 @@ WRITTEN: dict[str, tuple[Precision, ...]] = {
     "pytorch": ("fp32",),
     "keys": ("fp32",),
 }
+# A GPU or NPU may relax a float32 file to fp16: the file is the same.
+RELAXING = ("benchmark_model",)
 NEWEST_OPSET = 17
 NEWEST_IR_VERSION = 8
 MAX_FILE_BYTES = 2 << 30
@@ -60,6 +64,11 @@ class Source(Protocol):
 
     def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> File:
         """Return the file of ops one after another."""
+
+
+def written_for(runtime: str) -> tuple[Precision, ...]:
+    """Return the precisions there are files for."""
+    return WRITTEN[FORMATS[runtime]] + (("fp16",) if runtime in RELAXING else ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,3 +240,57 @@ def subnet_of_others(subnet: str, found: str, space: str) -> UsageInvalid:
 def no_table_named() -> UsageInvalid:
     """Say that verified networks are to be added to no table."""
     return UsageInvalid("'--add' names no table", hint="give the table with '--lut'")
+
+
+def native_partial(unit: str, ops: Sequence[str]) -> str:
+    """Say that a GPU or NPU takes a part of a network only; the first word makes its row `unsupported`."""
+    return f"unsupported: the {unit} does not run all of it" + (f", not {', '.join(ops)}" if ops else "")
+
+
+def native_cold(runtime: str) -> str:
+    """Say why a network has no cold time with a program that runs one network in each process."""
+    return f"{runtime} runs one network in each process, so that none finds the caches cold: it is measured hot only"
+
+
+def no_program(runtime: str) -> UsageInvalid:
+    """Say that a runtime is a program that nobody has named."""
+    return UsageInvalid(
+        f"runtime '{runtime}' is a program that is brought to the device",
+        why="none is named, and none comes with us",
+        hint=f"give its path with '--program': a build of '{runtime}' for the device",
+    )
+
+
+def program_unused(runtime: str) -> UsageInvalid:
+    """Say that a program, or a unit other than the CPU, is named for a runtime that runs inside the agent."""
+    return UsageInvalid(
+        f"runtime '{runtime}' runs inside the agent, on the CPU",
+        hint="leave '--program' and '--unit' out, or choose 'benchmark_model' or 'ort_perf_test'",
+    )
+
+
+def precision_of_unit(precision: str, unit: str) -> UsageInvalid:
+    """Say that a unit does not compute in a precision."""
+    return UsageInvalid(
+        f"a {unit} is not measured in {precision}",
+        why="fp16 is what a GPU or NPU may relax a float32 file to",
+        hint="choose another precision, or '--unit gpu' or '--unit npu'",
+    )
+
+
+def no_preview(runtime: str) -> UsageInvalid:
+    """Say that nothing is foretold of a runtime."""
+    return UsageInvalid(
+        f"'--dry-run' does not know how long '{runtime}' takes",
+        why="it starts a process for each network, and the times of single calls do not say how long that lasts",
+        hint="measure one network first: '--fit 1 --holdout 0 --rounds 1 --no-again'",
+    )
+
+
+def mask_invalid(device: str, mask: str) -> UsageInvalid:
+    """Say that the cores of a device are named by something else than a mask."""
+    return UsageInvalid(
+        f"'{printable(mask)[:60]}' names no cores of device '{device}'",
+        why="cores are named by a mask in hex digits, as 'taskset' takes it",
+        hint="give such as 'f0' for cores 4 to 7",
+    )

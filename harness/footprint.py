@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 
 from harness.inventory import Device
 from harness.journal import Footprint, Journal
-from harness.plan import EMPTY, Plan
+from harness.plan import EMPTY, Plan, Way
 from harness.protocol import Conversation
 from harness.protocol import Footprint as Answer
 from harness.session import ATTEMPTS_PER_SESSION, PATIENCE_S, OnProgress, begin_session, quiet, ready_runtime
@@ -38,7 +39,7 @@ def run(
     if session is None:
         session = begin_session(plan, device, journal, *ready_runtime(device, plan.runtime))
     for done, file in enumerate(wanted, 1):
-        answer = of_file(device, plan.runtime, file, kernels=plan.kernels, threads=plan.threads, patience_s=patience_s)
+        answer = of_file(device, plan.runtime, file, way=plan.way, patience_s=patience_s)
         found = Footprint(session=session, peak_rss_kib=answer.peak_rss_kib, reason=answer.reason or "")
         journal.add_footprint(file, found)
         on_progress(done, len(wanted), "memory of whole networks")
@@ -62,19 +63,18 @@ def of_file(
     runtime: str,
     file: str,
     *,
-    kernels: str = "default",
-    threads: int = 1,
+    way: Way | None = None,
     patience_s: float = PATIENCE_S,
 ) -> Answer:
     """Return the peak memory of a fresh process that loads one file of the device's folder and calls it three times.
 
     A process that breaks off is begun anew twice; raises DeviceLost where none of the three answers.
     """
-    way = {"runtime": runtime, "kernels": kernels, "threads": threads}
+    request = {"runtime": runtime, **asdict(way or Way()), "file": file}
     for _ in range(ATTEMPTS_PER_SESSION - 1):
         with suppress(DeviceLost):
-            return _asked(device, {**way, "file": file}, patience_s)
-    return _asked(device, {**way, "file": file}, patience_s)
+            return _asked(device, request, patience_s)
+    return _asked(device, request, patience_s)
 
 
 def _asked(device: Device, request: dict[str, object], patience_s: float) -> Answer:

@@ -11,6 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import fields_invalid, file_invalid
+from harness.native.runs import Use
+from harness.native.shell import LocalShell, Shell
+from harness.native.transport import Native
 from harness.simulation.machine import Machine
 from harness.transport.contract import Transport
 from harness.transport.local import Local
@@ -19,7 +22,9 @@ from ofa.files import read_capped
 
 MAX_BYTES = 1 << 20
 Slug = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
+RuntimeName = Literal[
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "simulated"
+]
 
 
 class Section(BaseModel):
@@ -137,6 +142,33 @@ def this_computer(files: Path, *, python: str | None = None, name: str = "this-c
         agent=agent_archive(files / "agent").resolve(),
         files=files.resolve(),
         environment={"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    return Device(profile=profile, transport=transport)
+
+
+def native(
+    name: str,
+    files: Path,
+    *,
+    runtime: Literal["benchmark_model", "ort_perf_test"],
+    program: Path,
+    unit: Literal["cpu", "gpu", "npu"] = "cpu",
+    shell: Shell | None = None,
+) -> Device:
+    """Return a device that a program is brought to, and no agent; ``shell`` is the way there, absent is this computer.
+
+    Raises FileInvalid where there is no such program, or no such profile.
+    """
+    profile = load_profile(name)
+    if not program.is_file():
+        raise file_invalid("program", program, "there is no such file", "give the path of a build for the device")
+    transport = Native(
+        device=profile.name,
+        shell=shell or LocalShell(device=profile.name, folder=(files / "there").resolve()),
+        runtime=runtime,
+        program=program.resolve(),
+        files=files.resolve(),
+        use=Use(unit=unit),
     )
     return Device(profile=profile, transport=transport)
 

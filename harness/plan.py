@@ -26,7 +26,11 @@ Key = Annotated[str, Field(min_length=1, max_length=400, pattern=r'^[^\s,"]+$')]
 FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
-RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
+RuntimeName = Literal[
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "simulated"
+]
+# Programs that run one network in each process: none of them has a cold state, and they are slow at many small files.
+NATIVE: tuple[RuntimeName, ...] = ("benchmark_model", "ort_perf_test")
 Split = Literal["fit", "holdout", "verify"]
 Kernels = Literal["default", "builtin"]
 Precision = Literal["fp32", "fp16", "int8"]

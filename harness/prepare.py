@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
-from harness.artefacts import FORMATS, WRITTEN, File, Source
+from harness.artefacts import File, Source, written_for
 from harness.errors import kernels_unknown, precision_unwritten, runtime_not_offered, way_not_offered
 from harness.inventory import Device
 from harness.plan import (
     EMPTY,
     IO,
     IO_KEY,
+    NATIVE,
     SESSION_KEY,
     Item,
     Plan,
@@ -36,7 +37,7 @@ CANARIES = {
     "compute": "mbconv.k3.s1.i160x14.o160x14.m960.relu.n1",
     "memory": "mbconv.k3.s2.i24x112.o40x56.m144.relu.n1",
 }
-WITH_BUILTIN_KERNELS = ("litert", "tflite_runtime")
+WITH_BUILTIN_KERNELS = ("litert", "tflite_runtime", "benchmark_model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +68,20 @@ def bench_plan(
     way: Way | None = None,
     seed: int,
     rounds: int = 5,
-    states: Sequence[State] = ("cold", "hot"),
+    states: Sequence[State] | None = None,
     known: Known | None = None,
     protocol: Rounds | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
-    """Return the plan that measures ops in each state, and whole networks hot, on a device with one runtime.
+    """Return the plan that measures ops in each state (cold and hot, or those a runtime has), and whole networks hot,
+    on a device with one runtime.
 
     Files have random weights: latency does not depend on them. ``reference`` is what every round is divided by; rows
     that are ``known`` are left out. Equal arguments on an equal device give an equal plan, its files from the cache.
     Raises UsageInvalid for a ``way`` that is not there, DeviceLost, MeasurementRefused for a runtime that runs nothing.
     """
     way, known = way or Way(), known or Known()
+    states = states or states_of(runtime)
     check_way(device, runtime, way)
     on_progress(0, 1, f"greeting {device.name}")
     _, about = ready_runtime(device, runtime)
@@ -89,7 +92,8 @@ def bench_plan(
     for number, (op, wanted) in enumerate(work, start=1):
         items += op_items(op.key, build([op]), wanted)
         on_progress(number, total, "building op files")
-    items += [item for op in known.company for item in op_items(op.key, build([op]), ["cold"], kind="company")]
+    company = known.company if "cold" in states else ()
+    items += [item for op in company for item in op_items(op.key, build([op]), ["cold"], kind="company")]
     for number, (subnet, split) in enumerate(networks, start=total - len(networks)):
         items.append(network_item(subnet, split, build(ops_of(subnet))))
         on_progress(number, total, "building network files")
@@ -108,6 +112,11 @@ def bench_plan(
     )
 
 
+def states_of(runtime: RuntimeName) -> tuple[State, ...]:
+    """Return the states a runtime can be measured in."""
+    return ("hot",) if runtime in NATIVE else ("cold", "hot")
+
+
 def reference_of(subnet: Subnet, file: File) -> Reference:
     """Return the network that rounds are divided by, as a plan names it."""
     return Reference(key=network_key(subnet.space.id, subnet.id), file=file.name, size_bytes=file.size_bytes)
@@ -121,8 +130,8 @@ def check_way(device: Device, runtime: RuntimeName, way: Way) -> None:
         raise runtime_not_offered(device.name, runtime, offers)
     if way.kernels == "builtin" and runtime not in WITH_BUILTIN_KERNELS:
         raise kernels_unknown(runtime, way.kernels, WITH_BUILTIN_KERNELS)
-    if way.precision not in WRITTEN[FORMATS[runtime]]:
-        raise precision_unwritten(runtime, way.precision, WRITTEN[FORMATS[runtime]])
+    if way.precision not in written_for(runtime):
+        raise precision_unwritten(runtime, way.precision, written_for(runtime))
     offer = offers.get(runtime)
     if offer is not None and way.precision not in offer.precisions:
         raise way_not_offered(device.name, runtime, way.precision, offer.precisions)

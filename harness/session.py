@@ -294,6 +294,7 @@ def measure_batch(
         "runtime": plan.runtime,
         "kernels": plan.kernels,
         "threads": plan.threads,
+        "precision": plan.precision,
         "parameters": plan.protocol.for_agent(place) | {"seed": plan.batch_seed(ask.number, place)},
         "reference": plan.reference.file,
         "canaries": plan.canaries,

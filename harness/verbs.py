@@ -18,6 +18,7 @@ from ofa.lut.cli import app as tables
 if TYPE_CHECKING:
     from harness.bench import Scope
     from harness.inventory import Device
+    from harness.plan import Way
     from ofa.lut.format import Lut
     from ofa.space.core import SearchSpace, Subnet
 
@@ -32,6 +33,8 @@ class Runtime(StrEnum):
     litert = "litert"
     tflite_runtime = "tflite_runtime"
     torch = "torch"
+    benchmark_model = "benchmark_model"
+    ort_perf_test = "ort_perf_test"
     simulated = "simulated"
 
 
@@ -42,10 +45,19 @@ class Regime(StrEnum):
     sustained = "sustained"
 
 
+class Unit(StrEnum):
+    """What part of a device runs the networks."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+    npu = "npu"
+
+
 class Precision(StrEnum):
-    """What numbers a network computes in."""
+    """What numbers a network computes in; fp16 is what a GPU or NPU relaxes a float32 file to."""
 
     fp32 = "fp32"
+    fp16 = "fp16"
     int8 = "int8"
 
 
@@ -60,9 +72,7 @@ SpaceNamed = Annotated[str, typer.Option("--space", metavar="NAME", help="A sear
 RuntimeOption = Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")]
 DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What the networks compute in.")]
-KernelsOption = Annotated[
-    Kernels, typer.Option("--kernels", help="builtin: TFLite's own kernels without XNNPACK (litert, tflite_runtime).")
-]
+KernelsOption = Annotated[Kernels, typer.Option("--kernels", help="builtin: TFLite's own kernels without XNNPACK.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of the runtime.")]
 RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the measurement that the folder holds.")]
@@ -110,8 +120,19 @@ Subnets = Annotated[
     typer.Option("--subnets", metavar="FILE.json", help="Only the ops of these subnets, and them as networks to fit."),
 ]
 Ops = Annotated[
-    bool, typer.Option("--ops/--no-ops", help="Without: whole networks alone, 100 to fit; 'ofa lut fill' prices ops.")
+    bool | None,
+    typer.Option(
+        "--ops/--no-ops",
+        help="Without: whole networks alone, 100 to fit; 'ofa lut fill' prices ops. Usual for benchmark_model and "
+        "ort_perf_test, which start a process for each.",
+        show_default=False,
+    ),
 ]
+ProgramFile = Annotated[
+    Path | None,
+    typer.Option("--program", metavar="FILE", help="The program of runtime benchmark_model or ort_perf_test."),
+]
+UnitOption = Annotated[Unit, typer.Option("--unit", help="What runs the networks of such a program.")]
 Models = Annotated[
     list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
 ]
@@ -149,7 +170,9 @@ def bench(
     again: Again = True,
     missing_from: MissingFrom = None,
     subnets: Subnets = None,
-    ops: Ops = True,
+    ops: Ops = None,
+    program: ProgramFile = None,
+    unit: UnitOption = Unit.cpu,
     dry_run: DryRun = False,
     seed: Seed = 0,
     width: Width = None,
@@ -162,13 +185,11 @@ def bench(
     Ctrl-C is safe: the same command with --resume goes on with the rounds that are missing.
     """
     from harness.bench import Scope
-    from harness.inventory import device_named
-    from harness.plan import Way
 
-    space = load_space(name, width, channels, classes)
+    space, way, ops = load_space(name, width, channels, classes), _way(kernels, precision, threads), _ops(ops, runtime)
     networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
-        way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
+        way=way,
         fit=networks[0],
         holdout=networks[1],
         rounds=rounds,
@@ -181,7 +202,7 @@ def bench(
         ops=ops,
     )
     measure = _foretold if dry_run else partial(_measured, resume=resume)
-    _told(json, *measure(space, device_named(device, files()), runtime, scope, out))
+    _told(json, *measure(space, _device(device, runtime, program, unit, precision), runtime, scope, out))
 
 
 def _told(json: bool, facts: Facts, title: str) -> None:
@@ -196,6 +217,37 @@ def files() -> Path:
     from ofa.folders import cache_folder
 
     return cache_folder() / "files"
+
+
+def _way(kernels: Kernels, precision: Precision, threads: int) -> Way:
+    """Return how a runtime is used."""
+    from harness.plan import Way
+
+    return Way(kernels=kernels.value, precision=precision.value, threads=threads)
+
+
+def _ops(ops: bool | None, runtime: Runtime) -> bool:
+    """Return whether ops are measured: where nobody says, not by programs that start a process for each."""
+    from harness.plan import NATIVE
+
+    return runtime not in NATIVE if ops is None else ops
+
+
+def _device(name: str, runtime: Runtime, program: Path | None, unit: Unit, precision: Precision) -> Device:
+    """Return the device, reached as its runtime needs; raises UsageInvalid where options do not belong together."""
+    from harness.errors import no_program, precision_of_unit, program_unused
+    from harness.inventory import device_named, native
+    from harness.plan import NATIVE
+
+    if runtime not in NATIVE:
+        if program is not None or unit is not Unit.cpu:
+            raise program_unused(runtime.value)
+        return device_named(name, files())
+    if program is None:
+        raise no_program(runtime.value)
+    if precision is Precision.fp16 and unit is Unit.cpu:
+        raise precision_of_unit(precision.value, unit.value)
+    return native(name, files(), runtime=runtime.value, program=program, unit=unit.value)
 
 
 def _counts(
@@ -267,6 +319,8 @@ def verify(
     precision: PrecisionOption = Precision.fp32,
     kernels: KernelsOption = Kernels.default,
     threads: Threads = 1,
+    program: ProgramFile = None,
+    unit: UnitOption = Unit.cpu,
     rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
     seed: Seed = 0,
     json: Json = False,
@@ -276,10 +330,8 @@ def verify(
     A table says how the runtime is used; without one, options do. Ctrl-C is safe: the same command goes on.
     """
     from harness import appraise
-    from harness.inventory import device_named
     from harness.ledger import at_work
     from harness.phases import phases
-    from harness.plan import Way
     from ofa import console
     from ofa.files import readable_json, write_atomic
     from ofa.lut import shelf
@@ -290,9 +342,9 @@ def verify(
         found = appraise.appraise(
             models or [],
             subnets=_sampled(subnets, data, add, lut),
-            device=device_named(device, files()),
+            device=_device(device, runtime, program, unit, precision),
             runtime=runtime.value,
-            way=Way(kernels=kernels.value, precision=precision.value, threads=threads),
+            way=_way(kernels, precision, threads),
             folder=out,
             lut=None if place is None else read(place),
             rounds=rounds,
