@@ -70,10 +70,13 @@ def versions_differ(device: str, theirs: object, ours: int) -> DeviceLost:
 
 def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefused:
     """Say why a runtime of a device cannot run a network."""
+    by_program = "give a build for this device with '--program', or choose another '--unit' or runtime"
     return MeasurementRefused(
         f"runtime '{runtime}' on device '{device}' cannot run a network",
         why=reason,
-        hint=f"install '{runtime}' for the Python that runs the agent, or choose another runtime",
+        hint=by_program
+        if runtime in ("benchmark_model", "ort_perf_test")
+        else f"install '{runtime}' for the Python that runs the agent, or choose another runtime",
     )
 
 
@@ -250,6 +253,11 @@ def native_partial(unit: str, ops: Sequence[str]) -> str:
 def native_cold(runtime: str) -> str:
     """Say why a network has no cold time with a program that runs one network in each process."""
     return f"{runtime} runs one network in each process, so that none finds the caches cold: it is measured hot only"
+
+
+def native_coarse(runtime: str, least_us: float) -> str:
+    """Say why the time of a network that takes next to nothing is not known."""
+    return f"it takes less than {least_us:g} µs, and {runtime} tells whole µs only"
 
 
 def no_program(runtime: str) -> UsageInvalid:

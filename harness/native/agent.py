@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from harness.errors import native_cold
+from harness.errors import native_coarse, native_cold
 from harness.native import facts, request
 from harness.native.runner import Runner
-from harness.native.runs import CannotRun, Timed, Use, Wanted, together
+from harness.native.runs import COARSE_CANARY_NS, COARSE_NS, CannotRun, Timed, Use, Wanted, together
 from harness.plan import EMPTY
 from harness.protocol import VERSION
 
@@ -135,7 +135,7 @@ class Beside:
                 references.append(self._reference(asked, use, wanted))
             yield {"ev": "progress", "share": round(place / len(hot), 4)}
             try:
-                timed = self.runner.run(file, wanted, use)
+                timed = self._item(file, wanted, use)
             except CannotRun as fault:
                 counts["failed"] += 1
                 yield {"ev": "failed", "item": index, "reason": str(fault)}
@@ -158,6 +158,13 @@ class Beside:
             "canaries": canaries,
         }
 
+    def _item(self, file: str, wanted: Wanted, use: Use) -> Timed:
+        """Time an item; raises CannotRun, also where the program tells its time too coarsely."""
+        timed = self.runner.run(file, wanted, use)
+        if not timed.finer_than(COARSE_NS):
+            raise CannotRun(native_coarse(self.runner.runtime, COARSE_NS / 1000))
+        return timed
+
     def _reference(self, asked: request.Bench, use: Use, wanted: Wanted) -> Timed:
         """Time the reference; raises CannotRun."""
         try:
@@ -166,14 +173,15 @@ class Beside:
             raise CannotRun(f"the reference network cannot be run: {fault}") from fault
 
     def _turn(self, asked: request.Bench, canaries: dict[str, list[Record]], use: Use, wanted: Wanted) -> None:
-        """Time every canary once more."""
-        for name, turns in canaries.items():
+        """Time every canary once more; one that moves by less than the program's own steps tells nothing and goes."""
+        for name in list(canaries):
             try:
-                turns.append(
-                    {"wall_min_ns": self.runner.run(asked.canaries[name], wanted, use).min_ns, "cpu_min_ns": None}
-                )
+                timed = self.runner.run(asked.canaries[name], wanted, use)
             except CannotRun as fault:
                 raise CannotRun(f"canary '{name}' cannot be run: {fault}") from fault
+            canaries[name].append({"wall_min_ns": timed.min_ns, "cpu_min_ns": None})
+            if not timed.finer_than(COARSE_CANARY_NS):
+                del canaries[name]
 
     def _soak(self, asked: request.Bench, use: Use, wanted: Wanted) -> Iterator[Record]:
         """Work the device for a while: it is then as hot as long work makes it."""

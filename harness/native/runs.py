@@ -18,6 +18,9 @@ MOST_REASON_CHARACTERS = 900
 MOST_NS = 10**13
 # Programs that summarise do so in whole µs: nothing is known of a call that takes less.
 LEAST_SUMMARY_NS = 1000
+# Below these a whole µs is too much: of an item's time, and of what a canary may move by.
+COARSE_NS = 10_000
+COARSE_CANARY_NS = 50_000
 
 
 class CannotRun(Exception):
@@ -74,6 +77,10 @@ class Timed:
     first_ns: int
     known: Known
     peak_rss_kib: int | None = None
+
+    def finer_than(self, least_ns: int) -> bool:
+        """Say whether the time is told in steps that are small beside it."""
+        return self.known == "each" or self.p10_ns >= least_ns
 
     def record(self) -> dict[str, int | None]:
         """Return the statistics as the protocol has them; no program tells CPU time."""

@@ -47,12 +47,14 @@ def test_a_hello_tells_the_tool_its_hash_and_what_is_known_of_a_run(beside: Besi
 def test_a_bench_gives_each_item_once_beside_a_reference(beside: Beside) -> None:
     answers = ask(beside())
     samples = {answer.item: answer for answer in answers if isinstance(answer, Sample)}
-    assert sorted(samples) == [0, 3] and all(sample.cpu_min_ns is None for sample in samples.values())
-    assert samples[3].wall_p10_ns > samples[0].wall_p10_ns and samples[0].calls >= 8
+    assert sorted(samples) == [3] and samples[3].cpu_min_ns is None and samples[3].calls >= 8
+    failed = [answer for answer in answers if isinstance(answer, Failed)]
+    assert [answer.item for answer in failed] == [0] and "whole µs" in failed[0].reason
     assert [answer.state for answer in answers if isinstance(answer, Reference)] == ["hot"]
     done = answers[-1]
-    assert isinstance(done, Done) and (done.samples, done.failed) == (2, 0)
-    assert len(done.canaries["dispatch"]) == 2 and done.foreign_cores == "unreadable"
+    assert isinstance(done, Done) and (done.samples, done.failed) == (1, 1)
+    # A call of a few µs moves by its own steps, which says nothing of the device.
+    assert done.canaries == {} and done.foreign_cores == "unreadable"
 
 
 @pytest.mark.slow
@@ -61,12 +63,12 @@ def test_single_calls_are_told_where_the_program_writes_them_down(beside: Beside
     assert ready_runtime(device, "ort_perf_test")[0].environment["calls"] == "each"
     answers = ask(beside("ort_perf_test"), runtime="ort_perf_test", items=[[0, "hot", "io"]], canaries={})
     samples = [answer for answer in answers if isinstance(answer, Sample)]
-    assert len(samples) == 1 and all(sample.calls >= 8 for sample in samples)
+    assert len(samples) == 1 and samples[0].calls >= 8 and answers[-1].canaries == {}
 
 
 @pytest.mark.slow
 def test_cold_is_answered_by_the_reason_and_the_rest_is_measured(beside: Beside) -> None:
-    answers = ask(beside(), items=[[0, "cold", "empty"], [1, "hot", "empty"]])
+    answers = ask(beside(), items=[[0, "cold", "io"], [1, "hot", "io"]], canaries={})
     failed = [answer for answer in answers if isinstance(answer, Failed)]
     assert [answer.item for answer in failed] == [0] and "hot only" in failed[0].reason
     assert [answer.item for answer in answers if isinstance(answer, Sample)] == [1]
@@ -108,7 +110,7 @@ def test_memory_is_told_or_has_a_reason(beside: Beside) -> None:
 def test_a_program_is_pinned_and_it_is_looked_whether_it_was(beside: Beside) -> None:
     device = beside(mask="1")
     assert ready_runtime(device, "benchmark_model")[0].environment["pinned"] == "1"
-    done = ask(device, items=[[0, "hot", "empty"]])[-1]
+    done = ask(device, items=[[0, "hot", "io"]], canaries={})[-1]
     assert isinstance(done, Done) and done.state["cores"] == "0"
 
 
