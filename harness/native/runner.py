@@ -87,7 +87,7 @@ class Runner:
     def _once(self, file: str, wanted: Wanted, use: Use) -> Timed:
         """Run a network in one process."""
         assert self.tool is not None
-        path = self._brought(self.path_of(file), file + self.kind.suffix)
+        path = self._network(file)
         result = posixpath.join(self.shell.there, f"result-{secrets.token_hex(8)}")
         arguments = self.kind.argv(self.tool, self.flags, path, result, wanted, use)
         limit_s = LOAD_S + wanted.warm_s + wanted.most_s
@@ -124,6 +124,16 @@ class Runner:
         """Run a command that the device itself ends, where it can, before we stop waiting."""
         bounded = ["timeout", f"{limit_s:.0f}", *words] if "timeout" in self.small else words
         return self.shell.shell(bounded, timeout_s=limit_s + SPARE_S, max_bytes=MOST_BYTES)
+
+    def _network(self, file: str) -> str:
+        """Return where a network is on the device; raises CannotRun where its content is not what its name says."""
+        name = file + self.kind.suffix
+        if name not in self.there:
+            path = self.path_of(file)
+            if not path.is_file() or sha256_file(path) != path.name:
+                raise CannotRun(f"the content of file {file[:12]} does not match its name")
+            self._brought(path, name)
+        return self.there[name]
 
     def _brought(self, path: Path, name: str) -> str:
         """Return where a file is on the device, after bringing it there."""

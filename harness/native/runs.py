@@ -173,6 +173,7 @@ def nanoseconds(value_us: float, least_ns: int = 1) -> int:
 
 def told(what: str, text: str) -> CannotRun:
     """Return a reason with the end of what the program said, which is kept as far as there is room."""
+    what = what[: MOST_REASON_CHARACTERS // 2]
     raw = printable(" | ".join(line.strip() for line in text.splitlines() if line.strip()))
     room = MOST_REASON_CHARACTERS - len(what) - 12
     return CannotRun(f"{what}; it said: {raw[-room:]}" if raw else f"{what}; it said nothing")

@@ -10,6 +10,7 @@ import statistics
 import struct
 import sys
 import time
+from collections.abc import Callable
 
 STYLE = "new"
 FAULT = "none"
@@ -54,7 +55,7 @@ def counts(times_us: list[int]) -> str:
     return f"count={len(times_us)} {ends} avg={mean:g} std={deviation}{percentiles}"
 
 
-def timed(run, least: int, least_s: float, most_s: float) -> list[int]:
+def timed(run: Callable[[], None], least: int, least_s: float, most_s: float) -> list[int]:
     say(f"Running benchmark for at least {least} iterations and at least {least_s:g} seconds but terminate if")
     times_us: list[int] = []
     began = time.perf_counter()
@@ -111,7 +112,9 @@ def main(arguments: list[str]) -> int:
     flags = {**HELP, **MORE[STYLE]}
     if "--help" in arguments:
         return usage()
-    flags.update(argument.removeprefix("--").split("=", 1) for argument in arguments)
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        flags[name] = value
     if not delegated(flags):
         return 1
     if FAULT == "garbage":

@@ -75,6 +75,18 @@ def test_cold_is_answered_by_the_reason_and_the_rest_is_measured(beside: Beside)
 
 
 @pytest.mark.slow
+def test_a_file_whose_content_is_not_its_name_is_not_run(beside: Beside) -> None:
+    device = beside()
+    name = "0" * 64
+    device.transport.files.mkdir(parents=True)
+    (device.transport.files / name).write_bytes(b"TFL3")
+    answers = ask(device, items=[[0, "hot", name], [1, "hot", "1" * 64], [2, "hot", "io"]], canaries={})
+    failed = [answer for answer in answers if isinstance(answer, Failed)]
+    assert sorted(answer.item for answer in failed) == [0, 1] and "does not match its name" in failed[0].reason
+    assert [answer.item for answer in answers if isinstance(answer, Sample)] == [2]
+
+
+@pytest.mark.slow
 def test_what_a_gpu_does_not_take_whole_is_unsupported_and_names_the_ops(beside: Beside) -> None:
     device = beside(fault="partial", use=Use(unit="gpu"))
     channel = device.transport.open()

@@ -129,6 +129,10 @@ def test_a_delegate_that_takes_a_part_is_unsupported_on_a_gpu_and_usual_on_a_cpu
     # A version that goes on all the same, with times of both units together.
     with pytest.raises(CannotRun, match=r"^unsupported: the npu"):
         read(NEW.replace("XNNPACK", "NNAPI"), b"", "npu")
+    many = [f"OP_{'X' * 50}{number}: no" for number in range(100)]
+    with pytest.raises(CannotRun) as refused:
+        read("\n".join([PARTIAL.splitlines()[0], *many, *PARTIAL.splitlines()[4:]]), b"", "gpu")
+    assert len(str(refused.value)) <= 900 and str(refused.value).endswith("Benchmarking failed.")
     with pytest.raises(CannotRun, match=r"^its gpu cannot be used"):
         read("GPU acceleration is unsupported on this platform.\nDisallowed CPU fallback detected.", b"", "gpu")
     assert read(NEW, b"").calls == 50
