@@ -105,7 +105,7 @@ def conditions(journal: Journal, *, max_foreign_cores: float = 0.25) -> Conditio
         value = getattr(row, basis)
         if value is not None and row.state is not None:
             by_state[row.state].append(float(value))
-    environment = next((record["environment"] for _, record in journal.sessions()), {})
+    environment: dict[str, Any] = next((record["environment"] for _, record in journal.sessions()), {})
     return Conditions(
         basis=basis,
         summary=str(environment.get("statistic")) if environment.get("calls") == "summary" else None,
