@@ -238,8 +238,7 @@ def _device(name: str, runtime: Runtime, program: Path | None, unit: Unit, preci
     from harness.errors import no_program, precision_of_unit, program_unused
     from harness.inventory import device_named, native
 
-    word = runtime.value
-    if word != "benchmark_model" and word != "ort_perf_test":
+    if runtime is not Runtime.benchmark_model and runtime is not Runtime.ort_perf_test:
         if program is not None or unit is not Unit.cpu:
             raise program_unused(runtime.value)
         return device_named(name, files())
@@ -247,7 +246,7 @@ def _device(name: str, runtime: Runtime, program: Path | None, unit: Unit, preci
         raise no_program(runtime.value)
     if precision is Precision.fp16 and unit is Unit.cpu:
         raise precision_of_unit(precision.value, unit.value)
-    return native(name, files(), runtime=word, program=program, unit=unit.value)
+    return native(name, files(), runtime=runtime.value, program=program, unit=unit.value)
 
 
 def _counts(
