@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -237,8 +237,9 @@ def _device(name: str, runtime: Runtime, program: Path | None, unit: Unit, preci
     """Return the device, reached as its runtime needs; raises UsageInvalid where options do not belong together."""
     from harness.errors import no_program, precision_of_unit, program_unused
     from harness.inventory import device_named, native
+    from harness.plan import NATIVE
 
-    if runtime is not Runtime.benchmark_model and runtime is not Runtime.ort_perf_test:
+    if runtime not in NATIVE:
         if program is not None or unit is not Unit.cpu:
             raise program_unused(runtime.value)
         return device_named(name, files())
@@ -246,7 +247,9 @@ def _device(name: str, runtime: Runtime, program: Path | None, unit: Unit, preci
         raise no_program(runtime.value)
     if precision is Precision.fp16 and unit is Unit.cpu:
         raise precision_of_unit(precision.value, unit.value)
-    return native(name, files(), runtime=runtime.value, program=program, unit=unit.value)
+    word: Literal["benchmark_model", "ort_perf_test"]
+    word = "benchmark_model" if runtime is Runtime.benchmark_model else "ort_perf_test"
+    return native(name, files(), runtime=word, program=program, unit=unit.value)
 
 
 def _counts(
