@@ -15,7 +15,7 @@ from harness.artefacts import Artefacts
 from harness.errors import no_data_to_test, no_table_named
 from harness.inventory import Device
 from harness.networks import middle
-from harness.plan import Kernels, Precision, RuntimeName, Unit, Way
+from harness.plan import NATIVE, Kernels, Precision, RuntimeName, Unit, Way
 from harness.points import with_points
 from harness.prepare import ready_way
 from harness.protocol import Runtime
@@ -53,7 +53,7 @@ class Appraisal:
             "table": None if self.lut is None else self.lut.name,
             "slower": found.speed,
             "floor_pct": found.floor_pct,
-            "statistic": found.conditions.basis,
+            "statistic": found.conditions.statistic,
             "verdicts": [asdict(verdict) for verdict in found.verdicts],
         }
 
@@ -113,10 +113,12 @@ def with_accuracy(found: Appraisal, models: Sequence[Path], data: str | None, ru
     from ofa.train import accuracy
 
     paths = {path.name: path for path in models}
+    # A program tells times and no answers: the usual runtime here for such files does.
+    tester = None if runtime in NATIVE else runtime
     for verdict in facts["verdicts"]:
         if verdict["name"] not in paths:
             raise no_data_to_test(verdict["name"])
-        tested = accuracy.of_file(paths[verdict["name"]], data, runtime)
+        tested = accuracy.of_file(paths[verdict["name"]], data, tester)
         verdict |= {"top1": tested["top1"], "images": tested["images"]}
     return facts
 

@@ -29,6 +29,8 @@ FORMATS = {
     "litert": "tflite",
     "tflite_runtime": "tflite",
     "torch": "pytorch",
+    "benchmark_model": "tflite",
+    "ort_perf_test": "onnx",
     "simulated": "keys",
 }
 INT8_WRITERS = {"onnx": "qdq", "tflite": "tflite"}

@@ -143,8 +143,15 @@ def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefu
     return MeasurementRefused(
         f"runtime '{runtime}' on device '{device}' cannot run a network",
         why=reason,
-        hint=f"install '{runtime}' for the Python that runs the agent, or choose another runtime",
+        hint=f"{_mended(runtime)}, or choose another runtime",
     )
+
+
+def _mended(runtime: str) -> str:
+    """Return how a runtime that cannot do something on a device is replaced by one that can."""
+    if runtime in ("benchmark_model", "ort_perf_test"):
+        return "give another build for this device with '--program'"
+    return f"install a build of '{runtime}' that can, for the Python that runs the agent"
 
 
 def runtime_not_offered(device: str, runtime: str, offered: Iterable[str]) -> UsageInvalid:
@@ -179,7 +186,7 @@ def unit_not_ready(device: str, runtime: str, unit: str, reason: str) -> Measure
     return MeasurementRefused(
         f"runtime '{runtime}' cannot use the {unit} of device '{device}'",
         why=reason,
-        hint=(f"install a build of '{runtime}' that can, for the Python that runs the agent", "or leave '--unit' out"),
+        hint=(_mended(runtime), "or leave '--unit' out"),
     )
 
 

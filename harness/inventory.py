@@ -22,7 +22,9 @@ MAX_BYTES = 1 << 20
 AGENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 SSH_FOLDER, ADB_FOLDER = ".cache/ofa-lab", "/data/local/tmp/ofa-lab"
 Slug = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
+RuntimeName = Literal[
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "simulated"
+]
 
 
 class Section(BaseModel):

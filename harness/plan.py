@@ -26,10 +26,14 @@ Key = Annotated[str, Field(min_length=1, max_length=400, pattern=r'^[^\s,"]+$')]
 FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
-RuntimeName = Literal["onnxruntime", "litert", "tflite_runtime", "torch", "simulated"]
+RuntimeName = Literal[
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "simulated"
+]
+# Programs that run one network in each process: none of them has a cold state, and they are slow at many small files.
+NATIVE: tuple[RuntimeName, ...] = ("benchmark_model", "ort_perf_test")
 Split = Literal["fit", "holdout", "verify"]
 Unit = Literal["cpu", "gpu", "npu"]
-Kernels = Literal["default", "builtin", "cuda", "tensorrt"]
+Kernels = Literal["default", "builtin", "cuda", "tensorrt", "xnnpack", "nnapi", "qnn"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -37,7 +41,8 @@ Precision = Literal["fp32", "fp16", "int8"]
 class Way:
     """How a runtime is used: on which unit, with which of its kernels, in which precision, on how many threads.
 
-    ``builtin`` are TFLite's own kernels without XNNPACK; ``cuda`` and ``tensorrt`` are those of onnxruntime on a GPU.
+    ``builtin`` are TFLite's own kernels without XNNPACK; ``cuda`` and ``tensorrt`` are those of onnxruntime on a GPU,
+    ``xnnpack``, ``nnapi`` and ``qnn`` those of its program for phones.
     """
 
     unit: Unit = "cpu"

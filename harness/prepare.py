@@ -14,6 +14,7 @@ from harness.plan import (
     EMPTY,
     IO,
     IO_KEY,
+    NATIVE,
     SESSION_KEY,
     Item,
     Plan,
@@ -67,18 +68,18 @@ def bench_plan(
     way: Way | None = None,
     seed: int,
     rounds: int = 5,
-    states: Sequence[State] = ("cold", "hot"),
+    states: Sequence[State] | None = None,
     known: Known | None = None,
     protocol: Rounds | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
-    """Return the plan that measures ops in each state, and whole networks hot, on a device with one runtime.
+    """Return the plan that measures ops in each state that a runtime has, and whole networks hot, on a device with it.
 
     Files have random weights: latency does not depend on them. ``reference`` is what every round is divided by; rows
     that are ``known`` are left out. Equal arguments on an equal device give an equal plan, its files from the cache.
     Raises UsageInvalid for a ``way`` that is not there, DeviceLost, MeasurementRefused for a runtime that runs nothing.
     """
-    way, known = way or Way(), known or Known()
+    way, known, states = way or Way(), known or Known(), states or states_of(runtime)
     on_progress(0, 1, f"greeting {device.name}")
     about = ready_way(device, runtime, way)
     build = partial(artefacts.for_network, runtime=about, precision=way.file_precision)
@@ -88,7 +89,8 @@ def bench_plan(
     for number, (op, wanted) in enumerate(work, start=1):
         items += op_items(op.key, build([op]), wanted)
         on_progress(number, total, "building op files")
-    items += [item for op in known.company for item in op_items(op.key, build([op]), ["cold"], kind="company")]
+    company = known.company if "cold" in states else ()
+    items += [item for op in company for item in op_items(op.key, build([op]), ["cold"], kind="company")]
     for number, (subnet, split) in enumerate(networks, start=total - len(networks)):
         items.append(network_item(subnet, split, build(ops_of(subnet))))
         on_progress(number, total, "building network files")
@@ -105,6 +107,11 @@ def bench_plan(
         canaries=canaries(artefacts, about, way.file_precision),
         items=tuple(items),
     )
+
+
+def states_of(runtime: RuntimeName) -> tuple[State, ...]:
+    """Return the states a runtime can be measured in."""
+    return ("hot",) if runtime in NATIVE else ("cold", "hot")
 
 
 def reference_of(subnet: Subnet, file: File) -> Reference:

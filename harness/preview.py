@@ -10,8 +10,9 @@ from harness.again import plan_again
 from harness.artefacts import Artefacts, File
 from harness.bench import Scope, plan_of
 from harness.inventory import Device
+from harness.native.errors import no_preview
 from harness.pace import Pace, pace_of, seconds_of
-from harness.plan import Plan, Precision, RuntimeName
+from harness.plan import NATIVE, Plan, Precision, RuntimeName
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet
 from ofa.files import MEBIBYTE
@@ -61,8 +62,11 @@ def preview(
 
     Nothing is written but the files of a few probes, which the measurement needs as well. ``minutes`` are those of the
     rounds every item gets, and of as many as an item can get; ``rough`` says how far to trust them. Memory is that of
-    the process that runs the largest batch, MiB. Raises what `bench.plan_of` and `pace.pace_of` raise.
+    the process that runs the largest batch, MiB. Raises what `bench.plan_of` and `pace.pace_of` raise, and
+    UsageInvalid for programs that run one network in each process.
     """
+    if runtime in NATIVE:
+        raise no_preview(runtime)
     foretold = Foretold(Artefacts(device.transport.files))
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, artefacts=foretold)
     later = plan_again(plan) if scope.again else None

@@ -17,6 +17,9 @@ from ofa.lut.format import Header, Lut, NetworkRow, Row
 from ofa.space import by_id
 
 Basis = Literal["wall_p10_ns", "cpu_min_ns"]
+# What stands in the column of a basis where a program tells only a summary of its calls, by its environment's word.
+SUMMARIES = {"p5": "wall_p5_ns", "min": "wall_min_ns"}
+UNSUPPORTED = "unsupported:"
 Pair = tuple[Measurement, Measurement]
 BASES: tuple[Basis, ...] = ("wall_p10_ns", "cpu_min_ns")
 
@@ -24,7 +27,6 @@ BASES: tuple[Basis, ...] = ("wall_p10_ns", "cpu_min_ns")
 WALL_OVER_CPU = 1.05
 NOISY_HALF_WIDTH = 0.03
 DRIFT_SPREAD = 0.05
-UNSUPPORTED = "unsupported:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What the rounds were measured under; ``reference_ns`` is the session's value of the reference by state."""
+    """What the rounds were measured under; ``reference_ns`` is the session's value of the reference by state.
+
+    ``summary`` names the statistic that stands for the 10th percentile where single calls are not told.
+    """
 
     basis: Basis
     foreign_cores: float | None
@@ -59,14 +64,22 @@ class Conditions:
     wall_over_cpu: float | None
     reference_ns: dict[str, float]
     reference_spread: dict[str, float]
+    summary: str | None = None
+
+    @property
+    def statistic(self) -> str:
+        """Return what every value of the table is the median over rounds of."""
+        return self.basis if self.summary is None else SUMMARIES.get(self.summary, self.basis)
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Return what every row of the table must carry: ``cpu`` (CPU time was believed), ``drift`` (rounds
-        differed)."""
+        differed), ``summary`` (no single call is known)."""
         found = ["cpu"] if self.basis == "cpu_min_ns" else []
         if any(value > DRIFT_SPREAD for value in self.reference_spread.values()):
             found.append("drift")
+        if self.summary is not None:
+            found.append("summary")
         return tuple(found)
 
 
@@ -92,8 +105,10 @@ def conditions(journal: Journal, *, max_foreign_cores: float = 0.25) -> Conditio
         value = getattr(row, basis)
         if value is not None and row.state is not None:
             by_state[row.state].append(float(value))
+    environment: dict[str, Any] = next((record["environment"] for _, record in journal.sessions()), {})
     return Conditions(
         basis=basis,
+        summary=str(environment.get("statistic")) if environment.get("calls") == "summary" else None,
         foreign_cores=median(foreign) if foreign else None,
         stolen_cores=median(stolen) if stolen else None,
         wall_over_cpu=wall_over_cpu,
@@ -244,12 +259,15 @@ def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
     A power mode that the device tells and the sustained regime stand behind it: "cpu-1t-15w-sustained".
     """
     usual: str = plan.unit
-    if plan.unit == "cpu" and plan.runtime in ("litert", "tflite_runtime"):
+    if plan.unit == "cpu" and plan.runtime in ("litert", "tflite_runtime", "benchmark_model"):
         usual = "xnnpack"
-    parts = [usual if plan.kernels == "default" else plan.kernels, f"{plan.threads}t"]
+    # A provider of phones drives more than one unit.
+    kernels = f"{plan.unit}-{plan.kernels}" if plan.kernels in ("nnapi", "qnn") else plan.kernels
+    parts = [usual if kernels == "default" else kernels, f"{plan.threads}t"]
     mode = str(environment.get("power_mode", "unreadable")).lower()
     parts += [re.sub(r"[^a-z0-9]+", "_", mode).strip("_")] if mode != "unreadable" else []
     parts += [plan.protocol.regime] if plan.protocol.regime != "burst" else []
+    parts += ["app"] if environment.get("context") == "app" else []
     return "-".join(parts)
 
 
@@ -266,7 +284,7 @@ def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
             **plan.protocol.model_dump(),
             "rounds": plan.rounds,
             "seed": plan.seed,
-            "statistic": found.basis,
+            "statistic": found.statistic,
             "reference": plan.reference.key,
         },
         # A real runtime whose agent read a recorded tree is no device, either.

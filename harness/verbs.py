@@ -33,6 +33,8 @@ class Runtime(StrEnum):
     litert = "litert"
     tflite_runtime = "tflite_runtime"
     torch = "torch"
+    benchmark_model = "benchmark_model"
+    ort_perf_test = "ort_perf_test"
     simulated = "simulated"
 
 
@@ -44,7 +46,7 @@ class Regime(StrEnum):
 
 
 class Precision(StrEnum):
-    """What numbers a network computes in."""
+    """What numbers a network computes in; fp16 is what a GPU or NPU relaxes a float32 file to."""
 
     fp32 = "fp32"
     fp16 = "fp16"
@@ -60,12 +62,15 @@ class Unit(StrEnum):
 
 
 class Kernels(StrEnum):
-    """Which kernels a runtime runs; builtin are TFLite's own, without XNNPACK, the others onnxruntime's on a GPU."""
+    """Which kernels a runtime runs: TFLite's own without XNNPACK (builtin), or a provider of onnxruntime."""
 
     default = "default"
     builtin = "builtin"
     cuda = "cuda"
     tensorrt = "tensorrt"
+    xnnpack = "xnnpack"
+    nnapi = "nnapi"
+    qnn = "qnn"
 
 
 SpaceNamed = Annotated[str, typer.Option("--space", metavar="NAME", help="A search space; see 'ofa space list'.")]
@@ -84,10 +89,7 @@ DeviceNames = Annotated[
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What the networks compute in.")]
 UnitOption = Annotated[Unit, typer.Option("--unit", help="What of the device computes.")]
 KernelsOption = Annotated[
-    Kernels,
-    typer.Option(
-        "--kernels", help="builtin: TFLite's own without XNNPACK; cuda, tensorrt: of onnxruntime on the gpu (cuda)."
-    ),
+    Kernels, typer.Option("--kernels", help="builtin: TFLite's own without XNNPACK; else a provider of onnxruntime.")
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of the runtime.")]
 RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
@@ -136,7 +138,16 @@ Subnets = Annotated[
     typer.Option("--subnets", metavar="FILE.json", help="Only the ops of these subnets, and them as networks to fit."),
 ]
 Ops = Annotated[
-    bool, typer.Option("--ops/--no-ops", help="Without: whole networks alone, 100 to fit; 'ofa lut fill' prices ops.")
+    bool | None,
+    typer.Option(
+        "--ops/--no-ops",
+        help="Without: whole networks alone, 100 to fit; 'ofa lut fill' prices ops. Usual where '--program' is given.",
+        show_default=False,
+    ),
+]
+ProgramFile = Annotated[
+    Path | None,
+    typer.Option("--program", metavar="FILE", help="The program of runtime benchmark_model or ort_perf_test."),
 ]
 Models = Annotated[
     list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
@@ -176,7 +187,8 @@ def bench(
     again: Again = True,
     missing_from: MissingFrom = None,
     subnets: Subnets = None,
-    ops: Ops = True,
+    ops: Ops = None,
+    program: ProgramFile = None,
     dry_run: DryRun = False,
     seed: Seed = 0,
     width: Width = None,
@@ -190,7 +202,7 @@ def bench(
     """
     from harness.bench import Scope
 
-    space = load_space(name, width, channels, classes)
+    space, ops = load_space(name, width, channels, classes), _ops(ops, runtime)
     networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
         way=_way(runtime, unit, kernels, precision, threads),
@@ -206,7 +218,7 @@ def bench(
         ops=ops,
     )
     measure = _foretold if dry_run else partial(_measured, resume=resume)
-    _told(json, *measure(space, _devices(device), runtime, scope, out))
+    _told(json, *measure(space, _devices(device, runtime, program), runtime, scope, out))
 
 
 def _way(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int) -> Way:
@@ -218,11 +230,9 @@ def _way(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, t
     return settled(runtime.value, way)
 
 
-def _devices(names: list[str] | None) -> list[Device]:
+def _devices(names: list[str] | None, runtime: Runtime, program: Path | None) -> list[Device]:
     """Return the devices that are named, each once; this computer where none is."""
-    from harness.inventory import device_named
-
-    return [device_named(name, files()) for name in dict.fromkeys(names or ["this-computer"])]
+    return [_device(name, runtime, program) for name in dict.fromkeys(names or ["this-computer"])]
 
 
 def _told(json: bool, facts: Facts, title: str) -> None:
@@ -237,6 +247,20 @@ def files() -> Path:
     from ofa.folders import cache_folder
 
     return cache_folder() / "files"
+
+
+def _ops(ops: bool | None, runtime: Runtime) -> bool:
+    """Return whether ops are measured: where nobody says, not by programs that start a process for each."""
+    from harness.plan import NATIVE
+
+    return runtime not in NATIVE if ops is None else ops
+
+
+def _device(name: str, runtime: Runtime, program: Path | None) -> Device:
+    """Return the device, reached as its runtime needs."""
+    from harness.native.devices import reached
+
+    return reached(name, files(), runtime=runtime.value, program=program)
 
 
 def _counts(
@@ -314,6 +338,7 @@ def verify(
     precision: PrecisionOption = Precision.fp32,
     kernels: KernelsOption = Kernels.default,
     threads: Threads = 1,
+    program: ProgramFile = None,
     rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
     seed: Seed = 0,
     json: Json = False,
@@ -323,7 +348,6 @@ def verify(
     A table says how the runtime is used; without one, options do. Ctrl-C is safe: the same command goes on.
     """
     from harness import appraise
-    from harness.inventory import device_named
     from harness.ledger import at_work
     from harness.phases import phases
     from ofa import console
@@ -336,7 +360,7 @@ def verify(
         found = appraise.appraise(
             models or [],
             subnets=_sampled(subnets, data, add, lut),
-            device=device_named(device, files()),
+            device=_device(device, runtime, program),
             runtime=runtime.value,
             way=_way(runtime, unit, kernels, precision, threads),
             folder=out,

@@ -17,6 +17,8 @@ _TFLITE: Uses = {
 }
 # The first kernels of a unit are those that run where none are named. fp16 is relaxed fp16: the file is fp32, and the
 # runtime computes it in fp16. CUDA kernels of onnxruntime compute in the file's own precision, and have none in int8.
+# Of onnxruntime's programs the kernels are its providers: NNAPI chooses its accelerator itself, so it is never called
+# a GPU, and a Qualcomm NPU computes floats in fp16 whatever is asked for.
 # TensorRT inside onnxruntime lets a DLA leave layers to the GPU without saying which, so there is no npu there.
 USES: dict[RuntimeName, Uses] = {
     "onnxruntime": {
@@ -25,6 +27,16 @@ USES: dict[RuntimeName, Uses] = {
     },
     "litert": _TFLITE,
     "tflite_runtime": _TFLITE,
+    "benchmark_model": {
+        "cpu": {"default": ("fp32", "int8"), "builtin": ("fp32", "int8")},
+        "gpu": {"default": ("fp32", "fp16", "int8")},
+        "npu": {"default": ("fp32", "fp16", "int8")},
+    },
+    "ort_perf_test": {
+        "cpu": {"default": ("fp32", "int8"), "xnnpack": ("fp32", "int8")},
+        "gpu": {"qnn": ("fp32",)},
+        "npu": {"nnapi": ("fp32", "int8"), "qnn": ("int8",)},
+    },
     "torch": {"cpu": {"default": ("fp32",)}, "gpu": {"default": ("fp32", "fp16")}},
     "simulated": {"cpu": {"default": ("fp32",)}},
 }

@@ -97,6 +97,10 @@ class Adb:
         """Return the phone's folder of model files."""
         return posixpath.join(self.folder, "files")
 
+    def ready(self) -> None:
+        """Return where the phone answers, after connecting it where that is needed; raises DeviceLost."""
+        self.client.ready()
+
     def shell(self, words: Sequence[str], *, timeout_s: float | None = None, max_bytes: int = MAX_QUERY_BYTES) -> Said:
         """Run one command on the phone and return its exit code and output; raises DeviceLost, also where it gives more
         than ``max_bytes`` or takes longer than ``timeout_s`` (absent: ``query_s``)."""

@@ -1,0 +1,232 @@
+"""The agent beside a device that has none: it answers what the agent on a device answers, and runs a program for each
+network."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from harness.native import facts, request
+from harness.native.errors import native_coarse, native_cold
+from harness.native.phone import Phone
+from harness.native.runner import Runner
+from harness.native.runs import COARSE_CANARY_NS, COARSE_NS, CannotRun, Timed, Use, Wanted, together
+from harness.plan import EMPTY, Way
+from harness.protocol import VERSION
+from harness.ways import USES
+
+Record = dict[str, Any]
+FOOTPRINT = Wanted(warm_calls=1, warm_s=0.0, calls=3, least_s=0.0)
+# A hello only has to find out whether a network runs, and what is said of it.
+TRIAL = Wanted(warm_calls=1, warm_s=0.0, calls=5, least_s=0.0)
+# What the programs measure by is theirs: nothing is subtracted.
+CLOCKS = {"wall_clock": "the program's", "wall_cost_ns": 0, "cpu_clock": "unreadable", "cpu_cost_ns": 0}
+STATISTIC = {"each": "p10", "p5": "p5", "min": "min"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Beside:
+    """One conversation. ``use`` holds what is the device's own of how a network is run, ``context`` what it runs in: a
+    shell's process is scheduled otherwise than an app's. A run is warmed up for ``warm_s`` and timed for ``run_s`` at
+    least, s.
+    """
+
+    runner: Runner
+    use: Use
+    context: Literal["shell", "app"]
+    phone: Phone | None
+    warm_s: float
+    run_s: float
+    files: dict[str, str] = field(default_factory=dict)
+
+    def answer(self, line: bytes) -> Iterator[Record]:
+        """Answer one request line; only DeviceLost leaves, every other fault is a record."""
+        try:
+            asked = request.parse(line)
+        except ValueError as fault:
+            yield {"id": None, "ev": "error", "reason": str(fault)[:400]}
+            return
+        verbs: dict[str, Callable[[Any], Iterator[Record]]] = {
+            "hello": self.hello,
+            "rest": self.rest,
+            "bench": self.bench,
+            "footprint": self.footprint,
+        }
+        if asked.do == "stop":
+            yield {"id": asked.id, "ev": "stopped"}
+            return
+        try:
+            for record in verbs[asked.do](asked):
+                yield {"id": asked.id, **record}
+        except (CannotRun, OSError) as fault:
+            yield {"id": asked.id, "ev": "error", "reason": str(fault)[:900]}
+
+    def hello(self, asked: request.Hello) -> Iterator[Record]:
+        """Say what the device is, and try the program where it is asked for."""
+        self.files = facts.read(self.runner.shell, facts.ENVIRONMENT)
+        runtimes = [self._about(name) for name in asked.runtimes]
+        environment = {
+            **facts.environment(self.files),
+            **({} if self.phone is None else self.phone.environment()),
+            **self.runner.facts(),
+            "context": self.context,
+            "warm_s": self.warm_s,
+            "run_s": self.run_s,
+        }
+        for about in runtimes:
+            environment |= about.pop("facts")
+        yield {
+            "ev": "hello",
+            "protocol": VERSION,
+            "boot_id": self.files.get(facts.BOOT_ID, ""),
+            "environment": environment,
+            "state": self._state(),
+            "clocks": CLOCKS,
+            "runtimes": runtimes,
+        }
+
+    def _about(self, name: str) -> Record:
+        """Return what a hello says of a runtime, after running the network that does nothing."""
+        if name != self.runner.runtime:
+            reason = f"beside this device there is '{self.runner.runtime}' only"
+            return {"name": name, "version": None, "ready": False, "reason": reason, "facts": {}}
+        try:
+            self.runner.prepare(self.files)
+            # Whatever a network is to be relaxed to later, this one needs no more than to run.
+            timed = self.runner.run(EMPTY, TRIAL, self._use(Way()))
+        except CannotRun as fault:
+            return {"name": name, "version": None, "ready": False, "reason": str(fault)[:900], "facts": {}}
+        kept = {"calls": "each" if timed.known == "each" else "summary", "statistic": STATISTIC[timed.known]}
+        version = self.runner.version or f"{self.runner.tool}-{self.runner.sha256[:12]}"
+        known = kept | self.runner.facts()
+        return {"name": name, "version": version, "ready": True, "units": self._units(), "facts": known}
+
+    def _units(self) -> dict[str, Record]:
+        """Return on which units other than the CPU the network that does nothing runs whole, and with which kernels."""
+        found: dict[str, Record] = {}
+        for unit, uses in USES[self.runner.runtime].items():
+            ready, reasons = [], []
+            for kernels in uses if unit != "cpu" else ():
+                try:
+                    self.runner.run(EMPTY, TRIAL, self._use(Way(unit=unit, kernels=kernels)))
+                    ready.append(kernels)
+                except CannotRun as fault:
+                    reasons.append(f"{kernels}: {fault}" if len(uses) > 1 else str(fault))
+            # What stands here of a unit that is used is part of the environment: nothing that moves.
+            says = (self.use.accelerator or "the program chooses it") if ready else "; ".join(reasons)[:900]
+            found |= {} if unit == "cpu" else {unit: {"ready": bool(ready), "says": says, "kernels": ready}}
+        return found
+
+    def rest(self, asked: request.Rest) -> Iterator[Record]:
+        """Do nothing for a while."""
+        time.sleep(asked.seconds)
+        yield {"ev": "rested", "state": self._state()}
+
+    def footprint(self, asked: request.Footprint) -> Iterator[Record]:
+        """Say the peak memory of a process that calls one network, or why nobody knows."""
+        self._prepare(asked.runtime)
+        try:
+            kib = self.runner.run(asked.file, FOOTPRINT, self._use(asked.way)).peak_rss_kib
+            reason = None if kib is not None else "the program does not say how much memory it held"
+        except CannotRun as fault:
+            kib, reason = None, str(fault)
+        yield {"ev": "footprint", "peak_rss_kib": kib, "reason": reason}
+
+    def bench(self, asked: request.Bench) -> Iterator[Record]:
+        """Time every item once, each in a process of its own and in a new order, the reference every few of them."""
+        self._prepare(asked.runtime)
+        use, wanted, every = self._use(asked.way), self._wanted(asked), asked.parameters.reference_every
+        cold = [index for index, state, _ in asked.asked if state == "cold"]
+        for index in cold:
+            yield {"ev": "failed", "item": index, "reason": native_cold(asked.runtime)}
+        hot = [(index, file) for index, state, file in asked.asked if state == "hot"]
+        random.Random(asked.parameters.seed).shuffle(hot)
+        began_s, counts = time.monotonic(), {"samples": 0, "failed": len(cold)}
+        yield from self._soak(asked, use, wanted)
+        canaries: dict[str, list[Record]] = {name: [] for name in sorted(asked.canaries)}
+        self._turn(asked, canaries, use, wanted)
+        references: list[Timed] = []
+        for place, (index, file) in enumerate(hot):
+            if place % every == 0:
+                references.append(self._reference(asked, use, wanted))
+            yield {"ev": "progress", "share": round(place / len(hot), 4)}
+            try:
+                timed = self._item(file, wanted, use)
+            except CannotRun as fault:
+                counts["failed"] += 1
+                yield {"ev": "failed", "item": index, "reason": str(fault)}
+                continue
+            counts["samples"] += 1
+            times = {"load_ns": timed.load_ns, "first_ns": timed.first_ns}
+            yield {"ev": "sample", "item": index, **timed.record(), **times}
+        if references:
+            references.append(self._reference(asked, use, wanted))
+            yield {"ev": "reference", "state": "hot", **together(references).record()}
+            self._turn(asked, canaries, use, wanted)
+        yield {
+            "ev": "done",
+            **counts,
+            "timed_s": round(time.monotonic() - began_s, 3),
+            "foreign_cores": facts.UNREADABLE,
+            "stolen_cores": facts.UNREADABLE,
+            "state": {**self._state(), "cores": self.runner.cores or facts.UNREADABLE},
+            "clocks": CLOCKS,
+            "canaries": canaries,
+        }
+
+    def _item(self, file: str, wanted: Wanted, use: Use) -> Timed:
+        """Time an item; raises CannotRun, also where the program tells its time too coarsely."""
+        timed = self.runner.run(file, wanted, use)
+        if not timed.finer_than(COARSE_NS):
+            raise CannotRun(native_coarse(self.runner.runtime, COARSE_NS / 1000))
+        return timed
+
+    def _reference(self, asked: request.Bench, use: Use, wanted: Wanted) -> Timed:
+        """Time the reference; raises CannotRun."""
+        try:
+            return self.runner.run(asked.reference, wanted, use)
+        except CannotRun as fault:
+            raise CannotRun(f"the reference network cannot be run: {fault}") from fault
+
+    def _turn(self, asked: request.Bench, canaries: dict[str, list[Record]], use: Use, wanted: Wanted) -> None:
+        """Time every canary once more; one that moves by less than the program's own steps tells nothing and goes."""
+        for name in list(canaries):
+            try:
+                timed = self.runner.run(asked.canaries[name], wanted, use)
+            except CannotRun as fault:
+                raise CannotRun(f"canary '{name}' cannot be run: {fault}") from fault
+            canaries[name].append({"wall_min_ns": timed.min_ns, "cpu_min_ns": None})
+            if not timed.finer_than(COARSE_CANARY_NS):
+                del canaries[name]
+
+    def _soak(self, asked: request.Bench, use: Use, wanted: Wanted) -> Iterator[Record]:
+        """Work the device for a while: it is then as hot as long work makes it."""
+        end_s = time.monotonic() + asked.parameters.soak_s
+        while time.monotonic() < end_s:
+            self._reference(asked, use, wanted)
+            yield {"ev": "progress", "share": 0.0}
+
+    def _wanted(self, asked: request.Bench) -> Wanted:
+        """Return how long a run lasts: at least the calls that the protocol has at least, over all its bursts."""
+        calls = asked.parameters.hot_bursts * asked.parameters.burst_least
+        return Wanted(warm_calls=asked.parameters.warm_calls, warm_s=self.warm_s, calls=calls, least_s=self.run_s)
+
+    def _use(self, way: Way) -> Use:
+        """Return how networks are run in a way."""
+        return replace(self.use, way=way)
+
+    def _prepare(self, runtime: str) -> None:
+        """Bring the program, unless a hello did; raises CannotRun."""
+        if runtime != self.runner.runtime:
+            raise CannotRun(f"beside this device there is '{self.runner.runtime}' only, not '{runtime}'")
+        if not self.files:
+            self.files = facts.read(self.runner.shell, facts.ENVIRONMENT)
+        self.runner.prepare(self.files)
+
+    def _state(self) -> Record:
+        """Return how the device is doing."""
+        found = facts.state(facts.read(self.runner.shell, facts.STATE))
+        return found if self.phone is None else self.phone.state(found)

@@ -1,0 +1,183 @@
+"""Runs a program on a device: brings it and networks there, starts a process for each run, reads what it said."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.native.facts import MOST_BYTES, QUERY_S, tools
+from harness.native.phone import Phone
+from harness.native.programs import PROGRAMS
+from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, told
+from harness.native.shell import Said, Shell
+from harness.plan import RuntimeName
+from ofa.files import sha256_file
+
+# Loading may take longer than timing: a GPU or NPU compiles the network first.
+LOAD_S = 60.0
+SPARE_S = 20.0
+MOST_RESULT_BYTES = 8 << 20
+# How 'timeout' says that it ended a process: its own word, or the signal's.
+TIMED_OUT = (124, 137, 143)
+# The shell becomes the program, so what is read of it here holds for the program too.
+RUN = 'rm -f "$1"; grep "^Cpus_allowed_list" "/proc/$$/status"; shift; exec "$@"'
+TAKE = 'cat "$1" 2>/dev/null; rm -f "$1"'
+CORES = re.compile(r"^Cpus_allowed_list:\s*([0-9,-]{1,400})\s*$", re.MULTILINE)
+VERSION = re.compile(r"(?i)\bversion[: =]+v?([0-9]+\.[0-9]+[\w.+-]{0,40})")
+
+
+@dataclass(slots=True, kw_only=True)
+class Runner:
+    """A program on a device, for as long as one conversation lasts.
+
+    ``program`` is its file here, ``mask`` the cores it is pinned to as hex digits; without one, on a phone it is pinned
+    to the big cores. ``path_of`` returns where a network is here by its name.
+    """
+
+    shell: Shell
+    runtime: RuntimeName
+    program: Path
+    path_of: Callable[[str], Path]
+    mask: str | None = None
+    phone: Phone | None = None
+    there: dict[str, str] = field(default_factory=dict)
+    small: frozenset[str] = frozenset()
+    tool: str | None = None
+    flags: frozenset[str] = frozenset()
+    cores: str | None = None
+    version: str | None = None
+    sha256: str = ""
+
+    @property
+    def kind(self) -> Program:
+        """Return what is known of programs of this kind."""
+        return PROGRAMS[self.runtime]
+
+    def prepare(self, files: dict[str, str]) -> None:
+        """Bring the program and learn which it is, once; ``files`` are those read of the device.
+
+        Raises CannotRun where it is another program, DeviceLost.
+        """
+        if self.tool is not None:
+            return
+        self.small = tools(files)
+        if self.mask is not None and "taskset" not in self.small:
+            raise CannotRun("it is to be pinned to cores, and the device has no 'taskset'")
+        self.sha256 = sha256_file(self.program)
+        path = self._brought(self.program, f"{self.runtime}-{self.sha256[:16]}")
+        self.shell.shell(["chmod", "700", path], timeout_s=QUERY_S, max_bytes=MOST_BYTES)
+        said = self._said([path, *self.kind.help], QUERY_S)
+        text = text_of(said)
+        tool = self.kind.tool_of(text)
+        if tool is None:
+            raise told(f"'{self.program.name}' is no {self.runtime}", text)
+        self.flags = frozenset(re.findall(r"--([a-z][a-z0-9_]{1,60})\b", text))
+        self.tool, self.there[self.runtime] = tool, path
+        found = VERSION.search(text)
+        self.version = None if found is None else found[1]
+
+    def run(self, file: str, wanted: Wanted, use: Use) -> Timed:
+        """Run a network until it was timed for long enough; raises CannotRun, DeviceLost."""
+        timed = self._once(file, wanted, use)
+        repeats = self.kind.again(timed, wanted)
+        return timed if repeats is None else self._once(file, replace(wanted, repeats=repeats), use)
+
+    def _once(self, file: str, wanted: Wanted, use: Use) -> Timed:
+        """Run a network in one process."""
+        assert self.tool is not None
+        path = self._network(file)
+        result = posixpath.join(self.shell.there, f"result-{secrets.token_hex(8)}")
+        arguments = self.kind.argv(self.tool, self.flags, path, result, wanted, use)
+        limit_s = LOAD_S + wanted.warm_s + wanted.most_s
+        libraries = [] if use.libraries is None else ["env", f"LD_LIBRARY_PATH={use.libraries}"]
+        words = [*libraries, "sh", "-c", RUN, "sh", result, self.there[self.runtime], *arguments]
+        mask = self.mask_for(use.way.threads)
+        said = self._said([*([] if mask is None else ["taskset", mask]), *words], limit_s)
+        taken = self.shell.shell(["sh", "-c", TAKE, "sh", result], timeout_s=QUERY_S, max_bytes=MOST_RESULT_BYTES)
+        text = self._cores_read(text_of(said), mask)
+        if said.code in TIMED_OUT:
+            raise told(f"it did not end within {limit_s:g} s", text)
+        if said.code != 0:
+            self._refuse(said.code, text, wanted, use)
+        return self.kind.read(text, taken.out, wanted, use)
+
+    def _refuse(self, code: int, text: str, wanted: Wanted, use: Use) -> None:
+        """Raise CannotRun for a run that failed: for the reason that the text gives, where it is one we know."""
+        try:
+            self.kind.read(text, b"", wanted, use)
+        except CannotRun as fault:
+            if str(fault).startswith("unsupported"):
+                raise
+        raise told(f"it ended with exit code {code}", text)
+
+    def mask_for(self, threads: int) -> str | None:
+        """Return the cores that a program of so many threads is pinned to, as hex digits; None where it is not."""
+        if self.mask is not None or self.phone is None or "taskset" not in self.small:
+            return self.mask
+        return self.phone.mask(threads)
+
+    def _cores_read(self, text: str, mask: str | None) -> str:
+        """Return what the program itself said, after what we read of its cores; raises CannotRun where those are not
+        the ones it was pinned to."""
+        found = CORES.search(text)
+        self.cores = None if found is None else found[1]
+        if mask is not None and found is not None and cores_of(found[1]) != cores_in(mask):
+            raise CannotRun(f"it was pinned to cores {sorted(cores_in(mask))}, and may run on {found[1]}")
+        return CORES.sub("", text, count=1)
+
+    def _said(self, words: list[str], limit_s: float) -> Said:
+        """Run a command that the device itself ends, where it can, before we stop waiting."""
+        bounded = ["timeout", f"{limit_s:.0f}", *words] if "timeout" in self.small else words
+        return self.shell.shell(bounded, timeout_s=limit_s + SPARE_S, max_bytes=MOST_BYTES)
+
+    def _network(self, file: str) -> str:
+        """Return where a network is on the device; raises CannotRun where its content is not what its name says."""
+        name = file + self.kind.suffix
+        if name not in self.there:
+            path = self.path_of(file)
+            if not path.is_file() or sha256_file(path) != path.name:
+                raise CannotRun(f"the content of file {file[:12]} does not match its name")
+            self._brought(path, name)
+        return self.there[name]
+
+    def _brought(self, path: Path, name: str) -> str:
+        """Return where a file is on the device, after bringing it there."""
+        if name not in self.there:
+            self.shell.push(path, name)
+            self.there[name] = posixpath.join(self.shell.there, name)
+        return self.there[name]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the environment must say of the program."""
+        return {
+            "program_sha256": self.sha256,
+            "program_tool": self.tool or "unreadable",
+            "program_version": self.version or "unreadable",
+            "pinned": self.mask or ("no" if self.mask_for(1) is None else "big cores"),
+        }
+
+
+def text_of(said: Said) -> str:
+    """Return both outputs as one text: which of them a program writes to depends on the platform."""
+    return "\n".join(part.decode("utf-8", "replace") for part in (said.out, said.err)).replace("\r\n", "\n")
+
+
+def cores_in(mask: str) -> set[int]:
+    """Return the cores that a hex mask names."""
+    value = int(mask, 16)
+    return {place for place in range(value.bit_length()) if value >> place & 1}
+
+
+def cores_of(text: str) -> set[int]:
+    """Return the cores of a list such as "0-3,7"; what is no list names none."""
+    found: set[int] = set()
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        if low.isdigit() and (high or low).isdigit() and int(high or low) < 4096:
+            found |= set(range(int(low), int(high or low) + 1))
+    return found

@@ -1,0 +1,122 @@
+"""From `ofa bench` to a table with a program for a runtime: a stand-in that truly runs networks on this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import ofa.space as spaces
+from harness import bench as benches
+from harness.artefacts import Artefacts
+from harness.bench import Scope, bench, plan_of
+from harness.cli import main
+from harness.inventory import Device
+from harness.native import devices
+from harness.native.transport import Native
+from harness.plan import Rounds, Way
+from harness.tables import TABLE
+from ofa.errors import MeasurementRefused, UsageInvalid
+from ofa.lut.check import check
+from ofa.lut.format import read
+
+SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+OPTIONS = ["bench", "--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10"]
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time shortly, and begin no round anew: how quiet this computer is, is not what is tested."""
+    monkeypatch.setattr(benches, "Rounds", partial(Rounds, drift_most=10.0, hot_bursts=1))
+    monkeypatch.setattr(devices, "Native", partial(Native, warm_s=0.01, run_s=0.02))
+
+
+@pytest.mark.slow
+def test_a_program_measures_whole_networks_hot_into_a_table_of_summaries(
+    program: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFA_CACHE", str(tmp_path / "cache"))
+    options = ["--runtime", "benchmark_model", "--program", str(program()), "--out", str(tmp_path / "run")]
+    size = ["--fit", "2", "--holdout", "0", "--rounds", "1", "--rounds-most", "1", "--no-again"]
+    with pytest.raises(SystemExit) as ended:
+        main([*OPTIONS, *options, *size])
+    assert not ended.value.code
+    lut = read(tmp_path / "run" / TABLE)
+    assert check(tmp_path / "run" / TABLE)["valid"]
+    # Without being asked for, no op is measured: each would be a process in every round.
+    assert {row.key for row in lut.rows} == {"@session", "@io"} and {row.state for row in lut.rows} == {"hot"}
+    assert len(lut.networks) == 2
+    for row in lut.networks:
+        assert row.status in ("ok", "noisy") and "summary" in row.flags and row.cpu_ns is None
+        assert (row.peak_rss_kib or 0) > 1000 and (row.init_ns or 0) > 0
+    assert lut.header.protocol["statistic"] == "wall_p5_ns" and lut.header.conditions == "xnnpack-1t"
+    assert lut.header.environment["calls"] == "summary" and len(str(lut.header.environment["program_sha256"])) == 64
+    # What takes twice the arithmetic takes longer, whichever rounds were disturbed.
+    macs = {spaces.by_id(row.space).subnet(list(bytes.fromhex(row.genome))): row.ns or 0 for row in lut.networks}
+    assert min(macs.values()) < max(macs.values())
+
+
+@pytest.mark.slow
+def test_single_calls_of_a_program_make_a_table_like_the_agents(beside: Callable[..., Device], tmp_path: Path) -> None:
+    scope = Scope(fit=1, holdout=0, rounds=1, rounds_most=1, seed=0, ops=False, again=False, memory=False)
+    lut = bench(SPACE, device=beside("ort_perf_test"), runtime="ort_perf_test", folder=tmp_path / "run", scope=scope)
+    assert lut.header.protocol["statistic"] == "wall_p10_ns" and lut.header.environment["calls"] == "each"
+    flags = [row.flags for row in lut.rows] + [row.flags for row in lut.networks]
+    assert not any("summary" in own for own in flags) and lut.networks[0].ns
+
+
+@pytest.mark.slow
+def test_a_network_that_a_gpu_takes_in_part_is_a_row_without_a_time(
+    beside: Callable[..., Device], tmp_path: Path
+) -> None:
+    scope = Scope(fit=3, holdout=0, rounds=1, rounds_most=1, seed=0, ops=False, again=False, memory=False)
+    plan = plan_of(SPACE, device=beside(), runtime="benchmark_model", scope=scope)
+    folder = Artefacts(beside().transport.files)
+    others = [folder.path(name).stat().st_size for name in plan.canaries.values() if folder.path(name).exists()]
+    sizes = sorted(item.size_bytes for item in plan.items if item.kind == "network")
+    assert sizes[-1] > max(plan.reference.size_bytes, *others)
+    device = beside(fault=f"partial {sizes[-1] - 1}")
+    scope = replace(scope, way=Way(unit="gpu"))
+    lut = bench(SPACE, device=device, runtime="benchmark_model", folder=tmp_path / "run", scope=scope)
+    found = {row.status: row for row in lut.networks}
+    assert found["unsupported"].ns is None and found["unsupported"].file_bytes == sizes[-1]
+    assert [row.status for row in lut.networks].count("unsupported") == 1
+    assert lut.header.conditions == "gpu-1t" and lut.header.environment["unit"] == "gpu"
+
+
+def test_options_that_do_not_belong_together_are_refused(
+    program: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "run")]
+    for options, said in (
+        (["--runtime", "benchmark_model"], "give its path with '--program'"),
+        (["--runtime", "benchmark_model", "--program", str(tmp_path / "none")], "there is no such file"),
+        (["--runtime", "litert", "--program", str(program())], "runs inside the agent"),
+        (
+            ["--runtime", "benchmark_model", "--precision", "fp16", "--program", str(program())],
+            "cannot be measured in fp16",
+        ),
+        (["--runtime", "benchmark_model", "--program", str(program()), "--dry-run"], "'--dry-run' does not know"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*OPTIONS, *options, *out])
+        assert said in capsys.readouterr().err and not (tmp_path / "run" / "plan.json").exists()
+
+
+@pytest.mark.slow
+def test_another_program_and_a_mask_of_no_core_are_refused(beside: Callable[..., Device], tmp_path: Path) -> None:
+    device = beside()
+    assert isinstance(device.transport, Native)
+    other = tmp_path / "other"
+    other.write_text("#!/bin/sh\necho usage: other --speed=1\n")
+    changed = replace(device, transport=replace(device.transport, program=other))
+    scope = Scope(fit=1, holdout=0, rounds=1, seed=0, ops=False)
+    with pytest.raises(MeasurementRefused) as refused:
+        bench(SPACE, device=changed, runtime="benchmark_model", folder=tmp_path / "run", scope=scope)
+    assert "is no benchmark_model; it said: usage: other" in refused.value.why and "--program" in refused.value.hints[0]
+    for mask in ("0", "xyz", "", "-1", "f0; reboot"):
+        with pytest.raises(UsageInvalid, match="names no cores"):
+            replace(device.transport, mask=mask)
