@@ -1,4 +1,4 @@
-"""The composition root: the command ``ofa`` is the verbs of `ofa.cli` and of `harness.verbs`, and the demo.
+"""The composition root: the command ``ofa`` is the verbs of `ofa.cli`, those of the harness, and the demo.
 
 Verbs here follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
 """
@@ -17,7 +17,9 @@ from typing import Annotated
 
 import typer
 
+from harness.attend import app as attending
 from harness.verbs import app as device_verbs
+from harness.verifying import app as verifying
 from ofa.cli import Json
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
@@ -106,6 +108,8 @@ def demo(
 
 
 app.add_typer(device_verbs)
+app.add_typer(verifying)
+app.add_typer(attending)
 
 
 @app.command("report", rich_help_panel="Devices")

@@ -1,4 +1,4 @@
-"""The verbs that need a device or its journal: bench | verify | lut build.
+"""The verbs that fill tables: bench | lut build, and the options they share with `harness.verifying`.
 
 They follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
 """
@@ -149,18 +149,6 @@ ProgramFile = Annotated[
     Path | None,
     typer.Option("--program", metavar="FILE", help="The program of runtime benchmark_model or ort_perf_test."),
 ]
-Models = Annotated[
-    list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
-]
-Sampled = Annotated[
-    Path | None, typer.Option("--subnets", metavar="FILE.json", help="Sampled subnets, with random weights.")
-]
-Table = Annotated[
-    Path | None, typer.Option("--lut", metavar="PATH", help="The device's table, to predict files of 'ofa' by.")
-]
-TestData = Annotated[
-    str | None, typer.Option("--data", metavar="PATH", help="Test images, as for 'ofa eval': measure top-1 too.")
-]
 
 app = typer.Typer()
 lut = typer.Typer(no_args_is_help=True, help="Look at latency tables; build, compare, merge, import and fill them.")
@@ -205,7 +193,7 @@ def bench(
     space, ops = load_space(name, width, channels, classes), _ops(ops, runtime)
     networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
-        way=_way(runtime, unit, kernels, precision, threads),
+        way=way_of(runtime, unit, kernels, precision, threads),
         fit=networks[0],
         holdout=networks[1],
         rounds=rounds,
@@ -221,7 +209,7 @@ def bench(
     _told(json, *measure(space, _devices(device, runtime, program), runtime, scope, out))
 
 
-def _way(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int) -> Way:
+def way_of(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int) -> Way:
     """Return how a runtime is to be used, in the one form that its use has."""
     from harness.plan import Way
     from harness.ways import settled
@@ -232,7 +220,7 @@ def _way(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, t
 
 def _devices(names: list[str] | None, runtime: Runtime, program: Path | None) -> list[Device]:
     """Return the devices that are named, each once; this computer where none is."""
-    return [_device(name, runtime, program) for name in dict.fromkeys(names or ["this-computer"])]
+    return [device_for(name, runtime, program) for name in dict.fromkeys(names or ["this-computer"])]
 
 
 def _told(json: bool, facts: Facts, title: str) -> None:
@@ -256,7 +244,7 @@ def _ops(ops: bool | None, runtime: Runtime) -> bool:
     return runtime not in NATIVE if ops is None else ops
 
 
-def _device(name: str, runtime: Runtime, program: Path | None) -> Device:
+def device_for(name: str, runtime: Runtime, program: Path | None) -> Device:
     """Return the device, reached as its runtime needs."""
     from harness.native.devices import reached
 
@@ -322,70 +310,6 @@ def _foretold(
             found[device.name] = preview(space, device=device, runtime=runtime.value, scope=scope, on_progress=tell)
     facts = found[devices[0].name] if len(devices) == 1 else found
     return facts, f"what would be measured into {out}"
-
-
-@app.command("verify", rich_help_panel="Devices")
-def verify(
-    runtime: RuntimeOption,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and verdicts are kept.")],
-    models: Models = None,
-    subnets: Sampled = None,
-    device: DeviceName = "this-computer",
-    lut: Table = None,
-    add: Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")] = False,
-    data: TestData = None,
-    unit: UnitOption = Unit.cpu,
-    precision: PrecisionOption = Precision.fp32,
-    kernels: KernelsOption = Kernels.default,
-    threads: Threads = 1,
-    program: ProgramFile = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Measure model files on a device, also such that were not made here, beside what a table predicts for them.
-
-    A table says how the runtime is used; without one, options do. Ctrl-C is safe: the same command goes on.
-    """
-    from harness import appraise
-    from harness.ledger import at_work
-    from harness.phases import phases
-    from ofa import console
-    from ofa.files import readable_json, write_atomic
-    from ofa.lut import shelf
-    from ofa.lut.format import read
-
-    place = None if lut is None else shelf.place(lut, device=device, runtime=runtime.value)
-    with at_work(out), phases(f"verifying with {runtime.value}") as tell:
-        found = appraise.appraise(
-            models or [],
-            subnets=_sampled(subnets, data, add, lut),
-            device=_device(device, runtime, program),
-            runtime=runtime.value,
-            way=_way(runtime, unit, kernels, precision, threads),
-            folder=out,
-            lut=None if place is None else read(place),
-            rounds=rounds,
-            seed=seed,
-            on_progress=tell,
-        )
-        facts = appraise.with_accuracy(found, models or [], data, runtime.value)
-        write_atomic(out / "verify.json", readable_json(facts))
-        if add:
-            console.note(appraise.add(found, place))
-    console.emit_json(facts) if json else appraise.show(facts)
-
-
-def _sampled(path: Path | None, data: str | None, add: bool, lut: Path | None) -> list[Subnet]:
-    """Return the sampled subnets; raises UsageInvalid for what could only fail once everything has been measured."""
-    from harness.errors import no_data_to_test, no_table_named
-
-    subnets = [] if path is None else read_subnets(path)
-    if subnets and data is not None:
-        raise no_data_to_test(subnets[0].id)
-    if add and lut is None:
-        raise no_table_named()
-    return subnets
 
 
 @lut.command("build")
