@@ -34,7 +34,8 @@ Ops = Mapping[str, Sequence[Op]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What probes took, ns: of ops by rising MACs, of the middle network, of the bare networks; and a process's start.
+    """What probes took, ns: of ops by rising MACs, of the middle network, of the bare networks and of the canaries by
+    name; and how long a process took to start.
 
     ``rss_mib`` is what the process of the probes held, MiB.
     """
@@ -46,6 +47,7 @@ class Pace:
     network_ns: Mapping[State, float]
     network_load_ns: float
     bare_ns: Mapping[str, float]
+    canary_ns: Mapping[str, float]
     start_s: float
     rss_mib: float
 
@@ -107,6 +109,8 @@ def _pace(plan: Plan, ops: Sequence[Op], network_macs: float, found: Round, star
     usable = [op for op in ops if (op.key, "hot") in rows and (op.key, "cold") in rows]
     states: tuple[State, ...] = ("hot", "cold")
     network = next(row for row in found.samples if plan.items[row[1]].kind == "network")
+    said = json.loads(found.batches[-1][1])
+    birds = {name: min(turn["wall_min_ns"] for turn in turns) for name, turns in said["canaries"].items()}
     return Pace(
         op_macs=np.array([max(1, op.macs) for op in usable], dtype=np.float64),
         op_ns={state: np.array([rows[op.key, state][at] for op in usable], dtype=np.float64) for state in states},
@@ -115,8 +119,9 @@ def _pace(plan: Plan, ops: Sequence[Op], network_macs: float, found: Round, star
         network_ns={row[1]: float(row[at]) for row in found.refs},
         network_load_ns=float(network[-2]),
         bare_ns={item.file: float(rows[item.key, "hot"][at]) for item in plan.items if item.kind == "overhead"},
+        canary_ns={name: float(ns) for name, ns in birds.items()},
         start_s=start_s,
-        rss_mib=float(json.loads(found.batches[-1][1])["state"].get("peak_rss_mib", 0)),
+        rss_mib=float(said["state"].get("peak_rss_mib", 0)),
     )
 
 
@@ -130,8 +135,14 @@ def _batch_s(plan: Plan, pace: Pace, ops: Ops, place: int, batch: Sequence[int])
     """Return how long one batch takes: loading, the two states with the reference among them, canaries, soaking."""
     way, items = plan.protocol, [plan.items[index] for index in batch]
 
+    # Canaries are larger than many a space's ops: no line between probes says what they take.
+    known = {
+        **pace.bare_ns,
+        **{plan.canaries[name]: ns for name, ns in pace.canary_ns.items() if name in plan.canaries},
+    }
+
     def call_ns(file: str, state: State) -> float:
-        return pace.bare_ns[file] if file in (EMPTY, IO) else pace.call_ns(ops[file], state)
+        return known[file] if file in known else pace.call_ns(ops[file], state)
 
     def burst_ns(one_ns: float) -> float:
         calls = max(way.burst_least, min(way.burst_most, way.burst_us * 1000 / one_ns))

@@ -180,7 +180,8 @@ def test_ctrl_c_ends_the_worker(
     away: tuple[Device, Far], plan: Callable[..., Plan], files: list[File], tmp_path: Path
 ) -> None:
     device, link = away
-    wanted = plan(files, rounds=1, protocol=LONG.model_copy(update={"cold_cycles": 10000, "hot_bursts": 1000}))
+    endless = {"cold_cycles": 10000, "hot_bursts": 1000, "burst_least": 10000, "burst_most": 10000}
+    wanted = plan(files, rounds=1, protocol=LONG.model_copy(update=endless))
 
     def stop(done: int, total: int, text: str) -> None:
         if link.workers():

@@ -76,7 +76,7 @@ def test_a_pace_grows_with_work_and_keeps_to_its_probes() -> None:
         op_macs=np.array([least.macs, most.macs], dtype=float),
         op_ns={"hot": np.array([1e3, 1e5]), "cold": np.array([2e3, 3e5])},
         op_load_ns=np.array([1e6, 2e6]), network_macs=1e6, network_ns={"hot": 5e5, "cold": 6e5}, network_load_ns=7e6,
-        bare_ns={}, start_s=0.0, rss_mib=0.0,
+        bare_ns={}, canary_ns={}, start_s=0.0, rss_mib=0.0,
     )  # fmt: skip
     assert pace.call_ns([least], "hot") == pytest.approx(1e3) and pace.call_ns([most], "cold") == pytest.approx(3e5)
     between = pace.call_ns([ops[len(ops) // 2]], "hot")
