@@ -15,7 +15,7 @@ from harness import journal as journals
 from harness.artefacts import File
 from harness.inventory import Device
 from harness.plan import Plan
-from harness.protocol import Conversation
+from harness.protocol import VERSION, Conversation
 from harness.session import run
 from harness.transport.adb import Adb
 from ofa.errors import DeviceLost, MeasurementRefused, UsageInvalid
@@ -60,7 +60,7 @@ def test_the_agent_ends_with_its_host(phone: Make, reach: Reach) -> None:
     way = reach(one)
     for end in ("close", "kill"):
         channel = way.open()
-        assert Conversation(channel, "p").greet().protocol == 1
+        assert Conversation(channel, "p").greet().protocol == VERSION
         agent = int(channel.process or 0)
         assert alive(agent)
         with within(8):
@@ -163,7 +163,7 @@ def test_folder_and_settings_may_hold_anything_printable(phone: Make, reach: Rea
     channel = way.open()
     settings = Path(f"/proc/{channel.process}/environ").read_bytes().split(b"\0")
     assert b"OFA_TEST_SETTING=" + said.encode() in settings
-    assert Conversation(channel, "p").greet().protocol == 1
+    assert Conversation(channel, "p").greet().protocol == VERSION
     channel.close()
     assert not list(one.folder.rglob("sprung")) and (folder / "files").is_dir()
 
@@ -196,6 +196,6 @@ def test_twenty_phones_greet_through_one_server(phone: Make, reach: Reach) -> No
 
     began_s = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
-        assert list(pool.map(greet, ways)) == [1] * 20
+        assert list(pool.map(greet, ways)) == [VERSION] * 20
     # Ten seconds where nothing else runs; where other work has the cores, so much longer.
     assert time.monotonic() - began_s < 10 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
