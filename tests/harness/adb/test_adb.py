@@ -161,9 +161,10 @@ def test_folder_and_settings_may_hold_anything_printable(phone: Make, reach: Rea
     said = "; touch sprung; '\"$(touch sprung)"
     way = reach(one, folder=str(folder), environment={"OFA_TEST_SETTING": said})
     channel = way.open()
+    # Until it has greeted, the shell may not have become the agent yet.
+    assert Conversation(channel, "p").greet().protocol == VERSION
     settings = Path(f"/proc/{channel.process}/environ").read_bytes().split(b"\0")
     assert b"OFA_TEST_SETTING=" + said.encode() in settings
-    assert Conversation(channel, "p").greet().protocol == VERSION
     channel.close()
     assert not list(one.folder.rglob("sprung")) and (folder / "files").is_dir()
 
