@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from harness import gate
 from harness.answers import Leased
-from harness.gate import hottest_c
 from harness.inventory import Device
 from harness.lab import LAB, lab_folder, read_lab
 from harness.link import Link
+from harness.plan import NATIVE
 from harness.protocol import Hello
 from harness.session import greet
 from ofa.errors import OfaError
@@ -128,8 +129,11 @@ def _held(device: Device) -> Iterator[Check]:
 
 
 def _runtimes(device: Device) -> Iterator[Check]:
-    """Try every runtime the profile names, each in a process of its own: one that crashes takes no other along."""
-    for name in device.profile.runtimes:
+    """Try every runtime the profile names, each in a process of its own: one that crashes takes no other along.
+
+    What is a program that somebody brings along is not there to be tried.
+    """
+    for name in (name for name in device.profile.runtimes if name not in NATIVE):
         try:
             found = [runtime for runtime in greet(device, (name,)).runtimes if runtime.name == name]
         except OfaError as fault:
@@ -143,7 +147,12 @@ def _runtimes(device: Device) -> Iterator[Check]:
 
 def _condition(device: Device, hello: Hello) -> Iterator[Check]:
     """Say how warm a device is, against what its profile allows, and how busy."""
-    limit_c, now_c = device.profile.calm.max_temp_c, hottest_c(hello.state)
+    limit_c, now_c = device.profile.calm.max_temp_c, None
+    try:
+        now_c = None if limit_c is None else gate.hottest_c(gate.seen(device, hello.state))
+    except OfaError as fault:
+        yield _failed("temperature", fault)
+        limit_c = None
     if limit_c is not None:
         fine = now_c is not None and now_c <= limit_c
         seen = "no sensor can be read" if now_c is None else f"{now_c:.1f} °C, limit {limit_c:g} °C"

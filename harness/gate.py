@@ -7,7 +7,9 @@ from collections.abc import Callable
 from harness.answers import Facts
 from harness.errors import too_hot
 from harness.inventory import Device
+from harness.native.phone import Phone
 from harness.protocol import At, Conversation
+from harness.transport.adb import Adb
 
 FIRST_REST_S = 2.0
 LONGEST_REST_S = 15.0
@@ -26,18 +28,29 @@ def cool(
 ) -> None:
     """Rest until the hottest sensor is below the profile's limit; ``on_rest`` is told its reading, °C.
 
-    Raises MeasurementRefused where nothing can be read, or after twenty minutes of rest; DeviceLost.
+    Raises MeasurementRefused where nothing can be read, or what a phone says is overridden, or after twenty minutes of
+    rest; DeviceLost.
     """
     limit_c = device.profile.calm.max_temp_c
-    if limit_c is None or ((found := hottest_c(state)) is not None and found <= limit_c):
+    if limit_c is None or ((found := hottest_c(seen(device, state))) is not None and found <= limit_c):
         return
     rested_s, pause_s = 0.0, FIRST_REST_S
     while found is None or found > limit_c - BELOW_C:
         if found is None or rested_s >= PATIENCE_S:
             raise too_hot(device.name, found, limit_c)
         on_rest(found)
-        found = hottest_c(conversation.rest(pause_s, at))
+        found = hottest_c(seen(device, conversation.rest(pause_s, at)))
         rested_s, pause_s = rested_s + pause_s, min(LONGEST_REST_S, 2 * pause_s)
+
+
+def seen(device: Device, state: Facts) -> Facts:
+    """Return a device's state as its agent has it, for a phone with what Android says of its heat and battery.
+
+    Few phones let an agent read the files of their sensors. Raises MeasurementRefused where the thermal status is
+    overridden, DeviceLost.
+    """
+    way = device.transport
+    return Phone(device=device.name, ask=way.ask).state(state) if isinstance(way, Adb) else state
 
 
 def hottest_c(state: Facts) -> float | None:

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from harness.native import ort_perf_test
 from harness.native.ort_perf_test import after_warming, again, argv, calls_of, read
 from harness.native.runs import CannotRun, Use, Wanted, of_calls
-from harness.plan import Way
+from harness.plan import Item, Plan, Reference, Way
+from harness.reduce import conditions_slug
+from harness.ways import check_use, settled
+from ofa.errors import UsageInvalid
 
 WANTED = Wanted(warm_calls=2, warm_s=0.0, calls=3, least_s=0.1)
 
@@ -114,3 +117,32 @@ def test_anything_gives_times_or_a_reason(text: str, result: bytes) -> None:
         assert 0 < len(str(fault)) <= 1000
     else:
         assert 0 < found.min_ns <= found.p10_ns <= found.median_ns <= found.p95_ns
+
+
+def test_a_provider_is_the_kernels_of_a_way_and_names_its_table() -> None:
+    assert [settled("ort_perf_test", Way(unit=unit)).kernels for unit in ("cpu", "gpu", "npu")] == [
+        "default",
+        "qnn",
+        "nnapi",
+    ]
+    for way, said in (
+        (Way(unit="gpu", kernels="nnapi"), "no kernels called 'nnapi' on the gpu"),
+        (Way(unit="npu", kernels="qnn"), "cannot be measured in fp32"),
+        (Way(precision="fp16"), "cannot be measured in fp16"),
+    ):
+        with pytest.raises(UsageInvalid, match=said):
+            check_use("ort_perf_test", way)
+    item = Item(key="a.n1", kind="op", state="hot", file="0" * 64)
+    plan = Plan(
+        device="x",
+        runtime="ort_perf_test",
+        rounds=1,
+        seed=0,
+        items=(item,),
+        reference=Reference(key="a", file="0" * 64),
+    )
+    slugs = {
+        conditions_slug(plan.model_copy(update={"unit": unit, "kernels": kernels}), {})
+        for unit, kernels in (("cpu", "default"), ("cpu", "xnnpack"), ("gpu", "qnn"), ("npu", "qnn"), ("npu", "nnapi"))
+    }
+    assert slugs == {"cpu-1t", "xnnpack-1t", "gpu-qnn-1t", "npu-qnn-1t", "npu-nnapi-1t"}

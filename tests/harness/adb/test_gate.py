@@ -1,0 +1,66 @@
+"""A phone that an agent measures on cools by what Android says of its heat, whatever files its agent can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from adb.adbd_double import Phone
+from harness import doctor
+from harness.gate import cool
+from harness.inventory import Calm, Device
+from harness.protocol import Hello
+from harness.transport.adb import Adb
+from ofa.errors import MeasurementRefused
+
+SAYS = """count=$(cat "$0.count" 2>/dev/null || echo 0); echo $((count + 1)) > "$0.count"
+[ $1 = thermalservice ] || exit 0
+echo "IsStatusOverride: {faked}"; echo "Current temperatures from HAL:"
+heat=33.5; [ $count -ge 4 ] && heat=20.5
+echo "Temperature{{mValue=$heat, mType=0, mName=AP, mStatus=0}}"
+"""
+
+
+@pytest.fixture
+def warm(phone: Callable[..., Phone], reach: Callable[..., Adb], device: Device) -> Callable[..., Device]:
+    """Return a maker of a phone that is too warm for its profile, and cools after it was asked twice."""
+
+    def make(faked: str = "false") -> Device:
+        one = phone()
+        one.tool("dumpsys", SAYS.format(faked=faked))
+        way = reach(one)
+        way.ready()
+        profile = device.profile.model_copy(update={"calm": Calm(max_temp_c=30.0)})
+        return replace(device, profile=profile, transport=way)
+
+    return make
+
+
+def resting(rests: list[float]) -> Any:
+    """Return a conversation with an agent that can read no sensor."""
+
+    def rest(seconds: float, at: object) -> dict[str, str]:
+        rests.append(seconds)
+        return {"temperature_c": "unreadable"}
+
+    return SimpleNamespace(rest=rest)
+
+
+@pytest.mark.slow
+def test_a_phone_rests_until_android_says_that_it_is_cool(warm: Callable[..., Device]) -> None:
+    rests: list[float] = []
+    told: list[float] = []
+    cool(warm(), resting(rests), {"temperature_c": "unreadable"}, (0, 0, 0), on_rest=told.append)
+    assert (rests, told) == ([2.0, 4.0], [33.5, 33.5])
+
+
+def test_a_phone_whose_heat_is_overridden_is_not_measured(warm: Callable[..., Device]) -> None:
+    one = warm("true")
+    with pytest.raises(MeasurementRefused, match="does not say how hot it is"):
+        cool(one, resting([]), {}, (0, 0, 0))
+    hello = cast(Hello, SimpleNamespace(state={}, environment={}))
+    assert [check.fine for check in doctor._condition(one, hello)] == [False]
