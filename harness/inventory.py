@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from harness.errors import fields_invalid, file_invalid, no_address
+from harness import toml
+from harness.errors import file_invalid, no_address
 from harness.lab import Unit, known_hosts, read_lab
 from harness.simulation.machine import Machine
+from harness.toml import Part
 from harness.transport.contract import Transport
 from harness.transport.local import Local
 from harness.transport.simulated import Simulated
-from ofa.files import read_capped
 
-MAX_BYTES = 1 << 20
 AGENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 SSH_FOLDER, ADB_FOLDER = ".cache/ofa-lab", "/data/local/tmp/ofa-lab"
 Slug = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -27,13 +26,7 @@ RuntimeName = Literal[
 ]
 
 
-class Section(BaseModel):
-    """A part of a profile; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Calm(Section):
+class Calm(Part):
     """When a device is quiet enough for wall time to be believed.
 
     ``max_foreign_cores``: how many cores other work may keep busy. ``max_temp_c``: the hottest sensor; absent is no
@@ -44,7 +37,7 @@ class Calm(Section):
     max_temp_c: Annotated[float, Field(gt=0, le=150, allow_inf_nan=False)] | None = None
 
 
-class Offer(Section):
+class Offer(Part):
     """What a runtime is used for on this kind of device: all of ``units``, with all of the rest."""
 
     units: Annotated[tuple[Literal["cpu", "gpu", "npu"], ...], Field(strict=False, min_length=1)] = ("cpu",)
@@ -52,14 +45,14 @@ class Offer(Section):
     threads: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False, min_length=1)] = (1,)
 
 
-class Fact(Section):
+class Fact(Part):
     """One published fact about a kind of device, with where it is from."""
 
     value: str | int | float
     source: Annotated[str, Field(min_length=1)]
 
 
-class Profile(Section):
+class Profile(Part):
     """One kind of device: facts that may be shared; no serials, no addresses."""
 
     schema_name: Literal["device/1"] = Field(alias="schema")
@@ -112,16 +105,7 @@ def profile_names() -> tuple[str, ...]:
 
 def read_profile(path: Path) -> Profile:
     """Read one profile; raises FileInvalid where it is damaged, too large, or has a key that means nothing."""
-    raw = read_capped(path, max_bytes=MAX_BYTES, what="profile")
-    try:
-        content = tomllib.loads(raw.decode())
-    except (ValueError, RecursionError) as fault:
-        raise file_invalid("profile", path, f"it is not valid TOML: {fault}", "correct the line named above") from fault
-    try:
-        profile = Profile.model_validate(content)
-    except ValidationError as fault:
-        known = {name for part in (Profile, Calm, Offer, Fact, Machine) for name in part.model_fields} | {"schema"}
-        raise fields_invalid("profile", path, fault, known) from fault
+    profile = toml.read(path, "profile", Profile, parts=(Profile, Calm, Offer, Fact, Machine))
     if profile.name != path.stem:
         raise file_invalid("profile", path, f"it is named '{profile.name}' inside", "give file and profile one name")
     return profile

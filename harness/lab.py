@@ -6,26 +6,19 @@ It holds addresses and serials, so it lies with the user's own settings and neve
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from harness.errors import fields_invalid, file_invalid
+from harness import toml
 from harness.simulation.machine import Machine
-from ofa.files import MEBIBYTE, read_capped
+from harness.toml import Part
 
 FOLDER_VARIABLE = "OFA_LAB"
 LAB, KNOWN_HOSTS = "lab.toml", "known_hosts"
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
-
-
-class Part(BaseModel):
-    """A part of the list; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Unit(Part):
@@ -96,14 +89,4 @@ def read_lab() -> Lab:
     path = lab_folder() / LAB
     if not path.exists():
         return Lab()
-    raw = read_capped(path, max_bytes=MEBIBYTE, what="list of devices")
-    try:
-        content = tomllib.loads(raw.decode())
-    except (ValueError, RecursionError) as fault:
-        why = f"it is not valid TOML: {fault}"
-        raise file_invalid("list of devices", path, why, "correct the line named above") from fault
-    try:
-        return Lab.model_validate(content)
-    except ValidationError as fault:
-        known = {name for part in (Lab, Unit, Group, Machine) for name in part.model_fields} | {"schema"}
-        raise fields_invalid("list of devices", path, fault, known) from fault
+    return toml.read(path, "list of devices", Lab, parts=(Lab, Unit, Group, Machine))

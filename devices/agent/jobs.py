@@ -15,6 +15,7 @@ from typing import IO, Any, Callable, Dict, Tuple
 import bench
 import lease
 import probe
+import store
 
 JOB = re.compile(r"^[0-9a-f]{32}$")
 MOST_CAP_S = 86400
@@ -65,9 +66,9 @@ def start(request: Dict[str, Any], files: str, send: Send) -> None:
             send(dict(begun(place), ev="started", state="complete"))
             return
         attempt = begun(place)["attempt"] + 1
-        write(os.path.join(place, "request.json"), json.dumps(dict(work, id=0)).encode("ascii"))
-        write(os.path.join(place, "attempt"), b"%d\n" % attempt)
-        write(os.path.join(place, "journal.jsonl"), b"")
+        store.write(os.path.join(place, "request.json"), json.dumps(dict(work, id=0)).encode("ascii"))
+        store.write(os.path.join(place, "attempt"), b"%d\n" % attempt)
+        store.write(os.path.join(place, "journal.jsonl"), b"")
     spawn(place, files, cap_s)
     send(dict(begun(place), ev="started", state="running"))
 
@@ -302,13 +303,3 @@ def last_words(place: str) -> str:
         return ""
     spoken = [line.strip() for line in lines if line.strip()]
     return spoken[-1] if spoken else ""
-
-
-def write(path: str, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    draft = path + ".part"
-    with open(draft, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(draft, path)

@@ -10,6 +10,7 @@ from typing import IO, Any, Callable, Dict, Iterator, Optional
 
 import bench
 import probe
+import store
 
 TOKEN = re.compile(r"^[0-9a-f]{32}$")
 MOST_OWNER_CHARACTERS = 200
@@ -116,10 +117,4 @@ def remaining_s(held: Held) -> float:
 def write(path: str, held: Held) -> None:
     """Write a lease that begins now, whole or not at all."""
     content = dict(held, boot_id=probe.boot_id(), until_s=time.monotonic() + held["ttl_s"])
-    draft = path + ".part"
-    with open(draft, "w") as stream:
-        json.dump(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(draft, 0o600)
-    os.rename(draft, path)
+    store.write(path, json.dumps(content).encode("utf-8"), mode=0o600)

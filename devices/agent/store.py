@@ -53,6 +53,17 @@ def unpack(request: Dict[str, Any], files: str, send: Send) -> None:
     send({"ev": "unpacked", "files": count})
 
 
+def write(path: str, content: bytes, mode: int = 0o666) -> None:
+    """Write a small file whole or not at all, and on the disk when this returns; ``mode`` is what the umask leaves."""
+    draft = path + ".part"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(draft, path)
+
+
 def keep(files: str, name: str, stream: Any) -> None:
     """Copy a stream to a file of that name, once its content is found to be what the name says."""
     draft, digest = os.path.join(files, "%s.%d.part" % (name, os.getpid())), hashlib.sha256()

@@ -9,6 +9,7 @@ import commands
 import frequencies
 import heat
 import jetson
+import store
 import sysfs
 from bench import RequestInvalid, Send
 
@@ -299,12 +300,7 @@ def _read(folder: str) -> Optional[Dict[str, Any]]:
 
 def _keep(folder: str, saved: Dict[str, Any]) -> None:
     """Write the record, so that it is there before anything changes, whole or not at all."""
-    path = os.path.join(folder, SAVED)
-    with open(path + ".part", "w") as stream:
-        json.dump(saved, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(path + ".part", path)
+    store.write(os.path.join(folder, SAVED), json.dumps(saved).encode("utf-8"))
 
 
 def _forget(folder: str) -> None:

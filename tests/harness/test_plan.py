@@ -11,6 +11,7 @@ from harness import inventory
 from harness import plan as plans
 from harness.plan import Plan
 from ofa.errors import FileInvalid
+from ofa.files import MEBIBYTE
 
 
 def test_a_plan_survives_the_file_byte_for_byte(plan: Callable[..., Plan], tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_a_damaged_profile_is_refused(content: str, mentioned: str, tmp_path: Pa
 
 def test_an_oversized_and_an_unknown_profile(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
-    path.write_text(PROFILE + "#" * inventory.MAX_BYTES)
+    path.write_text(PROFILE + "#" * MEBIBYTE)
     with pytest.raises(FileInvalid, match="too large"):
         inventory.read_profile(path)
     path.write_text(PROFILE)
