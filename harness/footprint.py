@@ -85,19 +85,10 @@ def of_file(
 def _asked(device: Device, request: dict[str, object], patience_s: float) -> Answer:
     """Ask one process, and end it."""
     job = token_hex(16)
-    link = Link(device)
-    try:
+    with Link(device) as link:
         supply(link, [str(request["file"])])
         found = list(link.work(job, {"do": "footprint", **request}, patience_s=patience_s))
         link.forget([job])
-        link.close()
-    except DeviceLost:
-        link.kill()
-        raise
-    except BaseException:
-        link.end(job)
-        link.kill()
-        raise
     if len(found) != 1 or not isinstance(found[0], Answer):
         raise device_lost(device.name, "it did not say how much memory it held")
     return found[0]

@@ -31,13 +31,29 @@ CAP_S = 6 * 3600
 class Link:
     """A conversation with a device. One over a link can begin anew; one with this computer is simply held."""
 
-    __slots__ = ("conversation", "device", "retry_s")
+    __slots__ = ("conversation", "device", "job", "retry_s")
 
     def __init__(self, device: Device, *, retry_s: float | None = None) -> None:
         """Start an agent on the device; raises DeviceLost."""
         self.device = device
+        self.job: str | None = None
         self.retry_s = RETRY_S if retry_s is None else retry_s
         self.conversation = Conversation(device.transport.open(), device.name, device.lease)
+
+    def __enter__(self) -> Link:
+        """Measure within a with block, at whose end the agent is ended."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the agent. Where the device was lost a worker goes on: whoever comes back finds what it measured; after
+        any other fault nobody wants that.
+        """
+        if kind is None:
+            self.close()
+            return
+        if not issubclass(kind, DeviceLost) and self.job is not None:
+            self.end(self.job)
+        self.kill()
 
     @property
     def remote(self) -> bool:
@@ -63,6 +79,7 @@ class Link:
         agent of this computer may be silent for ``patience_s``. Raises DeviceLost where the link does not come back,
         or the worker is dead.
         """
+        self.job = job
         if not self.remote:
             yield from self.conversation.ask(request, patience_s=patience_s)
             return

@@ -274,8 +274,7 @@ def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
     gained = Round()
     batches = plan.batches(ask.number, ask.items)
     jobs = [ask.job(place, batch) for place, batch in enumerate(batches)]
-    link, place = Link(device), 0
-    try:
+    with Link(device) as link:
         state = link.greet(at=ask.at(0)).state
         supply(link, _files(ask), on_bytes=partial(_bringing, on_share))
         for place, batch in enumerate(batches):
@@ -285,15 +284,6 @@ def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
             part = partial(_part, on_share, place, len(batches))
             state = measure_batch(ask, place, batch, link, gained, on_share=part)
         link.forget(jobs)
-        link.close()
-    except DeviceLost:
-        # A worker on the device goes on: whoever comes back finds what it measured.
-        link.kill()
-        raise
-    except BaseException:
-        link.end(jobs[place])
-        link.kill()
-        raise
     return gained
 
 
