@@ -78,7 +78,7 @@ def torchrun(recipe: Recipe, folder: Path, stop_at: int = 0) -> None:
     # One run in some hundred ended by SIGABRT without a word: should it come again, this says where.
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1")
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
