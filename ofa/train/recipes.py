@@ -25,7 +25,7 @@ class Recipe:
     scale with ``batch`` (None: they hold as they are).
 
     The largest subnet's loss (weight 1) is the cross-entropy; a subnet with a teacher has ``hard_weight`` times its
-    cross-entropy plus its ``distillation`` loss. The subnets without the largest count ``student_weight`` times the
+    cross-entropy plus its ``distillation`` loss. Subnets trained beside the largest count ``student_weight`` times the
     mean of their losses, or with ``gradients`` sum, times their sum. ``importance`` orders channels where a phase
     sorts. ``dropout`` is for the classifier's inputs, in the sandwich for the largest subnet alone (BigNAS, section 3).
     ``transform_decay`` draws kernel transforms towards identity. ``mean`` and ``std`` (of pixels in 0-1, by

@@ -108,7 +108,8 @@ def _weight(task: Task, largest: bool) -> float:
         return 1 / task.recipe.shards
     students = task.phase.subnets - task.phase.largest
     shared = students if task.recipe.gradients == "mean" else 1
-    return task.recipe.student_weight / shared / task.recipe.shards
+    beside = task.recipe.student_weight if task.phase.largest else 1.0
+    return beside / shared / task.recipe.shards
 
 
 def _precision(task: Task) -> torch.autocast:
