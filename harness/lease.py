@@ -12,10 +12,10 @@ from pathlib import Path
 from secrets import token_hex
 
 from harness.answers import Leased, Released
-from harness.errors import device_held, no_lease
 from harness.inventory import Device
 from harness.lab import lab_folder
 from harness.link import Link
+from harness.refusals import device_held, no_lease
 from ofa import console
 from ofa.errors import DeviceLost
 from ofa.files import sha256_bytes, write_atomic
