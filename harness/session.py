@@ -106,7 +106,7 @@ def greet(device: Device, runtimes: tuple[str, ...] = ()) -> Hello:
     """Ask a device what it is, trying the named runtimes; raises DeviceLost."""
     channel = device.transport.open()
     try:
-        return Conversation(channel, device.name).greet(runtimes)
+        return Conversation(channel, device.name, device.lease).greet(runtimes)
     finally:
         channel.close()
 
