@@ -135,7 +135,7 @@ def test_the_command_refuses_by_its_exit_code_and_measures_where_it_is_told_to(
     code, _, err = run(*words, "--resume", "--allow-load")
     assert code == 0, err
     lut = checked(tmp_path / "run" / "lut")
-    assert all("loaded" in row.flags for row in [*lut.rows, *lut.networks])
+    assert all("loaded" in row.flags for row in lut.rows) and all("loaded" in row.flags for row in lut.networks)
 
 
 @contextmanager
@@ -160,7 +160,8 @@ def test_work_on_this_computer_is_seen_and_refused(tmp_path: Path, monkeypatch: 
         pytest.skip("this system does not tell how busy its cores are")
     monkeypatch.setattr(gate, "LOAD_PATIENCE_S", 0.5)
     monkeypatch.setattr(gate, "FIRST_REST_S", 1.0)
-    device, told = this_computer(tmp_path / "files"), []
+    device = this_computer(tmp_path / "files")
+    told: list[float] = []
     channel = device.transport.open()
     try:
         with burning(1), pytest.raises(MeasurementRefused, match="busy with other work") as refused:
