@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from harness import footprint
@@ -32,7 +33,7 @@ class Scope:
     is used. With ``again`` the networks are measured once more after all rounds, with ``memory`` each in a process of
     its own; with ``missing_from`` only what that table lacks is measured. Of ``subnets`` that are given, only the ops
     are measured, and they are the networks to fit to; of those ``beside`` them the ops too, but not they themselves.
-    Without ``ops``, whole networks alone.
+    Without ``ops``, whole networks alone. Without ``allow_load``, rounds wait until other work on the device ends.
     """
 
     way: Way = field(default_factory=Way)
@@ -48,6 +49,7 @@ class Scope:
     subnets: tuple[Subnet, ...] = ()
     beside: tuple[Subnet, ...] = ()
     ops: bool = True
+    allow_load: bool = True
 
     def ops_of(self, space: SearchSpace) -> tuple[Op, ...]:
         """Return the ops that are measured."""
@@ -84,7 +86,15 @@ def bench(
     Raises DeviceLost, MeasurementRefused, and FileInvalid where the folder holds the journal of another plan.
     """
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, on_progress=on_progress)
-    carry_out(plan, device=device, folder=folder, again=scope.again, memory=scope.memory, on_progress=on_progress)
+    carry_out(
+        plan,
+        device=device,
+        folder=folder,
+        again=scope.again,
+        memory=scope.memory,
+        allow_load=scope.allow_load,
+        on_progress=on_progress,
+    )
     lut = table_in(folder, max_foreign_cores=device.profile.calm.max_foreign_cores)
     write(lut, folder / TABLE, allow_simulated=lut.simulated)
     return checked(folder / TABLE)
@@ -97,6 +107,7 @@ def carry_out(
     folder: Path,
     again: bool = True,
     memory: bool = True,
+    allow_load: bool = True,
     on_progress: OnProgress = quiet,
 ) -> None:
     """Measure what the journals in a folder lack of a plan, its networks once more where ``again``, then their memory.
@@ -105,13 +116,14 @@ def carry_out(
     """
     later = plan_again(plan) if again else None
     passes = Passes(on_progress, later)
+    measured = partial(run, device=device, allow_load=allow_load)
     with journals.resume(folder / JOURNAL, plan) as journal:
         plans.write(plan, folder / PLAN)
-        session = run(plan, device=device, journal=journal, on_progress=passes.first)
+        session = measured(plan, journal=journal, on_progress=passes.first)
         if later is not None:
             with journals.resume(folder / AGAIN_JOURNAL, later) as second:
                 plans.write(later, folder / AGAIN_PLAN)
-                run(later, device=device, journal=second, like=journal, on_progress=passes.second)
+                measured(later, journal=second, like=journal, on_progress=passes.second)
         if memory:
             footprint.run(plan, device=device, journal=journal, session=session, on_progress=on_progress)
 

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from harness import gate
-from harness.answers import Leased
 from harness.inventory import Device
 from harness.lab import LAB, lab_folder, read_lab
-from harness.link import Link
+from harness.lease import for_a_moment, leased
 from harness.plan import NATIVE
 from harness.protocol import Hello
 from harness.session import greet
+from harness.transport.adb import Adb
 from ofa.errors import OfaError
 from ofa.folders import cache_folder
 
@@ -99,10 +99,13 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
         hello = greet(device)
     except OfaError as fault:
         yield _failed("agent", fault)
+        # A phone without a Python is held all the same, by programs that are brought to it.
+        if isinstance(device.transport, Adb):
+            yield from _held(device)
         return
     python = str(hello.environment.get("python", "unreadable"))
     yield Check(what="agent", fine=True, seen=f"greets, Python {python}")
-    if device.transport.remote:
+    if leased(device):
         yield from _held(device)
     yield from _runtimes(device)
     yield from _condition(device, hello)
@@ -110,22 +113,13 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
 
 def _held(device: Device) -> Iterator[Check]:
     """Say who holds a device, by asking for it for a moment."""
-    link = Link(device)
-    token = os.urandom(16).hex()
     try:
-        request = {"do": "lease", "owner": "a check", "token": token, "ttl_s": 5}
-        answer = link.one(request, Leased)
-        if answer.granted:
-            from harness.answers import Released
-
-            link.one({"do": "release", "token": token}, Released)
+        answer = for_a_moment(device, "a check")
         seen = "free" if answer.granted else f"held by {answer.owner}, for {answer.left_s:.0f} s"
         remedy = "" if answer.granted else f"wait, or: ofa devices release {device.name}"
         yield Check(what="lease", fine=answer.granted, seen=seen, remedy=remedy)
     except OfaError as fault:
         yield _failed("lease", fault)
-    finally:
-        link.kill()
 
 
 def _runtimes(device: Device) -> Iterator[Check]:

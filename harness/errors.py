@@ -111,24 +111,6 @@ def devices_failed(faults: Sequence[tuple[str, BaseException]], measured: Sequen
     )
 
 
-def device_held(device: str, owner: str, left_s: float) -> MeasurementRefused:
-    """Say who holds a device at present."""
-    return MeasurementRefused(
-        f"device '{device}' is held by {owner}",
-        why=f"the lease on it runs for another {left_s:.0f} s, and longer while they measure",
-        hint=("wait, or ask them", f"or break the lease: ofa devices release {device}"),
-    )
-
-
-def no_lease(device: str) -> UsageInvalid:
-    """Say that a device is this computer, or lives in it."""
-    return UsageInvalid(
-        f"device '{device}' has no lease",
-        why="it is this computer, where a run's folder is locked instead",
-        hint="name a device that is reached by SSH or ADB",
-    )
-
-
 def versions_differ(device: str, theirs: object, ours: int) -> DeviceBarred:
     """Say that agent and host speak different versions of the protocol."""
     return DeviceBarred(
@@ -214,19 +196,6 @@ def environment_changed(device: str, differing: Iterable[str], measured: Path) -
         f"device '{device}' is no longer as it was when '{measured}' was measured",
         why="these differ: " + ", ".join(differing),
         hint=("restore the conditions and resume", f"or move '{measured}' away and measure again"),
-    )
-
-
-def too_hot(device: str, hottest_c: float | None, limit_c: float) -> MeasurementRefused:
-    """Say that a device is above its limit, or that nobody can tell."""
-    why = "no temperature can be read" if hottest_c is None else f"its hottest sensor reads {hottest_c:g} °C"
-    return MeasurementRefused(
-        f"device '{device}' is not cool enough to be measured",
-        why=f"{why}, its profile allows {limit_c:g} °C",
-        hint=(
-            f"let it cool and {RESUME_HINT}",
-            "or change 'max_temp_c' in its profile",
-        ),
     )
 
 

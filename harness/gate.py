@@ -1,19 +1,22 @@
-"""Lets a device cool before it is measured: rests that grow longer, until it is cool or patience ends."""
+"""Lets a device cool, and other work on it end, before it is measured: rests that grow longer, until patience ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.answers import Facts
-from harness.errors import too_hot
 from harness.inventory import Device
 from harness.native.phone import Phone
 from harness.protocol import At, Conversation
+from harness.refusals import too_busy, too_hot
 from harness.transport.adb import Adb
 
 FIRST_REST_S = 2.0
 LONGEST_REST_S = 15.0
 PATIENCE_S = 1200.0
+# A first look at how busy a device is costs every round as long; one that finds load is followed by longer ones.
+LOOK_S = 0.3
+LOAD_PATIENCE_S = 600.0
 # Once it rests, a device cools below its limit by this much: at the limit itself it would rest again after a moment.
 BELOW_C = 3.0
 
@@ -39,8 +42,33 @@ def cool(
         if found is None or rested_s >= PATIENCE_S:
             raise too_hot(device.name, found, limit_c)
         on_rest(found)
-        found = hottest_c(seen(device, conversation.rest(pause_s, at)))
+        found = hottest_c(seen(device, conversation.rest(pause_s, at).state))
         rested_s, pause_s = rested_s + pause_s, min(LONGEST_REST_S, 2 * pause_s)
+
+
+def quieten(
+    device: Device,
+    conversation: Conversation,
+    at: At,
+    *,
+    jobs: Sequence[str] = (),
+    on_rest: Callable[[float], None] = lambda cores: None,
+) -> Facts:
+    """Rest until other work keeps no more of the device's cores busy than its profile allows; return its state then.
+
+    ``on_rest`` is told how many it keeps busy. What a worker of ``jobs`` does is no other work. A device that does not
+    tell how busy it is passes: its batches say so, too. Raises MeasurementRefused after ten minutes; DeviceLost.
+    """
+    limit, own = device.profile.calm.max_foreign_cores, {"jobs": list(jobs)} if jobs else {}
+    rested_s, pause_s, look_s = 0.0, FIRST_REST_S, LOOK_S
+    while True:
+        found = conversation.rest(look_s, at, **own)
+        if isinstance(found.foreign_cores, str) or found.foreign_cores <= limit:
+            return found.state
+        if rested_s >= LOAD_PATIENCE_S:
+            raise too_busy(device.name, found.foreign_cores, limit)
+        on_rest(found.foreign_cores)
+        look_s, rested_s, pause_s = pause_s, rested_s + pause_s, min(LONGEST_REST_S, 2 * pause_s)
 
 
 def seen(device: Device, state: Facts) -> Facts:

@@ -29,8 +29,8 @@ RuntimeName = Literal[
 class Calm(Part):
     """When a device is quiet enough for wall time to be believed.
 
-    ``max_foreign_cores``: how many cores other work may keep busy. ``max_temp_c``: the hottest sensor; absent is no
-    limit.
+    ``max_foreign_cores``: how many cores other work may keep busy; beyond that rounds wait. ``max_temp_c``: the hottest
+    sensor; absent is no limit.
     """
 
     max_foreign_cores: Annotated[float, Field(ge=0, le=1024, allow_inf_nan=False)] = 0.25

@@ -12,16 +12,20 @@ from pathlib import Path
 from secrets import token_hex
 
 from harness.answers import Leased, Released
-from harness.errors import device_held, no_lease
 from harness.inventory import Device
 from harness.lab import lab_folder
 from harness.link import Link
+from harness.native.lease import Lease, Taken
+from harness.native.transport import Native
+from harness.refusals import device_held, no_lease
+from harness.transport.adb import Adb
 from ofa import console
 from ofa.errors import DeviceLost
 from ofa.files import sha256_bytes, write_atomic
 
 # An agent renews it every few seconds while a job is followed; between jobs, by every request.
 TTL_S = 120
+MOMENT_S = 5
 
 
 @contextmanager
@@ -31,7 +35,7 @@ def held(device: Device, folder: Path, *, force: bool = False) -> Iterator[Devic
     Whoever goes on with the same folder on the same host is the same owner, also after a crash. A lease that ran out is
     taken over with a message, one that has not only where ``force``. Raises MeasurementRefused, DeviceLost.
     """
-    if not device.transport.remote:
+    if not leased(device):
         yield device
         return
     token = sha256_bytes(f"{host_id()} {folder.resolve()}".encode())[:32]
@@ -46,6 +50,12 @@ def held(device: Device, folder: Path, *, force: bool = False) -> Iterator[Devic
     finally:
         with suppress(DeviceLost):
             released(device, token)
+
+
+def leased(device: Device) -> bool:
+    """Say whether other hosts reach a device, so that it is held by a lease; this computer's folders are locked."""
+    way = device.transport
+    return way.remote or (isinstance(way, Native) and way.leased)
 
 
 def _ended(force: bool) -> str:
@@ -94,9 +104,26 @@ def broken(device: Device) -> dict[str, object]:
 
     Raises DeviceLost, and UsageInvalid for this computer, which needs no lease.
     """
-    if not device.transport.remote:
+    if not leased(device):
         raise no_lease(device.name)
-    token = token_hex(16)
-    answer = asked(device, {"do": "lease", "owner": owner(), "token": token, "ttl_s": 5, "force": True})
-    released(device, token)
+    answer = for_a_moment(device, owner(), force=True)
     return {"device": device.name, "was_held_by": answer.owner}
+
+
+def for_a_moment(device: Device, whose: str, *, force: bool = False) -> Taken | Leased:
+    """Take a device and give it back at once, where nobody holds it or ``force``; return what it says to that.
+
+    A phone is asked through its shell: not every one has a Python for an agent. Raises DeviceLost, MeasurementRefused.
+    """
+    token, way = token_hex(16), device.transport
+    if isinstance(way, Adb):
+        way.ready()
+        lease = Lease(device=device.name, shell=way)
+        taken = lease.take(whose, token, MOMENT_S, force=force)
+        if taken.granted:
+            lease.give_back(token)
+        return taken
+    answer = asked(device, {"do": "lease", "owner": whose, "token": token, "ttl_s": MOMENT_S, "force": force})
+    if answer.granted:
+        released(device, token)
+    return answer

@@ -17,7 +17,7 @@ class _Phases:
         """Show nothing yet."""
         self.what = what
         self.stack = stack
-        self.done, self.total = 0, -1
+        self.done, self.total, self.text = 0, -1, ""
         self.advance: Advance | None = None
 
     def tell(self, done: int, total: int, text: str) -> None:
@@ -26,9 +26,10 @@ class _Phases:
             self.stack.close()
             self.advance = self.stack.enter_context(console.progress(self.what, total))
             self.done, self.total = 0, total
-        if done > self.done or not done:
+        # What is waited for is told too, though nothing more is done meanwhile.
+        if done > self.done or not done or (text != self.text and done < total):
             self.advance(done - self.done, note=text)
-        self.done = done
+        self.done, self.text = done, text
 
 
 @contextmanager

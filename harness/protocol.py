@@ -177,11 +177,13 @@ class Done(Answer):
 
 
 class Rested(Answer):
-    """The device had a rest."""
+    """The device had a rest, in which others kept so many of its cores busy."""
 
     id: int
     ev: Literal["rested"]
     state: Facts
+    foreign_cores: Cores = "unreadable"
+    stolen_cores: Cores = "unreadable"
 
 
 class Footprint(Answer):
@@ -370,12 +372,12 @@ class Conversation:
             if answer.ev in LAST:
                 return
 
-    def rest(self, seconds: float, at: At | None = None) -> Facts:
-        """Let the device do nothing for a while, and return its state then; raises DeviceLost."""
-        request = {"do": "rest", "seconds": seconds, "at": at}
+    def rest(self, seconds: float, at: At | None = None, **more: Any) -> Rested:
+        """Let the device do nothing for a while, and return how it is then; raises DeviceLost."""
+        request = {"do": "rest", "seconds": seconds, "at": at, **more}
         for answer in self.ask(request, patience_s=seconds + HELLO_PATIENCE_S):
             if isinstance(answer, Rested):
-                return answer.state
+                return answer
         raise device_lost(self.device, "it did not come back from a rest")
 
     def greet(

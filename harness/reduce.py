@@ -64,6 +64,7 @@ class Conditions:
     wall_over_cpu: float | None
     reference_ns: dict[str, float]
     reference_spread: dict[str, float]
+    loaded: bool = False
     summary: str | None = None
 
     @property
@@ -73,9 +74,10 @@ class Conditions:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Return what every row of the table must carry: ``cpu`` (CPU time was believed), ``drift`` (rounds
-        differed), ``summary`` (no single call is known)."""
+        """Return what every row of the table must carry: ``cpu`` (CPU time was believed), ``loaded`` (the device did
+        other work beside it), ``drift`` (rounds differed), ``summary`` (no single call is known)."""
         found = ["cpu"] if self.basis == "cpu_min_ns" else []
+        found += ["loaded"] if self.loaded else []
         if any(value > DRIFT_SPREAD for value in self.reference_spread.values()):
             found.append("drift")
         if self.summary is not None:
@@ -108,6 +110,7 @@ def conditions(journal: Journal, *, max_foreign_cores: float = 0.25) -> Conditio
     environment: dict[str, Any] = next((record["environment"] for _, record in journal.sessions()), {})
     return Conditions(
         basis=basis,
+        loaded=busy,
         summary=str(environment.get("statistic")) if environment.get("calls") == "summary" else None,
         foreign_cores=median(foreign) if foreign else None,
         stolen_cores=median(stolen) if stolen else None,

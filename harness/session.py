@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from harness import ways
 from harness.answers import Facts
 from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready
-from harness.gate import cool
+from harness.gate import cool, quieten
 from harness.inventory import Device
 from harness.journal import STATS, Journal
 from harness.link import Link
@@ -76,7 +76,8 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One attempt at a round: which items of which plan, on what device, how often it was begun anew for drift."""
+    """One attempt at a round: which items of which plan, on what device, how often it was begun anew for drift, and
+    whether beside whatever else the device does."""
 
     plan: Plan
     number: int
@@ -85,6 +86,7 @@ class Ask:
     device: Device
     patience_s: float
     run: str
+    allow_load: bool = True
 
     def job(self, place: int, batch: Sequence[int]) -> str:
         """Return the name a batch has on the device: the same for whoever goes on with this measurement, no other."""
@@ -104,7 +106,7 @@ def greet(device: Device, runtimes: tuple[str, ...] = ()) -> Hello:
     """Ask a device what it is, trying the named runtimes; raises DeviceLost."""
     channel = device.transport.open()
     try:
-        return Conversation(channel, device.name).greet(runtimes)
+        return Conversation(channel, device.name, device.lease).greet(runtimes)
     finally:
         channel.close()
 
@@ -146,14 +148,16 @@ def run(
     device: Device,
     journal: Journal,
     like: Journal | None = None,
+    allow_load: bool = True,
     on_progress: OnProgress = quiet,
     patience_s: float = PATIENCE_S,
 ) -> str | None:
     """Measure what the journal lacks of its plan, under the conditions of another journal where one is given.
 
-    Returns the session's id, None where nothing was lacking. A round that ended badly is begun again, up to three times
-    a session; its samples never mix with another attempt's. Raises DeviceLost, MeasurementRefused; on any exception,
-    Ctrl-C too, the agent is ended and the journal can be resumed.
+    Returns the session's id, None where nothing was lacking. Without ``allow_load``, each round waits until the device
+    does next to nothing else. A round that ended badly is begun again, up to three times a session; its samples never
+    mix with another attempt's. Raises DeviceLost, MeasurementRefused; on any exception, Ctrl-C too, the agent is ended
+    and the journal can be resumed.
     """
     total = plan.rounds * len(plan.items)
     done = min(total, len(journal.complete_rounds()) * len(plan.items))
@@ -169,7 +173,17 @@ def run(
         # Rounds beyond the plan's own are only known when they come: what is to be done grows with each.
         total = max(total, done + len(items))
         tell = partial(_tell, on_progress, done, len(items), total)
-        complete_round(plan, number, items, device, journal, session=session, patience_s=patience_s, on_share=tell)
+        ask = Ask(
+            plan=plan,
+            number=number,
+            redo=0,
+            items=tuple(items),
+            device=device,
+            patience_s=patience_s,
+            run=run_of(journal),
+            allow_load=allow_load,
+        )
+        complete_round(ask, journal, session=session, on_share=tell)
         done += len(items)
         on_progress(done, total, f"round {number + 1}")
         wanted = next_round(plan, journal)
@@ -177,38 +191,25 @@ def run(
 
 
 def complete_round(
-    plan: Plan,
-    number: int,
-    items: Sequence[int],
-    device: Device,
+    ask: Ask,
     journal: Journal,
     *,
     session: str,
-    patience_s: float,
     on_share: Callable[[str, str, float], None],
 ) -> None:
     """Measure one round until it is whole and the device did not drift in it.
 
     Raises DeviceLost where it broke off three times; drift that does not end is kept, and told by its batches.
     """
-    broken = 0
+    plan, number, broken = ask.plan, ask.number, 0
     while True:
         redo = journal.drifts_of(number)
         text = f"round {number + 1}" + (f", attempt {broken + redo + 1}" if broken + redo else "")
         attempt = journal.begin_attempt(number, session=session, started_utc=utc_now())
-        ask = Ask(
-            plan=plan,
-            number=number,
-            redo=redo,
-            items=tuple(items),
-            device=device,
-            patience_s=patience_s,
-            run=run_of(journal),
-        )
         try:
-            gained = measure_round(ask, partial(on_share, text))
+            gained = measure_round(replace(ask, redo=redo), partial(on_share, text))
         except DeviceLost as fault:
-            note = public(device, f"{fault.what}: {fault.why}")[:400]
+            note = public(ask.device, f"{fault.what}: {fault.why}")[:400]
             journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
             broken += 1
             if broken == ATTEMPTS_PER_SESSION or isinstance(fault, DeviceBarred):
@@ -266,7 +267,9 @@ def begin_session(
 
 
 def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
-    """Measure one round in a fresh process, cool before each batch where that is asked for; raises DeviceLost.
+    """Measure one round in a fresh process, quiet before it and cool before each batch where that is asked for.
+
+    Raises DeviceLost, and MeasurementRefused where the device does not become quiet or cool.
 
     ``on_share`` is told how much of it is done, 0 to 1.
     """
@@ -277,6 +280,10 @@ def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
     with Link(device) as link:
         state = link.greet(at=ask.at(0)).state
         supply(link, _files(ask), on_bytes=partial(_bringing, on_share))
+        if not ask.allow_load:
+            working = partial(_working, on_share, device.profile.calm.max_foreign_cores)
+            own = jobs if link.remote else ()
+            state = quieten(device, link.conversation, ask.at(0), jobs=own, on_rest=working)
         for place, batch in enumerate(batches):
             if plan.protocol.regime == "burst":
                 resting = partial(_resting, on_share, place / len(batches))
@@ -312,6 +319,11 @@ def _bringing(on_share: Callable[[str, float], None], done: int, total: int) -> 
 def _resting(on_share: Callable[[str, float], None], share: float, hottest_c: float) -> None:
     """Say that the device rests."""
     on_share(f"cooling, {hottest_c:.0f} °C", share)
+
+
+def _working(on_share: Callable[[str, float], None], limit: float, cores: float) -> None:
+    """Say that other work keeps the device busy, and how much of it would not matter."""
+    on_share(f"waiting: other work keeps {cores:.2f} cores busy, {limit:g} are allowed", 0.0)
 
 
 def measure_batch(

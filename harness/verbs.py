@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 SOAK_S = 180
+
+
+class Counts(TypedDict):
+    """How many whole networks are measured, of each part."""
+
+    fit: int
+    holdout: int
 
 
 class Runtime(StrEnum):
@@ -145,6 +152,10 @@ Ops = Annotated[
         show_default=False,
     ),
 ]
+AllowLoad = Annotated[
+    bool,
+    typer.Option("--allow-load", help="Measure although the device does other work; the table says 'loaded'."),
+]
 ProgramFile = Annotated[
     Path | None,
     typer.Option("--program", metavar="FILE", help="The program of runtime benchmark_model or ort_perf_test."),
@@ -177,6 +188,7 @@ def bench(
     subnets: Subnets = None,
     ops: Ops = None,
     program: ProgramFile = None,
+    allow_load: AllowLoad = False,
     dry_run: DryRun = False,
     seed: Seed = 0,
     width: Width = None,
@@ -191,11 +203,9 @@ def bench(
     from harness.bench import Scope
 
     space, ops = load_space(name, width, channels, classes), _ops(ops, runtime)
-    networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
         way=way_of(runtime, unit, kernels, precision, threads),
-        fit=networks[0],
-        holdout=networks[1],
+        **_counts(space, missing_from, ops, fit, holdout),
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
@@ -204,6 +214,7 @@ def bench(
         missing_from=_table(missing_from),
         subnets=_of_space(subnets, space),
         ops=ops,
+        allow_load=allow_load,
     )
     measure = _foretold if dry_run else partial(_measured, resume=resume)
     _told(json, *measure(space, _devices(device, runtime, program), runtime, scope, out))
@@ -251,14 +262,12 @@ def device_for(name: str, runtime: Runtime, program: Path | None) -> Device:
     return reached(name, files(), runtime=runtime.value, program=program)
 
 
-def _counts(
-    space: SearchSpace, missing_from: Path | None, ops: bool, fit: int | None, holdout: int | None
-) -> tuple[int, int]:
+def _counts(space: SearchSpace, missing_from: Path | None, ops: bool, fit: int | None, holdout: int | None) -> Counts:
     """Return how many networks are measured to fit to and to hold out: what is said, or what is usual."""
     from harness.networks import FIT, FIT_ALONE, holdout_of
 
     usual = (0, 0) if missing_from is not None else (FIT if ops else FIT_ALONE, holdout_of(space))
-    return usual[0] if fit is None else fit, usual[1] if holdout is None else holdout
+    return {"fit": usual[0] if fit is None else fit, "holdout": usual[1] if holdout is None else holdout}
 
 
 def _table(missing_from: Path | None) -> Lut | None:

@@ -90,13 +90,25 @@ def hello(request: Dict[str, Any], folder: str, send: bench.Send) -> None:
     )
 
 
-def rest(request: Dict[str, Any], send: bench.Send) -> None:
-    """Do nothing for a while, so that the device may cool, and say how it is doing then."""
-    seconds = request.get("seconds")
+def rest(request: Dict[str, Any], folder: str, send: bench.Send) -> None:
+    """Do nothing for a while, so that the device may cool, and say how it is doing then, and how busy others kept it.
+
+    The workers of the ``jobs`` named are no others: whoever comes back to a device finds its own still at work.
+    """
+    seconds, names = request.get("seconds"), request.get("jobs") or []
     if not isinstance(seconds, (int, float)) or not 0 < seconds <= MOST_REST_S:
         raise bench.RequestInvalid("'seconds' must be a number above 0, at most %d" % MOST_REST_S)
+    before, own_before, began = probe.cpu_seconds(), _own_seconds(folder, names), time.monotonic()
     time.sleep(seconds)
-    send({"ev": "rested", "state": probe.state()})
+    took_s = max(1e-3, time.monotonic() - began)
+    # A worker that ended meanwhile is not in the second sum any more.
+    own_s = max(0.0, _own_seconds(folder, names) - own_before)
+    send(dict(bench.foreign(before, probe.cpu_seconds(), own_s, took_s), ev="rested", state=probe.state()))
+
+
+def _own_seconds(folder: str, names: Any) -> float:
+    """Return for how many seconds this process and the workers of some jobs have kept cores busy."""
+    return probe.own_seconds() + (jobs.busy_seconds(names, folder) if names else 0.0)
 
 
 # What is asked of a device that is reached over a link: work that outlives it, who holds the device, its files.
@@ -134,7 +146,7 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
         if verb == "hello":
             hello(request, folder, send)
         elif verb == "rest":
-            rest(request, send)
+            rest(request, folder, send)
         elif verb == "bench":
             bench.bench(request, folder, send)
         elif verb == "footprint":

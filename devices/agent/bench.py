@@ -150,7 +150,7 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
     birds = {name: loaded[file].run for name, file in sorted(request.get("canaries", {}).items())}
     canaries: Dict[str, List[Dict[str, Any]]] = {name: [] for name in birds}
     before, resided, started = probe.cpu_seconds(), probe.residency(), time.time()
-    own_before = sum(os.times()[:2])
+    own_before = probe.own_seconds()
     samples = 0
     turn(birds, canaries, request, clocks)
     steps = (("cold", timing.cold, 0.3, 0.6), ("hot", timing.hot, 0.6, 1.0))
@@ -178,7 +178,7 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
         samples += len(items)
         turn(birds, canaries, request, clocks)
     took_s = max(1e-3, time.time() - started)
-    load_record = foreign(before, probe.cpu_seconds(), sum(os.times()[:2]) - own_before, took_s)
+    load_record = foreign(before, probe.cpu_seconds(), probe.own_seconds() - own_before, took_s)
     done: Dict[str, Any] = {"ev": "done", "samples": samples, "failed": len(failures), "timed_s": round(took_s, 3)}
     done["canaries"] = canaries
     at_khz = probe.known(frequencies.shares(resided, probe.residency()))
@@ -257,7 +257,7 @@ def peak_rss_mib() -> probe.Reading:
 def foreign(
     before: Optional[Dict[str, float]], after: Optional[Dict[str, float]], own_s: float, took_s: float
 ) -> Dict[str, Any]:
-    """Return how many cores others kept busy, and how many were stolen, while this batch was timed."""
+    """Return how many cores others kept busy, and how many were stolen, in a while of ``took_s`` seconds."""
     if before is None or after is None:
         return {"foreign_cores": probe.UNREADABLE, "stolen_cores": probe.UNREADABLE}
     busy = (after["busy"] - before["busy"] - own_s) / took_s

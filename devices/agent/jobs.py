@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import IO, Any, Callable, Dict, Tuple
+from typing import IO, Any, Callable, Dict, List, Tuple
 
 import bench
 import lease
@@ -252,11 +252,27 @@ def kill_group(pid: int) -> bool:
 
 def forget(request: Dict[str, Any], files: str, send: Send) -> None:
     """Remove jobs that the host has taken over whole; one whose worker is alive stays."""
-    jobs = request.get("jobs")
-    if not isinstance(jobs, list) or len(jobs) > MOST_JOBS:
+    send({"ev": "forgotten", "jobs": sum(removed(place) for place in places_of(files, request.get("jobs")))})
+
+
+def places_of(files: str, names: Any) -> List[str]:
+    """Return the folders of several jobs; raises RequestInvalid."""
+    if not isinstance(names, list) or len(names) > MOST_JOBS:
         raise bench.RequestInvalid("'jobs' must be a list of at most %d" % MOST_JOBS)
-    places = [place_of(files, {"job": job}) for job in jobs]
-    send({"ev": "forgotten", "jobs": sum(removed(place) for place in places)})
+    return [place_of(files, {"job": name}) for name in names]
+
+
+def busy_seconds(names: Any, files: str) -> float:
+    """Return for how many seconds the living workers of some jobs have kept cores busy; raises RequestInvalid."""
+    found = 0.0
+    for place in places_of(files, names):
+        if not os.path.isdir(place):
+            continue
+        with open(os.path.join(place, "lock"), "a+") as lock:
+            worker = begun(place)
+            if not lease.taken(lock) and worker["boot_id"] == probe.boot_id():
+                found += probe.seconds_of(worker["pid"])
+    return found
 
 
 def drop_stale(files: str) -> None:

@@ -16,6 +16,8 @@ TOKEN = re.compile(r"^[0-9a-f]{32}$")
 MOST_OWNER_CHARACTERS = 200
 LEAST_TTL_S, MOST_TTL_S = 5, 3600
 PATIENCE_S = 10
+# Python has a name for it since 3.7.
+BOOT_TIME = getattr(time, "CLOCK_BOOTTIME", 7)
 
 Send = Callable[[Dict[str, Any]], None]
 Held = Dict[str, Any]
@@ -111,10 +113,18 @@ def read(path: str) -> Optional[Held]:
 
 def remaining_s(held: Held) -> float:
     """Return for how long a lease holds: by a clock that nobody can set, and not beyond a restart of the device."""
-    return held["until_s"] - time.monotonic() if held["boot_id"] == probe.boot_id() else 0.0
+    return held["until_s"] - now_s() if held["boot_id"] == probe.boot_id() else 0.0
+
+
+def now_s() -> float:
+    """Return for how long the device has run, also asleep, s: what /proc/uptime says, by which a shell goes."""
+    try:
+        return time.clock_gettime(BOOT_TIME)
+    except (AttributeError, OSError):
+        return time.monotonic()
 
 
 def write(path: str, held: Held) -> None:
     """Write a lease that begins now, whole or not at all."""
-    content = dict(held, boot_id=probe.boot_id(), until_s=time.monotonic() + held["ttl_s"])
+    content = dict(held, boot_id=probe.boot_id(), until_s=now_s() + held["ttl_s"])
     store.write(path, json.dumps(content).encode("utf-8"), mode=0o600)

@@ -120,6 +120,18 @@ def peak_rss_kib(root: str = "/") -> Optional[int]:
     return _kib(field(root, "/proc/self/status", ["VmHWM"]))
 
 
+def own_seconds() -> float:
+    """Return for how many seconds this process has kept a core busy."""
+    return sum(os.times()[:2])
+
+
+def seconds_of(pid: int, root: str = "/") -> float:
+    """Return for how many seconds another process has kept cores busy, 0 where it does not say or is no more."""
+    # Its name stands in brackets and may hold anything; what follows them are numbers.
+    ticks = (text(root, "/proc/%d/stat" % pid) or "").rpartition(")")[2].split()[11:13]
+    return sum(int(value) for value in ticks if value.isdigit()) / float(os.sysconf("SC_CLK_TCK"))
+
+
 def cpu_seconds(root: str = "/") -> Optional[Dict[str, float]]:
     """Return seconds all cores were busy and were stolen by a hypervisor since boot, or None."""
     first = (text(root, "/proc/stat") or "").split("\n", 1)[0].split()

@@ -7,10 +7,12 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from harness.native import facts, request
 from harness.native.errors import native_coarse, native_cold
+from harness.native.lease import Lease, NotHeld
 from harness.native.phone import Phone
 from harness.native.runner import Runner
 from harness.native.runs import COARSE_CANARY_NS, COARSE_NS, CannotRun, Timed, Use, Wanted, together
@@ -22,6 +24,9 @@ Record = dict[str, Any]
 FOOTPRINT = Wanted(warm_calls=1, warm_s=0.0, calls=3, least_s=0.0)
 # A hello only has to find out whether a network runs, and what is said of it.
 TRIAL = Wanted(warm_calls=1, warm_s=0.0, calls=5, least_s=0.0)
+# An agent renews a lease every few seconds; while a program is timed nobody does, and it outlives the longest run.
+RENEW_S = 10.0
+LOOK_S = 0.5
 # What the programs measure by is theirs: nothing is subtracted.
 CLOCKS = {"wall_clock": "the program's", "wall_cost_ns": 0, "cpu_clock": "unreadable", "cpu_cost_ns": 0}
 STATISTIC = {"each": "p10", "p5": "p5", "min": "min"}
@@ -30,17 +35,19 @@ STATISTIC = {"each": "p10", "p5": "p5", "min": "min"}
 @dataclass(slots=True, kw_only=True)
 class Beside:
     """One conversation. ``use`` holds what is the device's own of how a network is run, ``context`` what it runs in: a
-    shell's process is scheduled otherwise than an app's. A run is warmed up for ``warm_s`` and timed for ``run_s`` at
-    least, s.
+    shell's process is scheduled otherwise than an app's. ``lease`` is that of a device which other hosts reach, too. A
+    run is warmed up for ``warm_s`` and timed for ``run_s`` at least, s.
     """
 
     runner: Runner
     use: Use
     context: Literal["shell", "app"]
     phone: Phone | None
+    lease: Lease | None
     warm_s: float
     run_s: float
     files: dict[str, str] = field(default_factory=dict)
+    renewed_s: float = 0.0
 
     def answer(self, line: bytes) -> Iterator[Record]:
         """Answer one request line; only DeviceLost leaves, every other fault is a record."""
@@ -52,6 +59,8 @@ class Beside:
         verbs: dict[str, Callable[[Any], Iterator[Record]]] = {
             "hello": self.hello,
             "rest": self.rest,
+            "lease": self.take,
+            "release": self.release,
             "bench": self.bench,
             "footprint": self.footprint,
         }
@@ -59,10 +68,29 @@ class Beside:
             yield {"id": asked.id, "ev": "stopped"}
             return
         try:
+            self._renew(asked.lease)
+            self.runner.before_each = partial(self._renew, asked.lease, every_s=RENEW_S)
             for record in verbs[asked.do](asked):
                 yield {"id": asked.id, **record}
-        except (CannotRun, OSError) as fault:
+        except (CannotRun, NotHeld, OSError) as fault:
             yield {"id": asked.id, "ev": "error", "reason": str(fault)[:900]}
+
+    def take(self, asked: request.Lease) -> Iterator[Record]:
+        """Hold the device for who asks, unless another does; say who that is, or from whom it was taken over."""
+        if self.lease is None:
+            raise CannotRun("this device has no lease")
+        taken = self.lease.take(asked.owner, asked.token, asked.ttl_s, force=asked.force)
+        yield {"ev": "leased", "granted": taken.granted, "owner": taken.owner, "left_s": float(taken.left_s)}
+
+    def release(self, asked: request.Release) -> Iterator[Record]:
+        """Give the device back; nothing happens where another holds it by now."""
+        yield {"ev": "released", "held": self.lease is not None and self.lease.give_back(asked.token)}
+
+    def _renew(self, token: str | None, *, every_s: float = 0.0) -> None:
+        """Let a lease run anew unless that was done just now; raises NotHeld where another took it over."""
+        if self.lease is not None and token is not None and time.monotonic() - self.renewed_s >= every_s:
+            self.lease.renew(token)
+            self.renewed_s = time.monotonic()
 
     def hello(self, asked: request.Hello) -> Iterator[Record]:
         """Say what the device is, and try the program where it is asked for."""
@@ -122,8 +150,8 @@ class Beside:
 
     def rest(self, asked: request.Rest) -> Iterator[Record]:
         """Do nothing for a while."""
-        time.sleep(asked.seconds)
-        yield {"ev": "rested", "state": self._state()}
+        load = facts.load(self.runner.shell, asked.seconds)
+        yield {"ev": "rested", "state": self._state(), **load}
 
     def footprint(self, asked: request.Footprint) -> Iterator[Record]:
         """Say the peak memory of a process that calls one network, or why nobody knows."""
@@ -144,6 +172,7 @@ class Beside:
             yield {"ev": "failed", "item": index, "reason": native_cold(asked.runtime)}
         hot = [(index, file) for index, state, file in asked.asked if state == "hot"]
         random.Random(asked.parameters.seed).shuffle(hot)
+        looks = [facts.load(self.runner.shell, LOOK_S)]
         began_s, counts = time.monotonic(), {"samples": 0, "failed": len(cold)}
         yield from self._soak(asked, use, wanted)
         canaries: dict[str, list[Record]] = {name: [] for name in sorted(asked.canaries)}
@@ -166,12 +195,14 @@ class Beside:
             references.append(self._reference(asked, use, wanted))
             yield {"ev": "reference", "state": "hot", **together(references).record()}
             self._turn(asked, canaries, use, wanted)
+        timed_s = time.monotonic() - began_s
+        # While a program runs nobody can tell its work from others': what is known is how it was around it.
+        looks.append(facts.load(self.runner.shell, LOOK_S))
         yield {
             "ev": "done",
             **counts,
-            "timed_s": round(time.monotonic() - began_s, 3),
-            "foreign_cores": facts.UNREADABLE,
-            "stolen_cores": facts.UNREADABLE,
+            "timed_s": round(timed_s, 3),
+            **{name: between(*(look[name] for look in looks)) for name in looks[0]},
             "state": {**self._state(), "cores": self.runner.cores or facts.UNREADABLE},
             "clocks": CLOCKS,
             "canaries": canaries,
@@ -230,3 +261,8 @@ class Beside:
         """Return how the device is doing."""
         found = facts.state(facts.read(self.runner.shell, facts.STATE))
         return found if self.phone is None else self.phone.state(found)
+
+
+def between(first: float | str, last: float | str) -> float | str:
+    """Return the mean of two readings, "unreadable" where either is."""
+    return facts.UNREADABLE if isinstance(first, str) or isinstance(last, str) else round((first + last) / 2, 3)

@@ -41,7 +41,13 @@ def native(name: str, files: Path, *, runtime: RuntimeName, program: Path) -> De
     way = near.transport
     if isinstance(way, Adb):
         transport = Native(
-            device=near.name, shell=way, runtime=runtime, program=program.resolve(), files=way.files, ask=way.ask
+            device=near.name,
+            shell=way,
+            runtime=runtime,
+            program=program.resolve(),
+            files=way.files,
+            ask=way.ask,
+            leased=True,
         )
     elif isinstance(way, Local):
         shell = LocalShell(device=near.name, folder=way.files / "there")

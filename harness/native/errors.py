@@ -93,3 +93,30 @@ def mask_invalid(device: str, mask: str) -> UsageInvalid:
         why="cores are named by a mask in hex digits, as 'taskset' takes it",
         hint="give such as 'f0' for cores 4 to 7",
     )
+
+
+def no_uptime(device: str) -> MeasurementRefused:
+    """Say that nobody can tell when a lease on a device would end."""
+    return MeasurementRefused(
+        f"device '{device}' cannot be held for us alone",
+        why="it does not say how long it has run, so that a lease on it would have no end",
+        hint="look on the device whether '/proc/uptime' can be read",
+    )
+
+
+def lease_unwritten(device: str, said: str) -> MeasurementRefused:
+    """Say that a device does not let its lease be written."""
+    return MeasurementRefused(
+        f"device '{device}' cannot be held for us alone",
+        why=printable(f"its lease cannot be written: {said or 'it does not say why'}")[:400],
+        hint="choose a folder in which its user may write, and look whether it has room",
+    )
+
+
+def lease_locked(device: str, folder: str) -> MeasurementRefused:
+    """Say that somebody died while changing a device's lease, and left what cannot be removed."""
+    return MeasurementRefused(
+        f"device '{device}' cannot be held for us alone",
+        why=printable(f"somebody began to change its lease and did not end, and '{folder}' cannot be removed")[:400],
+        hint="remove that folder on the device",
+    )

@@ -23,6 +23,15 @@ READ = f"""for path in "$@"; do
 done
 for tool in timeout taskset; do command -v $tool >/dev/null && echo "{MARK}tool/$tool"; done
 echo "{MARK}machine"; uname -m"""
+# The first line of /proc/stat sums the cores up: user, nice, system, idle, iowait, irq, softirq, steal, in ticks.
+LOAD = """for turn in 1 2; do
+  read -r now rest < /proc/uptime
+  read -r ticks < /proc/stat
+  echo "$now $ticks"
+  [ $turn = 2 ] || sleep "$1" 2>/dev/null || sleep 1
+done"""
+TICKS_A_SECOND = 100
+LEAST_LOOK_S = 0.1
 CPU = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
 ENVIRONMENT = (
     "/proc/cpuinfo", "/proc/meminfo", "/proc/sys/kernel/osrelease", "/etc/os-release", "/proc/device-tree/model",
@@ -74,6 +83,24 @@ def state(files: dict[str, str]) -> Facts:
         "temperature_c": _temperatures(files) or UNREADABLE,
         "memory_available_mib": int(available) // 1024 if available.isdigit() else UNREADABLE,
     }
+
+
+def load(shell: Shell, seconds: float) -> Facts:
+    """Let the device do nothing of ours for a while, and return how many of its cores others kept busy meanwhile, and
+    how many were stolen; raises DeviceLost."""
+    words = ["sh", "-c", LOAD, "sh", f"{seconds:g}"]
+    said = shell.shell(words, timeout_s=seconds + QUERY_S, max_bytes=MOST_BYTES).out.decode("ascii", "replace")
+    found = re.findall(r"^([0-9]+\.[0-9]+) cpu +((?:[0-9]+ ?){7,10})$", said, re.MULTILINE)
+    nobody = {"foreign_cores": UNREADABLE, "stolen_cores": UNREADABLE}
+    if len(found) != 2:
+        return nobody
+    took_s = float(found[1][0]) - float(found[0][0])
+    before, after = ([int(word) for word in ticks.split()] for _, ticks in found)
+    if took_s < LEAST_LOOK_S or len(before) != len(after):
+        return nobody
+    spent = [(now - then) / TICKS_A_SECOND / took_s for then, now in zip(before, after, strict=True)]
+    busy, stolen = spent[0] + spent[1] + spent[2] + spent[5] + spent[6], [*spent, 0.0][7]
+    return {"foreign_cores": round(max(0.0, busy), 3), "stolen_cores": round(max(0.0, stolen), 3)}
 
 
 def tools(files: dict[str, str]) -> frozenset[str]:

@@ -10,6 +10,7 @@ from harness.plan import Kernels, Precision, Unit, Way
 
 MOST_ITEMS = 20000
 FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
+Token = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 
 
@@ -19,6 +20,7 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     id: int
+    lease: Token | None = None
 
 
 class Hello(Request):
@@ -33,6 +35,23 @@ class Rest(Request):
 
     do: Literal["rest"]
     seconds: Annotated[float, Field(gt=0, le=60)]
+
+
+class Lease(Request):
+    """Hold the device for an owner."""
+
+    do: Literal["lease"]
+    owner: Annotated[str, Field(min_length=1, max_length=200)]
+    token: Token
+    ttl_s: Annotated[int, Field(ge=5, le=3600)]
+    force: bool = False
+
+
+class Release(Request):
+    """Give the device back."""
+
+    do: Literal["release"]
+    token: Token
 
 
 class Stop(Request):
@@ -93,7 +112,9 @@ class Bench(Used):
         return [(index, state, file) for index, state, file in self.items]
 
 
-ANY: TypeAdapter[Any] = TypeAdapter(Annotated[Hello | Rest | Stop | Footprint | Bench, Field(discriminator="do")])
+ANY: TypeAdapter[Any] = TypeAdapter(
+    Annotated[Hello | Rest | Lease | Release | Stop | Footprint | Bench, Field(discriminator="do")]
+)
 ITEMS: TypeAdapter[Any] = TypeAdapter(
     list[tuple[Annotated[int, Field(ge=0, le=MOST_ITEMS)], Literal["hot", "cold"], FileName]]
 )

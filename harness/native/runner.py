@@ -36,7 +36,7 @@ class Runner:
     """A program on a device, for as long as one conversation lasts.
 
     ``program`` is its file here, ``mask`` the cores it is pinned to as hex digits; without one, on a phone it is pinned
-    to the big cores. ``path_of`` returns where a network is here by its name.
+    to the big cores. ``path_of`` returns where a network is here by its name; ``before_each`` is called before a run.
     """
 
     shell: Shell
@@ -45,6 +45,7 @@ class Runner:
     path_of: Callable[[str], Path]
     mask: str | None = None
     phone: Phone | None = None
+    before_each: Callable[[], None] = lambda: None
     there: dict[str, str] = field(default_factory=dict)
     small: frozenset[str] = frozenset()
     tool: str | None = None
@@ -90,6 +91,7 @@ class Runner:
     def _once(self, file: str, wanted: Wanted, use: Use) -> Timed:
         """Run a network in one process."""
         assert self.tool is not None
+        self.before_each()
         path = self._network(file)
         result = posixpath.join(self.shell.there, f"result-{secrets.token_hex(8)}")
         arguments = self.kind.argv(self.tool, self.flags, path, result, wanted, use)

@@ -13,6 +13,7 @@ from harness.errors import answer_refused, device_lost
 from harness.native.agent import Beside
 from harness.native.bare import SHAPES, network
 from harness.native.errors import mask_invalid
+from harness.native.lease import Lease
 from harness.native.phone import Phone
 from harness.native.programs import PROGRAMS
 from harness.native.runner import Runner
@@ -35,7 +36,8 @@ class Native:
 
     ``runtime`` is the program's word, ``program`` its file here, ``use`` what is the device's own of how it runs one.
     ``mask`` pins it to cores, hex digits as `taskset` takes them. ``ask`` asks a phone for what only phones say, and
-    for its big cores, which it is pinned to without a mask.
+    for its big cores, which it is pinned to without a mask. Where it is ``leased`` other hosts reach it, too, and it is
+    held by a lease that lies on it.
     """
 
     device: str
@@ -47,6 +49,7 @@ class Native:
     context: Literal["shell", "app"] = "shell"
     mask: str | None = None
     ask: Ask | None = None
+    leased: bool = False
     warm_s: float = WARM_S
     run_s: float = RUN_S
 
@@ -87,6 +90,7 @@ class Native:
             use=self.use,
             context=self.context,
             phone=phone,
+            lease=Lease(device=self.device, shell=self.shell) if self.leased else None,
             warm_s=self.warm_s,
             run_s=self.run_s,
         )

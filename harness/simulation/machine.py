@@ -30,6 +30,9 @@ class Machine(BaseModel):
     ``slow_process_factor`` (a share of them), or on the little cores where nothing pins them; everything slower by
     ``drift_per_h``. ``preempted_per_s``: how often other work takes the core, for ``preemption_ns`` of wall time.
 
+    Load: others keep ``foreign_cores`` busy until ``foreign_until_s`` of virtual time (None: for ever), and take the
+    core as above until then only. Where ``foreign_cores`` is None the device does not tell how busy it is.
+
     Memory: ``runtime_bytes`` of the runtime alone; ``weight_copies`` of a network's parameters, and ``map_copies`` of
     the activations alive at once.
 
@@ -71,6 +74,9 @@ class Machine(BaseModel):
     drift_per_h: NotNegative = 0.0
     preempted_per_s: NotNegative = 0.0
     preemption_ns: NotNegative = 3e6
+
+    foreign_cores: NotNegative | None = None
+    foreign_until_s: NotNegative | None = None
 
     runtime_bytes: Positive = 24e6
     weight_copies: NotNegative = 2.1

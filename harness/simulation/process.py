@@ -90,12 +90,19 @@ class Simulation:
 
     def environment(self) -> dict[str, Any]:
         """Return what the device says it is."""
-        content = self.machine.model_dump(mode="json", exclude={"seed", "die_after_calls"})
+        passing = {"seed", "die_after_calls", "foreign_cores", "foreign_until_s"}
+        content = self.machine.model_dump(mode="json", exclude=passing)
         return {"machine": "simulated", "power_mode": self.machine.power_mode, "simulated": content}
 
     def state(self) -> dict[str, Any]:
         """Return how the device says it is doing."""
         return {"temperature_c": {"cores": round(self.weather.temperature_c, 2)}, "load_1min": "unreadable"}
+
+    def cpu_seconds(self) -> dict[str, float] | None:
+        """Return for how many seconds all cores were busy, where the device tells that."""
+        if self.machine.foreign_cores is None:
+            return None
+        return {"busy": self.weather.cpu_s + self.weather.foreign_s(), "stolen": 0.0}
 
     def meter(self, *how: Any) -> rail.Rail:
         """Return what the device's rail reads from now on."""
@@ -160,9 +167,11 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)
     timing.wall_clock = lambda: (simulation.now_ns, "virtual")
     timing.clocks = lambda threads, unit="cpu": clocks
-    probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, lambda: None
+    probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, simulation.cpu_seconds
+    probe.own_seconds = lambda: simulation.weather.cpu_s
     probe.residency, probe.peak_rss_kib = dict, simulation.peak_rss_kib
-    agent["time"] = bench.time = SimpleNamespace(time=lambda: simulation.weather.time_s, sleep=simulation.rest)
+    now_s = lambda: simulation.weather.time_s  # noqa: E731
+    agent["time"] = bench.time = SimpleNamespace(time=now_s, monotonic=now_s, sleep=simulation.rest)
     energy.time, energy.meter = agent["time"], simulation.meter
     power.source = lambda root: (rail.SOURCE, rail.AVERAGING_S, "")
     for verb in ("hello", "rest"):

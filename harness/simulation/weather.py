@@ -58,6 +58,11 @@ class Weather:
         """Let time pass without work."""
         self._pass(seconds, busy=False)
 
+    def foreign_s(self) -> float:
+        """Return for how many core seconds other work has kept the device busy."""
+        until_s = self.machine.foreign_until_s
+        return (self.machine.foreign_cores or 0.0) * (self.time_s if until_s is None else min(self.time_s, until_s))
+
     def load(self, work: Work) -> None:
         """Read a network from storage and make it ready."""
         self._pass((self.machine.load_ns + work.footprint_bytes / self.machine.storage_bytes_per_ns) * 1e-9, busy=True)
@@ -70,7 +75,9 @@ class Weather:
         cold = self._cold(name, work)
         own_ns = work.at_ns(self._speed * self.clock(), cold) * luck * self._slow * drift * noise
         wall_ns = own_ns * (1.0 + tail)
-        if machine.preempted_per_s and self._rng.random() < 1.0 - math.exp(-machine.preempted_per_s * own_ns * 1e-9):
+        beside = machine.foreign_until_s is None or self.time_s < machine.foreign_until_s
+        often = machine.preempted_per_s if beside else 0.0
+        if often and self._rng.random() < 1.0 - math.exp(-often * own_ns * 1e-9):
             wall_ns += machine.preemption_ns
         self.cpu_s += own_ns * 1e-9
         self._pass(wall_ns * 1e-9, busy=True)

@@ -212,6 +212,36 @@ def test_a_stale_lease_is_taken_over(agent: Callable[[], Agent], files: Path, en
     assert answer["granted"] and answer["owner"] == (None if end == "damaged" else "ann")
 
 
+def test_what_the_workers_of_ours_do_is_known_by_their_jobs(inside: Callable[[str], Any], files: Path) -> None:
+    """Only while they live, and since this start of the device: their numbers may be another's by then."""
+    found = inside(f"""
+import fcntl, os, jobs, probe
+names, found = ["%032d" % number for number in range(4)], []
+for name, boot_id, held in zip(names, [probe.boot_id()] * 2 + ["another"], [True, False, True]):
+    place = os.path.join(jobs.folder_of({str(files)!r}), name)
+    os.makedirs(place)
+    with open(os.path.join(place, "journal.jsonl"), "w") as stream:
+        json.dump(dict(ev="begin", attempt=1, pid=os.getpid(), boot_id=boot_id, started_s=1.0), stream)
+        stream.write(chr(10))
+    found.append(open(os.path.join(place, "lock"), "a+"))
+    if held:
+        fcntl.flock(found[-1], fcntl.LOCK_EX)
+while probe.own_seconds() < 0.3:
+    pass
+print(json.dumps([[jobs.busy_seconds([name], {str(files)!r}) for name in names], probe.own_seconds()]))
+""")
+    (living, *others), own_s = found
+    assert living == pytest.approx(own_s, abs=0.1) and living > 0.2 and others == [0, 0, 0]
+
+
+def test_a_rest_says_how_busy_others_kept_the_device(agent: Callable[[], Agent]) -> None:
+    one = agent()
+    rested = one.last(do="rest", seconds=0.1, jobs=[JOB])
+    assert rested["ev"] == "rested" and 0 <= rested["foreign_cores"] <= (os.cpu_count() or 1) + 1
+    for jobs in (["x"], "x", {"a": 1}):
+        assert one.last(do="rest", seconds=0.1, jobs=jobs)["ev"] == "error"
+
+
 def tar_of(members: list[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as pack:

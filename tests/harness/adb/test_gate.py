@@ -13,7 +13,7 @@ from adb.adbd_double import Phone
 from harness import doctor
 from harness.gate import cool
 from harness.inventory import Calm, Device
-from harness.protocol import Hello
+from harness.protocol import Hello, Rested
 from harness.transport.adb import Adb
 from ofa.errors import MeasurementRefused
 
@@ -43,9 +43,9 @@ def warm(phone: Callable[..., Phone], reach: Callable[..., Adb], device: Device)
 def resting(rests: list[float]) -> Any:
     """Return a conversation with an agent that can read no sensor."""
 
-    def rest(seconds: float, at: object) -> dict[str, str]:
+    def rest(seconds: float, at: object) -> Rested:
         rests.append(seconds)
-        return {"temperature_c": "unreadable"}
+        return Rested(id=1, ev="rested", state={"temperature_c": "unreadable"})
 
     return SimpleNamespace(rest=rest)
 

@@ -77,13 +77,28 @@ def test_a_program_on_a_phone_measures_networks_into_a_table(
     words = ["bench", "--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--device", "some-phone"]
     words += ["--runtime", "benchmark_model", "--program", str(program), "--out", str(tmp_path / "run")]
     with pytest.raises(SystemExit) as ended:
-        main([*words, "--fit", "2", "--holdout", "0", "--rounds", "1", "--rounds-most", "1", "--no-again"])
+        main(
+            [
+                *words,
+                "--fit",
+                "2",
+                "--holdout",
+                "0",
+                "--rounds",
+                "1",
+                "--rounds-most",
+                "1",
+                "--no-again",
+                "--allow-load",
+            ]
+        )
     assert not ended.value.code
     lut = read(tmp_path / "run" / TABLE)
     assert len(lut.networks) == 2 and all(row.ns and "summary" in row.flags for row in lut.networks)
     environment = lut.header.environment
     assert environment["model"] == "A made-up phone" and environment["program_sha256"] == sha256_file(program)
     assert lut.sessions[0]["temperature_c"] == {"AP": 33.5}
+    assert not (one.folder / "ofa-lab" / "lease.json").exists(), "it was given back"
     # The program and the networks were brought to the phone's folder, and nothing of a run is left there.
     there = sorted(path.name for path in (one.folder / "ofa-lab" / "files").iterdir())
     assert any(name.startswith("benchmark_model-") for name in there) and any(n.endswith(".tflite") for n in there)

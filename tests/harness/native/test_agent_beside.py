@@ -56,7 +56,7 @@ def test_a_bench_gives_each_item_once_beside_a_reference(beside: Beside) -> None
     done = answers[-1]
     assert isinstance(done, Done) and (done.samples, done.failed) == (1, 1)
     # A call of a few µs moves by its own steps, which says nothing of the device.
-    assert done.canaries == {} and done.foreign_cores == "unreadable"
+    assert done.canaries == {} and isinstance(done.foreign_cores, float)
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def test_a_program_measures_whole_networks_hot_into_a_table_of_summaries(
 ) -> None:
     monkeypatch.setenv("OFA_CACHE", str(tmp_path / "cache"))
     options = ["--runtime", "benchmark_model", "--program", str(program()), "--out", str(tmp_path / "run")]
-    size = ["--fit", "2", "--holdout", "0", "--rounds", "1", "--rounds-most", "1", "--no-again"]
+    size = ["--fit", "2", "--holdout", "0", "--rounds", "1", "--rounds-most", "1", "--no-again", "--allow-load"]
     with pytest.raises(SystemExit) as ended:
         main([*OPTIONS, *options, *size])
     assert not ended.value.code
