@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.doctor import of_device
+from harness.inventory import device_named
 from harness.lab import FOLDER_VARIABLE, LAB
 from harness.plan import Way
 from harness.ways import Use, use_of
@@ -64,6 +67,19 @@ def test_the_list_is_shown_with_what_it_says(run: Any) -> None:
     assert code == 0, err
     shown = {row["device"]: row["measured with"] for row in json.loads(out)}
     assert shown["small"] == "litert int8 builtin 2 threads" and shown["plain"] is None
+
+
+def test_a_check_tells_what_the_list_says_wrongly(tmp_path: Path) -> None:
+    (tmp_path / LAB).write_text(
+        LISTED + '[devices.wrong]\nkind = "this-computer"\nruntime = "torch"\nkernels = "qnn"\n'
+    )
+    found = {}
+    for name in ("small", "wrong"):
+        checks = of_device(partial(device_named, name, tmp_path / "files"))
+        assert next(checks).fine
+        found[name] = next(checks)
+    assert found["small"].fine and found["small"].seen == "litert int8 builtin 2"
+    assert not found["wrong"].fine and "no kernels called 'qnn'" in found["wrong"].seen and found["wrong"].remedy
 
 
 @pytest.mark.slow
