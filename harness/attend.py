@@ -25,13 +25,15 @@ def listed(context: typer.Context, json: Json = False) -> None:
     from ofa import console
 
     rows = [
-        {"device": name, "kind": unit.kind, "reached by": _way(unit), "group": unit.group}
+        {"device": name, "kind": unit.kind, "reached by": _way(unit), "measured with": _use(unit), "group": unit.group}
         for name, unit in read_lab().devices.items()
     ]
     for name in profile_names():
         profile = load_profile(name)
         if profile.transport in ("local", "simulated"):
-            rows.append({"device": name, "kind": name, "reached by": profile.transport, "group": None})
+            rows.append(
+                {"device": name, "kind": name, "reached by": profile.transport, "measured with": None, "group": None}
+            )
     if json:
         console.emit_json(rows)
         return
@@ -42,6 +44,11 @@ def listed(context: typer.Context, json: Json = False) -> None:
 def _way(unit: Any) -> str:
     """Return how a device is reached, without its address."""
     return "ssh" if unit.ssh else "adb" if unit.adb else "here"
+
+
+def _use(unit: Any) -> str | None:
+    """Return what the list says a device is measured with, where it does."""
+    return " ".join(f"{said} threads" if name == "threads" else str(said) for name, said in unit.use.items()) or None
 
 
 @devices.command("check")

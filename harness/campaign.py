@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from harness.plan import RuntimeName
 from harness.session import OnProgress
 from ofa.lut import check as checks
 from ofa.space.core import SearchSpace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is measured on one device of a campaign: with which runtime, and how much."""
+
+    device: Device
+    runtime: RuntimeName
+    scope: Scope
 
 
 def measured(
@@ -43,15 +53,15 @@ def measured(
 
 
 def campaign(
-    devices: Sequence[Device],
+    tasks: Sequence[Task],
     out: Path,
-    work: Callable[[Device, Path, OnProgress], Facts],
+    work: Callable[[Task, Path, OnProgress], Facts],
 ) -> list[Outcome]:
-    """Do the same work on several devices at once, each in a folder of its own below ``out``; return what came of each.
+    """Work on several devices at once, each in a folder of its own below ``out``; return what came of each.
 
     Devices of a group take turns as the lab's list says.
     """
-    by_name = {device.name: device for device in devices}
+    by_name = {task.device.name: task for task in tasks}
 
     def one(name: str, tell: OnProgress) -> Facts:
         return work(by_name[name], out / name, tell)

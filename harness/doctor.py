@@ -14,9 +14,11 @@ from harness.inventory import Device
 from harness.lab import LAB, lab_folder, read_lab
 from harness.lease import for_a_moment, leased
 from harness.plan import NATIVE
+from harness.prepare import check_way
 from harness.protocol import Hello
 from harness.session import greet
 from harness.transport.adb import Adb
+from harness.ways import use_of
 from ofa.errors import OfaError
 from ofa.folders import cache_folder
 
@@ -95,6 +97,7 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
         yield _failed("profile and address", fault)
         return
     yield Check(what="profile and address", fine=True, seen=f"kind {device.kind}")
+    yield from _use(device)
     try:
         hello = greet(device)
     except OfaError as fault:
@@ -109,6 +112,20 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
         yield from _held(device)
     yield from _runtimes(device)
     yield from _condition(device, hello)
+
+
+def _use(device: Device) -> Iterator[Check]:
+    """Say whether a device can be measured with what the lab's list says, where it does."""
+    unit = read_lab().devices.get(device.name)
+    if unit is None or not unit.use:
+        return
+    try:
+        use = use_of(device.name, {})
+        check_way(device, use.runtime, use.way)
+    except OfaError as fault:
+        yield _failed("the list's runtime", fault)
+        return
+    yield Check(what="the list's runtime", fine=True, seen=" ".join(map(str, unit.use.values())))
 
 
 def _held(device: Device) -> Iterator[Check]:

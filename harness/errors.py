@@ -120,6 +120,13 @@ def versions_differ(device: str, theirs: object, ours: int) -> DeviceBarred:
     )
 
 
+def no_runtime(device: str, known: Iterable[str]) -> UsageInvalid:
+    """Say that nobody said what runs the networks on a device."""
+    what = f"nobody says which runtime device '{device}' is measured with"
+    why = "neither '--runtime' nor its part of the lab's list does"
+    return UsageInvalid(what, why=why, hint="add --runtime with one of: " + ", ".join(known))
+
+
 def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefused:
     """Say why a runtime of a device cannot run a network."""
     return MeasurementRefused(

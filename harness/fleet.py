@@ -69,16 +69,17 @@ def together(names: Sequence[str], work: Work, *, groups: Mapping[str, tuple[str
 
 
 def _watch(futures: list[Future[Facts]], places: Mapping[str, Place]) -> None:
-    """Show one table of all devices until each has come to an end."""
-    shown, waiting = 0, set(futures)
-    with console.progress("devices", 100 * len(places)) as advance:
+    """Show one table of all devices until each has come to an end.
+
+    What is counted are devices that have: the work of one has several phases, each of which begins at nothing again.
+    """
+    waiting = set(futures)
+    with console.progress("devices", len(places)) as advance:
         while waiting:
-            _, waiting = wait(waiting, timeout=LOOK_S, return_when=FIRST_COMPLETED)
-            share = sum(round(100 * min(1.0, place.share)) for place in places.values())
+            ended, waiting = wait(waiting, timeout=LOOK_S, return_when=FIRST_COMPLETED)
             rows = {name: f"{100 * place.share:3.0f} %  {place.text}" for name, place in places.items()}
-            said = " · ".join(f"{name} {100 * place.share:.0f} %" for name, place in places.items())
-            advance(max(0, share - shown), note=said, rows=rows)
-            shown = max(shown, share)
+            said = " · ".join(f"{name} {100 * place.share:.0f} % {place.text}" for name, place in places.items())
+            advance(len(ended), note=said, rows=rows)
 
 
 def _outcome(name: str, future: Future[Facts]) -> Outcome:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from harness import toml
+from harness.plan import Kernels, Precision, RuntimeName
+from harness.plan import Unit as Computes
 from harness.simulation.machine import Machine
 from harness.toml import Part
 
@@ -25,7 +27,8 @@ class Unit(Part):
     """One device: its kind (a profile), and how it is reached: by SSH, by ADB, or simulated.
 
     ``ssh`` is a name of `~/.ssh/config` or user@host:port, ``adb`` a serial. ``python`` and ``folder`` are on the
-    device. ``group`` names devices that stand so close that they heat each other.
+    device. ``group`` names devices that stand so close that they heat each other. ``runtime`` and what stands with it
+    say how it is measured where no option does.
     """
 
     kind: Name
@@ -37,6 +40,11 @@ class Unit(Part):
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line] = Field(default_factory=dict)
     group: Name | None = None
     simulation: Machine | None = None
+    runtime: RuntimeName | None = None
+    unit: Computes | None = None
+    precision: Precision | None = None
+    kernels: Kernels | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
 
     @model_validator(mode="after")
     def one_way(self) -> Unit:
@@ -46,6 +54,18 @@ class Unit(Part):
         if self.adb_port is not None and self.adb is None:
             raise ValueError("'adb_port' goes with 'adb'")
         return self
+
+    @model_validator(mode="after")
+    def way_of_one_runtime(self) -> Unit:
+        """Refuse words on how a runtime is used where none is named: they would be taken for those of any."""
+        if self.runtime is None and self.use:
+            raise ValueError(f"'{next(iter(self.use))}' goes with 'runtime'")
+        return self
+
+    @property
+    def use(self) -> dict[str, Any]:
+        """Return what is said of how it is measured, by name."""
+        return self.model_dump(include={"runtime", "unit", "precision", "kernels", "threads"}, exclude_none=True)
 
 
 class Group(Part):

@@ -5,6 +5,8 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -17,12 +19,17 @@ from ofa.lut.cli import app as tables
 
 if TYPE_CHECKING:
     from harness.bench import Scope
+    from harness.campaign import Task
     from harness.inventory import Device
-    from harness.plan import Way
+    from harness.plan import RuntimeName
+    from harness.session import OnProgress
+    from harness.ways import Use
     from ofa.lut.format import Lut
     from ofa.space.core import SearchSpace, Subnet
 
 Facts = dict[str, Any]
+# What options say of the use of a runtime, by their names; None where one is not given.
+Asked = dict[str, Any]
 SOAK_S = 180
 
 
@@ -81,7 +88,14 @@ class Kernels(StrEnum):
 
 
 SpaceNamed = Annotated[str, typer.Option("--space", metavar="NAME", help="A search space; see 'ofa space list'.")]
-RuntimeOption = Annotated[Runtime, typer.Option("--runtime", help="What runs the networks.")]
+RuntimeOption = Annotated[
+    Runtime | None,
+    typer.Option(
+        "--runtime",
+        help="What runs the networks; what the lab's list says of a device if not given.",
+        show_default=False,
+    ),
+]
 DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")]
 DeviceNames = Annotated[
     list[str] | None,
@@ -93,12 +107,25 @@ DeviceNames = Annotated[
         show_default=False,
     ),
 ]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What the networks compute in.")]
-UnitOption = Annotated[Unit, typer.Option("--unit", help="What of the device computes.")]
-KernelsOption = Annotated[
-    Kernels, typer.Option("--kernels", help="builtin: TFLite's own without XNNPACK; else a provider of onnxruntime.")
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="What the networks compute in; fp32 if not given.", show_default=False),
 ]
-Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of the runtime.")]
+UnitOption = Annotated[
+    Unit | None, typer.Option("--unit", help="What of the device computes; cpu if not given.", show_default=False)
+]
+KernelsOption = Annotated[
+    Kernels | None,
+    typer.Option(
+        "--kernels",
+        help="builtin: TFLite's own without XNNPACK; else a provider of onnxruntime.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, max=1024, help="Threads of the runtime; 1 if not given.", show_default=False),
+]
 RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the measurement that the folder holds.")]
 RegimeOption = Annotated[
@@ -170,14 +197,14 @@ app.add_typer(lut, name="lut", rich_help_panel="Devices")
 @app.command("bench", rich_help_panel="Devices")
 def bench(
     name: SpaceNamed,
-    runtime: RuntimeOption,
     out: RunFolder,
+    runtime: RuntimeOption = None,
     device: DeviceNames = None,
     resume: Resume = False,
-    unit: UnitOption = Unit.cpu,
-    precision: PrecisionOption = Precision.fp32,
-    kernels: KernelsOption = Kernels.default,
-    threads: Threads = 1,
+    unit: UnitOption = None,
+    precision: PrecisionOption = None,
+    kernels: KernelsOption = None,
+    threads: Threads = None,
     rounds: Rounds = 5,
     rounds_most: RoundsMost = 15,
     regime: RegimeOption = Regime.burst,
@@ -202,10 +229,10 @@ def bench(
     """
     from harness.bench import Scope
 
-    space, ops = load_space(name, width, channels, classes), _ops(ops, runtime)
+    space = load_space(name, width, channels, classes)
     scope = Scope(
-        way=way_of(runtime, unit, kernels, precision, threads),
-        **_counts(space, missing_from, ops, fit, holdout),
+        fit=0,
+        holdout=0,
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
@@ -213,25 +240,46 @@ def bench(
         again=again,
         missing_from=_table(missing_from),
         subnets=_of_space(subnets, space),
-        ops=ops,
         allow_load=allow_load,
     )
+    asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads)
+    tasks = _tasks(device, asked, program, lambda use: _scoped(scope, space, use, ops, fit, holdout))
     measure = _foretold if dry_run else partial(_measured, resume=resume)
-    _told(json, *measure(space, _devices(device, runtime, program), runtime, scope, out))
+    _told(json, *measure(space, tasks, out))
 
 
-def way_of(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int) -> Way:
-    """Return how a runtime is to be used, in the one form that its use has."""
-    from harness.plan import Way
-    from harness.ways import settled
+def use_of(device: str, asked: Asked) -> Use:
+    """Return which runtime a device is measured with and how, as options and the lab's list say."""
+    from harness import ways
 
-    way = Way(unit=unit.value, kernels=kernels.value, precision=precision.value, threads=threads)
-    return settled(runtime.value, way)
+    return ways.use_of(device, {name: getattr(said, "value", said) for name, said in asked.items()})
 
 
-def _devices(names: list[str] | None, runtime: Runtime, program: Path | None) -> list[Device]:
-    """Return the devices that are named, each once; this computer where none is."""
-    return [device_for(name, runtime, program) for name in dict.fromkeys(names or ["this-computer"])]
+def _tasks(names: list[str] | None, asked: Asked, program: Path | None, scope_of: Callable[[Use], Scope]) -> list[Task]:
+    """Return what is measured on each device that is named, each once; on this computer where none is."""
+    from harness.campaign import Task
+
+    uses = {name: use_of(name, asked) for name in names or ["this-computer"]}
+    return [
+        Task(device=device_for(name, use.runtime, program), runtime=use.runtime, scope=scope_of(use))
+        for name, use in uses.items()
+    ]
+
+
+def _scoped(
+    scope: Scope, space: SearchSpace, use: Use, ops: bool | None, fit: int | None, holdout: int | None
+) -> Scope:
+    """Return how much is measured with one runtime: what is said, or what is usual for it.
+
+    Where nobody says, ops are not measured by programs that start a process for each.
+    """
+    from harness.networks import FIT, FIT_ALONE, holdout_of
+    from harness.plan import NATIVE
+
+    ops = use.runtime not in NATIVE if ops is None else ops
+    usual = (0, 0) if scope.missing_from is not None else (FIT if ops else FIT_ALONE, holdout_of(space))
+    fit, holdout = usual[0] if fit is None else fit, usual[1] if holdout is None else holdout
+    return replace(scope, way=use.way, ops=ops, fit=fit, holdout=holdout)
 
 
 def _told(json: bool, facts: Facts, title: str) -> None:
@@ -248,26 +296,11 @@ def files() -> Path:
     return cache_folder() / "files"
 
 
-def _ops(ops: bool | None, runtime: Runtime) -> bool:
-    """Return whether ops are measured: where nobody says, not by programs that start a process for each."""
-    from harness.plan import NATIVE
-
-    return runtime not in NATIVE if ops is None else ops
-
-
-def device_for(name: str, runtime: Runtime, program: Path | None) -> Device:
+def device_for(name: str, runtime: RuntimeName, program: Path | None) -> Device:
     """Return the device, reached as its runtime needs."""
     from harness.native.devices import reached
 
-    return reached(name, files(), runtime=runtime.value, program=program)
-
-
-def _counts(space: SearchSpace, missing_from: Path | None, ops: bool, fit: int | None, holdout: int | None) -> Counts:
-    """Return how many networks are measured to fit to and to hold out: what is said, or what is usual."""
-    from harness.networks import FIT, FIT_ALONE, holdout_of
-
-    usual = (0, 0) if missing_from is not None else (FIT if ops else FIT_ALONE, holdout_of(space))
-    return {"fit": usual[0] if fit is None else fit, "holdout": usual[1] if holdout is None else holdout}
+    return reached(name, files(), runtime=runtime, program=program)
 
 
 def _table(missing_from: Path | None) -> Lut | None:
@@ -288,37 +321,35 @@ def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
     return subnets
 
 
-def _measured(
-    space: SearchSpace, devices: list[Device], runtime: Runtime, scope: Scope, out: Path, *, resume: bool
-) -> tuple[Facts, str]:
+def _measured(space: SearchSpace, tasks: list[Task], out: Path, *, resume: bool) -> tuple[Facts, str]:
     """Measure, or go on; return what there is to say of the table, and where it is, or what came of each device."""
     from harness import campaign, tables
     from harness.phases import phases
     from ofa import console
 
-    work = partial(campaign.measured, space, runtime=runtime.value, scope=scope, resume=resume)
+    def work(task: Task, own: Path, tell: OnProgress) -> Facts:
+        return campaign.measured(space, task.device, task.runtime, task.scope, own, resume=resume, on_progress=tell)
+
     with console.resumable("measuring interrupted; every complete round is safe"):
-        if len(devices) == 1:
-            with phases(f"measuring with {runtime.value}") as tell:
-                return work(devices[0], out=out, on_progress=tell), str(out / tables.TABLE)
-        found = campaign.campaign(devices, out, lambda device, own, tell: work(device, out=own, on_progress=tell))
+        if len(tasks) == 1:
+            with phases(f"measuring with {tasks[0].runtime}") as tell:
+                return work(tasks[0], out, tell), str(out / tables.TABLE)
+        found = campaign.campaign(tasks, out, work)
     campaign.refuse_failed(found, out)
     return {"devices": campaign.rows(found, out)}, str(out)
 
 
-def _foretold(
-    space: SearchSpace, devices: list[Device], runtime: Runtime, scope: Scope, out: Path
-) -> tuple[Facts, str]:
+def _foretold(space: SearchSpace, tasks: list[Task], out: Path) -> tuple[Facts, str]:
     """Return what would be measured, on one device after the other; nothing is written into ``out``."""
     from harness.phases import phases
     from harness.preview import preview
 
     found = {}
-    for device in devices:
-        with phases(f"probing {device.name} with {runtime.value}") as tell:
-            found[device.name] = preview(space, device=device, runtime=runtime.value, scope=scope, on_progress=tell)
-    facts = found[devices[0].name] if len(devices) == 1 else found
-    return facts, f"what would be measured into {out}"
+    for task in tasks:
+        device, runtime = task.device, task.runtime
+        with phases(f"probing {device.name} with {runtime}") as tell:
+            found[device.name] = preview(space, device=device, runtime=runtime, scope=task.scope, on_progress=tell)
+    return found[tasks[0].device.name] if len(tasks) == 1 else found, f"what would be measured into {out}"
 
 
 @lut.command("build")

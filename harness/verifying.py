@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.verbs import (
+    Asked,
     DeviceName,
-    Kernels,
     KernelsOption,
-    Precision,
     PrecisionOption,
     ProgramFile,
     RuntimeOption,
     Threads,
-    Unit,
     UnitOption,
     device_for,
-    way_of,
+    use_of,
 )
 from ofa.cli import Json, Seed, read_subnets
 
@@ -44,18 +42,18 @@ app = typer.Typer()
 
 @app.command("verify", rich_help_panel="Devices")
 def verify(
-    runtime: RuntimeOption,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and verdicts are kept.")],
+    runtime: RuntimeOption = None,
     models: Models = None,
     subnets: Sampled = None,
     device: DeviceName = "this-computer",
     lut: Table = None,
     add: Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")] = False,
     data: TestData = None,
-    unit: UnitOption = Unit.cpu,
-    precision: PrecisionOption = Precision.fp32,
-    kernels: KernelsOption = Kernels.default,
-    threads: Threads = 1,
+    unit: UnitOption = None,
+    precision: PrecisionOption = None,
+    kernels: KernelsOption = None,
+    threads: Threads = None,
     program: ProgramFile = None,
     rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
     seed: Seed = 0,
@@ -73,21 +71,22 @@ def verify(
     from ofa.lut import shelf
     from ofa.lut.format import read
 
-    place = None if lut is None else shelf.place(lut, device=device, runtime=runtime.value)
-    with at_work(out), phases(f"verifying with {runtime.value}") as tell:
+    use = use_of(device, Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads))
+    place = None if lut is None else shelf.place(lut, device=device, runtime=use.runtime)
+    with at_work(out), phases(f"verifying with {use.runtime}") as tell:
         found = appraise.appraise(
             models or [],
             subnets=_sampled(subnets, data, add, lut),
-            device=device_for(device, runtime, program),
-            runtime=runtime.value,
-            way=way_of(runtime, unit, kernels, precision, threads),
+            device=device_for(device, use.runtime, program),
+            runtime=use.runtime,
+            way=use.way,
             folder=out,
             lut=None if place is None else read(place),
             rounds=rounds,
             seed=seed,
             on_progress=tell,
         )
-        facts = appraise.with_accuracy(found, models or [], data, runtime.value)
+        facts = appraise.with_accuracy(found, models or [], data, use.runtime)
         write_atomic(out / "verify.json", readable_json(facts))
         if add:
             console.note(appraise.add(found, place))

@@ -1,11 +1,13 @@
-"""How each runtime can be used: on which units, there with which kernels, and with these in which precisions."""
+"""How each runtime can be used: on which units, there with which kernels, in which precisions; and which one is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
-from harness.errors import kernels_unknown, precision_unwritten, unit_unknown
+from harness.errors import kernels_unknown, no_runtime, precision_unwritten, unit_unknown
+from harness.lab import read_lab
 from harness.plan import Kernels, Precision, RuntimeName, Unit, Way
 
 Uses = Mapping[Unit, Mapping[Kernels, tuple[Precision, ...]]]
@@ -42,6 +44,29 @@ USES: dict[RuntimeName, Uses] = {
 }
 # TensorRT builds an engine when it loads a network: minutes on a small board, in which nothing is heard.
 BUILD_PATIENCE_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """Which runtime a device is measured with, and how that is used."""
+
+    runtime: RuntimeName
+    way: Way
+
+
+def use_of(device: str, asked: Mapping[str, Any]) -> Use:
+    """Return what a device is measured with: as ``asked`` (None: not), else as the lab's list says, else as usual.
+
+    What the list says is of the runtime it names: where another is asked for, or the same, the list has no say.
+    Raises UsageInvalid where nobody names a runtime.
+    """
+    unit = read_lab().devices.get(device) if asked.get("runtime") is None else None
+    said = {} if unit is None else unit.use
+    said |= {name: value for name, value in asked.items() if value is not None}
+    runtime = said.pop("runtime", None)
+    if runtime is None:
+        raise no_runtime(device, USES)
+    return Use(runtime=runtime, way=settled(runtime, Way(**said)))
 
 
 def check_use(runtime: RuntimeName, way: Way) -> None:

@@ -167,8 +167,8 @@ def _lines(what: str, total: int) -> Advance:
         if done < total and now_s - said_s < PLAIN_PROGRESS_EVERY_S:
             return
         said_s = now_s
-        left_s = (now_s - began_s) / done * (total - done) if done else 0.0
-        left = f", about {left_s:.0f} s left" if done < total else ""
+        # Before anything is done nobody knows: 0 s would be a promise.
+        left = f", about {(now_s - began_s) / done * (total - done):.0f} s left" if 0 < done < total else ""
         _say(
             f"{what}: {done:,} of {total:,}, {now_s - began_s:.0f} s{left}" + (f" · {note}" if note else ""), style=None
         )

@@ -70,9 +70,10 @@ def test_cells(value: object, shown: str) -> None:
 def test_progress_without_a_terminal_is_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(float(second) for second in (0, 4, 11, 12, 15))
+    clock = iter(float(second) for second in (0, 10, 14, 21, 22, 25))
     monkeypatch.setattr("ofa.console.time.monotonic", lambda: next(clock))
     with console.progress("measuring", 4) as advance:
+        advance(0, note="begins")
         advance()
         advance(note="mbconv 1.2 ms")
         advance()
@@ -80,8 +81,9 @@ def test_progress_without_a_terminal_is_lines(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "measuring: 2 of 4, 11 s, about 11 s left · mbconv 1.2 ms",
-        "measuring: 4 of 4, 15 s",
+        "measuring: 0 of 4, 10 s · begins",
+        "measuring: 2 of 4, 21 s, about 21 s left · mbconv 1.2 ms",
+        "measuring: 4 of 4, 25 s",
     ]
 
 

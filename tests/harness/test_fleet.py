@@ -48,6 +48,23 @@ def test_devices_are_at_work_at_once_but_those_of_a_group_take_turns() -> None:
     assert most == {"rack": 2, "free": 2}
 
 
+def test_progress_is_told_now_and_then_and_once_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.fleet.LOOK_S", 0.001)
+
+    def work(name: str, tell: OnProgress) -> dict[str, Any]:
+        # The first of several phases is through at once: that is not the end.
+        tell(1, 1, "files are ready")
+        time.sleep(0.1)
+        tell(1, 2, "round 1")
+        return {}
+
+    together(["a", "b"], work)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("devices: 2 of 2") and line.endswith("a 100 % done · b 100 % done")
+
+
 def test_ctrl_c_ends_every_device() -> None:
     ended: list[str] = []
     begun = threading.Event()

@@ -57,6 +57,8 @@ def test_devices_of_the_list_have_files_and_seeds_of_their_own(folder: Path, tmp
         ("[devices.x]\nkind = 'a'\nssh = 'b'\nadb = 'c'", "reached in one way"),
         ("[devices.x]\nkind = 'a'\nadb_port = 5", "goes with 'adb'"),
         ("[devices.x]\nkind = 'a'\ngroup = 'rack'", "which [groups] does not have"),
+        ("[devices.x]\nkind = 'a'\nprecision = 'int8'", "'precision' goes with 'runtime'"),
+        ("[devices.x]\nkind = 'a'\nruntime = 'caffe'", "runtime"),
         ("[devices.'../x']\nkind = 'a'", "pattern"),
         ("[devices.x]\nkind = 'a'\nssh = \"b\\nProxyCommand evil\"", "pattern"),
         ("[devices.x]\nkind = 'a'\nssh = 'b'\nenvironment = { 'A=B' = 'c' }", "pattern"),

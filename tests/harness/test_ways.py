@@ -1,0 +1,91 @@
+"""Which runtime a device is measured with: as options say, else as the lab's list does, and never a mixture of both."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.doctor import of_device
+from harness.inventory import device_named
+from harness.lab import FOLDER_VARIABLE, LAB
+from harness.plan import Way
+from harness.ways import Use, use_of
+from ofa.errors import UsageInvalid
+
+LISTED = """
+[devices.small]
+kind = "this-computer"
+runtime = "litert"
+precision = "int8"
+kernels = "builtin"
+threads = 2
+[devices.fast]
+kind = "this-computer"
+runtime = "onnxruntime"
+unit = "gpu"
+[devices.plain]
+kind = "this-computer"
+[devices.phone]
+kind = "simulated-phone"
+runtime = "simulated"
+"""
+SMALL = Use(runtime="litert", way=Way(precision="int8", kernels="builtin", threads=2))
+
+
+@pytest.fixture(autouse=True)
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    (tmp_path / LAB).write_text(LISTED)
+
+
+def test_the_list_speaks_where_no_runtime_is_asked_for() -> None:
+    nothing = dict.fromkeys(("runtime", "unit", "precision", "kernels", "threads"))
+    assert use_of("small", nothing) == SMALL
+    # A unit's usual kernels have one name, whoever chose the unit.
+    assert use_of("fast", nothing).way == Way(unit="gpu", kernels="cuda")
+    assert use_of("small", {"threads": 4, "kernels": None}).way == Way(precision="int8", kernels="builtin", threads=4)
+
+
+def test_what_the_list_says_is_of_no_runtime_that_is_asked_for() -> None:
+    assert use_of("small", {"runtime": "onnxruntime"}) == Use(runtime="onnxruntime", way=Way())
+    assert use_of("small", {"runtime": "litert", "precision": "int8"}).way == Way(precision="int8")
+
+
+@pytest.mark.parametrize("device", ["plain", "this-computer", "nowhere"])
+def test_where_nobody_says_it_is_an_error_that_names_them(device: str) -> None:
+    with pytest.raises(UsageInvalid, match=f"which runtime device '{device}'") as refused:
+        use_of(device, {"threads": 1})
+    assert "onnxruntime, litert" in str(refused.value)
+
+
+def test_the_list_is_shown_with_what_it_says(run: Any) -> None:
+    code, out, err = run("devices", "--json")
+    assert code == 0, err
+    shown = {row["device"]: row["measured with"] for row in json.loads(out)}
+    assert shown["small"] == "litert int8 builtin 2 threads" and shown["plain"] is None
+
+
+def test_a_check_tells_what_the_list_says_wrongly(tmp_path: Path) -> None:
+    (tmp_path / LAB).write_text(
+        LISTED + '[devices.wrong]\nkind = "this-computer"\nruntime = "torch"\nkernels = "qnn"\n'
+    )
+    found = {}
+    for name in ("small", "wrong"):
+        checks = of_device(partial(device_named, name, tmp_path / "files"))
+        assert next(checks).fine
+        found[name] = next(checks)
+    assert found["small"].fine and found["small"].seen == "litert int8 builtin 2"
+    assert not found["wrong"].fine and "no kernels called 'qnn'" in found["wrong"].seen and found["wrong"].remedy
+
+
+@pytest.mark.slow
+def test_every_device_is_looked_at_before_any_is_measured(run: Any, tmp_path: Path) -> None:
+    words = ["bench", "--space", "mobilenet_v3_tiny", "--dry-run", "--out", str(tmp_path / "run")]
+    code, _, err = run(*words, "--device", "phone", "--device", "plain")
+    assert code == 2 and "which runtime device 'plain'" in err and "Traceback" not in err
+    code, _, err = run(*words, "--device", "phone", "--precision", "int8")
+    assert code == 2 and "runtime 'simulated' cannot be measured in int8" in err
