@@ -80,7 +80,7 @@ def measured(names: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         words = [word for name in names for word in ("--device", name)]
         try:
-            ofa(["bench", *SPACE, *SMALL, *words, "--out", f"{folder}/run"])
+            ofa(["bench", *SPACE, *SMALL, "--allow-load", *words, "--out", f"{folder}/run"])
         except SystemExit as ending:
             if ending.code:
                 raise

@@ -68,7 +68,8 @@ def campaign(words: list[str]) -> None:
     folder = Path(words[0])
     resumed = ["--resume"] if folder.exists() else []
     try:
-        ofa(["bench", "--out", str(folder), *words[1:], *resumed])
+        # Four at once on one computer are each other's load.
+        ofa(["bench", "--allow-load", "--out", str(folder), *words[1:], *resumed])
     except SystemExit as ending:
         if ending.code:
             raise

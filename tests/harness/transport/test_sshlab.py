@@ -35,7 +35,7 @@ from ofa.lut.format import Lut
 pytestmark = pytest.mark.slow
 
 SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
-WORDS = ["bench", "--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10"]
+WORDS = ["bench", "--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--allow-load"]
 SMALL = ["--rounds", "1", "--rounds-most", "1", "--no-again"]
 FOUR = {
     "ort-int8": ("onnxruntime", 'precision = "int8"'),
