@@ -359,16 +359,19 @@ def still_tuned(device: str, why: str, record: Path) -> MeasurementRefused:
     )
 
 
-def energy_limit_without_source(limit: str, why: str) -> UsageInvalid:
-    """Say that nothing can hold a limit of energy: nobody measured any."""
-    return UsageInvalid(
-        f"the energy limit of {limit} cannot be held",
+def energy_unknown(device: str, why: str, *, pulses: bool = True) -> MeasurementRefused:
+    """Say why nobody can tell what a device draws, and whether it could make ``pulses`` for a meter."""
+    beside = ("or put a meter beside it: '--pulses', then 'ofa lut build RUN --meter FILE'",) if pulses else ()
+    return MeasurementRefused(
+        f"device '{device}' does not say what it draws",
         why=why,
-        hint=(
-            "measure energy on a device that has a source of it, or with a meter beside it",
-            "or limit latency instead",
-        ),
+        hint=("leave '--energy' out: latency is then measured alone", *beside),
     )
+
+
+def energy_not_asked() -> UsageInvalid:
+    """Say that networks to measure the energy of were counted, and no energy was asked for."""
+    return UsageInvalid("'--energy-networks' measures nothing alone", hint="add '--energy', or '--pulses' for a meter")
 
 
 def energy_too_small(device: str, source: str, busy_w: float, idle_w: float) -> MeasurementRefused:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.options import EnergyNetworks, EnergyOption, Pulses, energies_of
 from ofa.cli import Channels, Classes, Json, Seed, Width, load_space, read_subnets
 from ofa.lut.cli import app as tables
 
@@ -177,6 +178,9 @@ def bench(
     subnets: Subnets = None,
     ops: Ops = None,
     program: ProgramFile = None,
+    energy: EnergyOption = False,
+    pulses: Pulses = False,
+    energy_networks: EnergyNetworks = None,
     dry_run: DryRun = False,
     seed: Seed = 0,
     width: Width = None,
@@ -191,19 +195,13 @@ def bench(
     from harness.bench import Scope
 
     space, ops = load_space(name, width, channels, classes), _ops(ops, runtime)
-    networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
         way=way_of(runtime, unit, kernels, precision, threads),
-        fit=networks[0],
-        holdout=networks[1],
-        rounds=rounds,
-        rounds_most=max(rounds, rounds_most),
-        soak_s=SOAK_S if regime is Regime.sustained else 0,
+        **_extent(space, ops, missing_from, subnets, {"fit": fit, "holdout": holdout}),
+        **_depth(rounds, rounds_most, regime),
         seed=seed,
         again=again,
-        missing_from=_table(missing_from),
-        subnets=_of_space(subnets, space),
-        ops=ops,
+        energy=energies_of(energy, pulses, energy_networks),
     )
     measure = _foretold if dry_run else partial(_measured, resume=resume)
     _told(json, *measure(space, _devices(device, runtime, program), runtime, scope, out))
@@ -251,14 +249,21 @@ def device_for(name: str, runtime: Runtime, program: Path | None) -> Device:
     return reached(name, files(), runtime=runtime.value, program=program)
 
 
-def _counts(
-    space: SearchSpace, missing_from: Path | None, ops: bool, fit: int | None, holdout: int | None
-) -> tuple[int, int]:
-    """Return how many networks are measured to fit to and to hold out: what is said, or what is usual."""
+def _depth(rounds: int, rounds_most: int, regime: Regime) -> dict[str, Any]:
+    """Return how often everything is measured, and for how long the device is worked before."""
+    soak_s = SOAK_S if regime is Regime.sustained else 0
+    return {"rounds": rounds, "rounds_most": max(rounds, rounds_most), "soak_s": soak_s}
+
+
+def _extent(
+    space: SearchSpace, ops: bool, missing_from: Path | None, subnets: Path | None, counts: dict[str, int | None]
+) -> dict[str, Any]:
+    """Return what is measured: how many networks of each part is what is said, or else what is usual."""
     from harness.networks import FIT, FIT_ALONE, holdout_of
 
-    usual = (0, 0) if missing_from is not None else (FIT if ops else FIT_ALONE, holdout_of(space))
-    return usual[0] if fit is None else fit, usual[1] if holdout is None else holdout
+    usual = {"fit": FIT if ops else FIT_ALONE, "holdout": holdout_of(space)} if missing_from is None else {}
+    networks = {name: usual.get(name, 0) if count is None else count for name, count in counts.items()}
+    return {**networks, "ops": ops, "missing_from": _table(missing_from), "subnets": _of_space(subnets, space)}
 
 
 def _table(missing_from: Path | None) -> Lut | None:

@@ -95,7 +95,11 @@ class Simulation:
 
     def state(self) -> dict[str, Any]:
         """Return how the device says it is doing."""
-        return {"temperature_c": {"cores": round(self.weather.temperature_c, 2)}, "load_1min": "unreadable"}
+        return {
+            "temperature_c": {"cores": round(self.weather.temperature_c, 2)},
+            "load_1min": "unreadable",
+            "energy_source": rail.SOURCE,
+        }
 
     def meter(self, *how: Any) -> rail.Rail:
         """Return what the device's rail reads from now on."""

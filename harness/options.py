@@ -1,0 +1,43 @@
+"""Options of `ofa bench` that ask for more than latency as the device is, and what they come to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.windows import Energies
+
+EnergyOption = Annotated[
+    bool, typer.Option("--energy", help="Measure the energy of some whole networks too, where the device can say it.")
+]
+Pulses = Annotated[
+    bool,
+    typer.Option(
+        "--pulses",
+        help="The same for a meter beside the device: work in a pattern it shows; then 'ofa lut build RUN --meter'.",
+    ),
+]
+EnergyNetworks = Annotated[
+    int | None,
+    typer.Option(
+        "--energy-networks",
+        min=1,
+        max=1000,
+        help="Of how many networks, spread over all; 12, since each takes 80 s and more.",
+        show_default=False,
+    ),
+]
+
+
+def energies_of(energy: bool, pulses: bool, networks: int | None) -> Energies | None:
+    """Return what is to be measured of energy, None where nobody asks; raises UsageInvalid for networks alone."""
+    from harness.errors import energy_not_asked
+    from harness.windows import NETWORKS, Energies
+
+    if not energy and not pulses:
+        if networks is not None:
+            raise energy_not_asked()
+        return None
+    return Energies(networks=NETWORKS if networks is None else networks, pulses=pulses)
