@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from secrets import token_hex
 
 from harness import ways
-from harness.errors import answer_refused, energy_too_small
+from harness.errors import answer_refused
 from harness.inventory import Device
 from harness.link import Link
 from harness.plan import Way
 from harness.protocol import Energy as Answer
 from harness.protocol import Progress
+from harness.refusals import energy_too_small
 from harness.stats import Estimate, Spread, over_rounds, spread_of
 from harness.supply import supply
 from ofa.errors import MeasurementRefused

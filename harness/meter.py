@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import file_invalid, pulses_not_found
+from harness.errors import file_invalid
 from harness.protocol import Energy, Window
+from harness.refusals import pulses_not_found
 from ofa.files import read_capped
 
 Floats = NDArray[np.float64]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from harness.tuning import Tuning
     from harness.windows import Energies
 
 EnergyOption = Annotated[
@@ -29,11 +30,28 @@ EnergyNetworks = Annotated[
         show_default=False,
     ),
 ]
+AllowTuning = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-tuning",
+        metavar="WHAT",
+        help="Change the device while it is measured, and put it back: performance, lock, jetson-clocks, "
+        "fixed-performance or power-mode=NAME; again for each of several. Nothing is changed if not given.",
+        show_default=False,
+    ),
+]
+
+
+def tuning_of(words: list[str] | None) -> Tuning | None:
+    """Return what is to be changed on a device, None for nothing; raises UsageInvalid."""
+    from harness.tuning import of_words
+
+    return of_words(words or [])
 
 
 def energies_of(energy: bool, pulses: bool, networks: int | None) -> Energies | None:
     """Return what is to be measured of energy, None where nobody asks; raises UsageInvalid for networks alone."""
-    from harness.errors import energy_not_asked
+    from harness.refusals import energy_not_asked
     from harness.windows import NETWORKS, Energies
 
     if not energy and not pulses:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.options import EnergyNetworks, EnergyOption, Pulses, energies_of
+from harness.options import AllowTuning, EnergyNetworks, EnergyOption, Pulses, energies_of, tuning_of
 from ofa.cli import Channels, Classes, Json, Seed, Width, load_space, read_subnets
 from ofa.lut.cli import app as tables
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.bench import Scope
     from harness.inventory import Device
     from harness.plan import Way
+    from harness.tuning import Tuning
     from ofa.lut.format import Lut
     from ofa.space.core import SearchSpace, Subnet
 
@@ -181,6 +182,7 @@ def bench(
     energy: EnergyOption = False,
     pulses: Pulses = False,
     energy_networks: EnergyNetworks = None,
+    allow_tuning: AllowTuning = None,
     dry_run: DryRun = False,
     seed: Seed = 0,
     width: Width = None,
@@ -203,7 +205,8 @@ def bench(
         again=again,
         energy=energies_of(energy, pulses, energy_networks),
     )
-    measure = _foretold if dry_run else partial(_measured, resume=resume)
+    tuning = tuning_of(allow_tuning)
+    measure = _foretold if dry_run else partial(_measured, resume=resume, tuning=tuning)
     _told(json, *measure(space, _devices(device, runtime, program), runtime, scope, out))
 
 
@@ -285,14 +288,21 @@ def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
 
 
 def _measured(
-    space: SearchSpace, devices: list[Device], runtime: Runtime, scope: Scope, out: Path, *, resume: bool
+    space: SearchSpace,
+    devices: list[Device],
+    runtime: Runtime,
+    scope: Scope,
+    out: Path,
+    *,
+    resume: bool,
+    tuning: Tuning | None,
 ) -> tuple[Facts, str]:
     """Measure, or go on; return what there is to say of the table, and where it is, or what came of each device."""
     from harness import campaign, tables
     from harness.phases import phases
     from ofa import console
 
-    work = partial(campaign.measured, space, runtime=runtime.value, scope=scope, resume=resume)
+    work = partial(campaign.measured, space, runtime=runtime.value, scope=scope, resume=resume, tuning=tuning)
     with console.resumable("measuring interrupted; every complete round is safe"):
         if len(devices) == 1:
             with phases(f"measuring with {runtime.value}") as tell:

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from harness import energy
-from harness.errors import energy_unknown
 from harness.gate import cool
 from harness.inventory import Device
 from harness.journal import Journal, Windows
 from harness.link import Link
 from harness.plan import EMPTY, NATIVE, Item, Plan, RuntimeName
 from harness.protocol import Energy as Answer
+from harness.refusals import energy_unknown
 from harness.session import (
     ATTEMPTS_PER_SESSION,
     OnProgress,
