@@ -17,6 +17,7 @@ from harness.ledger import at_work
 from harness.plan import RuntimeName
 from harness.session import OnProgress
 from harness.tuning import Tuning, prepared
+from ofa import console
 from ofa.lut import check as checks
 from ofa.space.core import SearchSpace
 
@@ -42,6 +43,10 @@ def measured(
         tables.check_begin(out, resume=resume)
         with held(device, out) as mine, prepared(mine, tuning, runtime) as ready:
             bench(space, device=ready, runtime=runtime, folder=out, scope=scope, on_progress=on_progress)
+    for unknown in tables.unknown_in(out):
+        console.warn(f"the energy of a network on '{device.name}' is not known: {unknown}")
+    if scope.energy is not None and scope.energy.pulses:
+        console.note(f"the pulses are kept: 'ofa lut build {out} --meter FILE.csv' finds them in what a meter read")
     return checks.show(out / tables.TABLE)
 
 

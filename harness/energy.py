@@ -13,8 +13,8 @@ from harness.errors import answer_refused
 from harness.inventory import Device
 from harness.link import Link
 from harness.plan import Way
+from harness.protocol import At, Progress
 from harness.protocol import Energy as Answer
-from harness.protocol import Progress
 from harness.refusals import energy_too_small
 from harness.stats import Estimate, Spread, over_rounds, spread_of
 from harness.supply import supply
@@ -61,6 +61,7 @@ def ask(
     window_s: int = WINDOW_S,
     idle_s: int = IDLE_S,
     pulses: bool = False,
+    at: At | None = None,
     job: str | None = None,
     before: Callable[[Link], None] = lambda link: None,
     on_share: Callable[[float], None] = lambda share: None,
@@ -68,13 +69,13 @@ def ask(
     """Let a fresh process of a device call one file in windows, idle ones around them, and return them.
 
     With ``pulses`` it works and rests in a known pattern before and after, for a meter beside the device. Takes
-    windows · (window_s + idle_s) + idle_s seconds, and 11 more with pulses. Over a link it is done by the ``job`` of
-    that name; ``before`` is called first, once the process is there. Raises DeviceLost.
+    windows · (window_s + idle_s) + idle_s seconds, and 11 more with pulses. ``at`` is what it belongs to. Over a link
+    it is done by the ``job`` of that name; ``before`` is called first, once the process is there. Raises DeviceLost.
     """
     way, job = way or Way(), job or token_hex(16)
     request = {
         "do": "energy", "runtime": runtime, **asdict(way), "file": file,
-        "windows": windows, "window_s": window_s, "idle_s": idle_s, "pulses": pulses,
+        "windows": windows, "window_s": window_s, "idle_s": idle_s, "pulses": pulses, "at": at,
     }  # fmt: skip
     found: Answer | None = None
     with Link(device) as link:

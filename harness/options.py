@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from harness.meter import Meter
     from harness.tuning import Tuning
     from harness.windows import Energies
 
@@ -30,6 +32,26 @@ EnergyNetworks = Annotated[
         show_default=False,
     ),
 ]
+MeterFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--meter",
+        metavar="FILE.csv",
+        help="What a meter beside the device read (time_s,watts) during a run with --pulses; again for each file.",
+        show_default=False,
+    ),
+]
+MeterAveraging = Annotated[
+    float | None,
+    typer.Option(
+        "--meter-averaging",
+        metavar="SECONDS",
+        min=0.0,
+        max=5.0,
+        help="How long one of its readings reaches back; to the one before if not given.",
+        show_default=False,
+    ),
+]
 AllowTuning = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,6 +62,13 @@ AllowTuning = Annotated[
         show_default=False,
     ),
 ]
+
+
+def meter_of(files: list[Path] | None, averaging_s: float | None) -> Meter | None:
+    """Return what a meter has left, None where there was none."""
+    from harness.meter import Meter
+
+    return Meter(paths=tuple(files), averaging_s=averaging_s) if files else None
 
 
 def tuning_of(words: list[str] | None) -> Tuning | None:

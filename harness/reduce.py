@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from harness.energy import Energy, NoSource, of_networks
+from harness.energy import Energy, NoSource
 from harness.header import header_of
 from harness.journal import Footprint, Journal, Measurement
 from harness.plan import EMPTY, Item
@@ -239,15 +239,14 @@ def table(
 ) -> Lut:
     """Return the table that a journal amounts to: ops and overheads by state, whole networks, and its sessions.
 
-    ``energies`` are those of networks by file; where not given, as the device itself has measured them. ``again`` is
-    the journal of the networks' second measurement: its ratios to the reference are those of its own rounds, and its
-    times are at the speed of the first one's reference. Raises FileInvalid where a network of the plan
-    is none of its space.
+    ``energies`` are those of networks by file, or why they are not known. ``again`` is the journal of the networks'
+    second measurement: its ratios to the reference are those of its own rounds, and its times are at the speed of the
+    first one's reference. Raises FileInvalid where a network of the plan is none of its space.
     """
     found = found or conditions(journal)
     values = measured(journal, found)
     footprints = journal.footprints()
-    drawn = energies_of(journal) if energies is None else energies
+    drawn = energies or {}
     pairs = [(item, values[item.key, item.state]) for item in journal.plan.items if (item.key, item.state) in values]
     later = {} if again is None else {key: value.ns for (key, _), value in measured(again, found).items()}
     return Lut(
@@ -260,11 +259,6 @@ def table(
         ),
         sessions=(*sessions_of(journal, found), *([] if again is None else map(_again, sessions_of(again, found)))),
     ).sorted()
-
-
-def energies_of(journal: Journal) -> dict[str, Energy | NoSource]:
-    """Return the energy of each file that a device was asked for, or why it is not known."""
-    return of_networks(journal.plan.device, {file: found.answer for file, found in journal.windows().items()})
 
 
 def _common(value: Measured) -> dict[str, Any]:

@@ -84,3 +84,12 @@ def pulses_not_found(path: Path, why: str) -> FileInvalid:
         "let the meter record from before the measurement to after it, at least 5 readings a second",
         "check that it meters this device, and nothing else that works",
     )
+
+
+def no_pulses(folder: Path) -> UsageInvalid:
+    """Say that a run did not work in a pattern that a meter's file could show."""
+    return UsageInvalid(
+        f"run '{folder}' made no pulses for a meter",
+        why="without them nothing says when in the meter's file it worked",
+        hint="measure with '--pulses' into another folder, the meter recording from before to after it",
+    )

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.options import AllowTuning, EnergyNetworks, EnergyOption, Pulses, energies_of, tuning_of
+from harness.options import (
+    AllowTuning,
+    EnergyNetworks,
+    EnergyOption,
+    MeterAveraging,
+    MeterFiles,
+    Pulses,
+    energies_of,
+    meter_of,
+    tuning_of,
+)
 from ofa.cli import Channels, Classes, Json, Seed, Width, load_space, read_subnets
 from ofa.lut.cli import app as tables
 
@@ -337,19 +347,24 @@ def lut_build(
     allow_simulated: Annotated[
         bool, typer.Option("--allow-simulated", help="Write a simulated table, too; never under 'luts'.")
     ] = False,
+    meter: MeterFiles = None,
+    meter_averaging: MeterAveraging = None,
     json: Json = False,
 ) -> None:
     """Write the table of a run to its place among others: device, then runtime, precision and conditions."""
     from harness.tables import build
     from ofa import console
 
-    facts = build(run, into, replace=replace, allow_simulated=allow_simulated)
+    metered = meter_of(meter, meter_averaging)
+    facts = build(run, into, replace=replace, allow_simulated=allow_simulated, meter=metered)
     if json:
         console.emit_json(facts)
         return
-    console.show({name: value for name, value in facts.items() if name not in ("table", "missing")})
+    console.show({name: value for name, value in facts.items() if not isinstance(value, list) and name != "table"})
     for missing in facts["missing"]:
         console.warn(f"the run is not finished: it lacks {missing}")
+    for unknown in facts["energy_unknown"]:
+        console.warn(f"the energy of a network is not known: {unknown}")
     if facts["rows_lost"]:
         console.warn(f"{facts['rows_lost']:,} rows of the table that was there are in this one no more")
     console.note(f"wrote {facts['table']}")

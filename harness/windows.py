@@ -13,6 +13,7 @@ from harness.inventory import Device
 from harness.journal import Journal, Windows
 from harness.link import Link
 from harness.plan import EMPTY, NATIVE, Item, Plan, RuntimeName
+from harness.protocol import At
 from harness.protocol import Energy as Answer
 from harness.refusals import energy_unknown
 from harness.session import (
@@ -26,7 +27,6 @@ from harness.session import (
     run_of,
 )
 from harness.stats import spread
-from ofa import console
 from ofa.errors import DeviceBarred, DeviceLost
 from ofa.files import canonical_json, sha256_bytes
 from ofa.space import by_id
@@ -122,7 +122,6 @@ def run(
         answer = _of_file(plan, asked, file, device, journal, tell)
         if answer.reason:
             answer = answer.model_copy(update={"reason": public(device, answer.reason)})
-            console.warn(f"the energy of a network on '{device.name}' is not known: {answer.reason}")
         journal.add_windows(file, Windows(session=session, answer=answer))
         tell(1.0)
 
@@ -137,6 +136,8 @@ def _of_file(
 ) -> Answer:
     """Return the windows of one file; a process that breaks off is begun anew twice."""
     job = sha256_bytes(canonical_json([run_of(journal), plan.hash, "energy", file, asked.pulses]).encode())[:32]
+    # Where all rounds, those of the second measurement too, have left the device.
+    at = (2 * plan.rounds_most, 0, chosen(plan, asked).index(file))
     left = ATTEMPTS_PER_SESSION
     while True:
         try:
@@ -146,8 +147,9 @@ def _of_file(
                 file,
                 way=plan.way,
                 pulses=asked.pulses,
+                at=at,
                 job=job,
-                before=partial(_rested, plan, chosen(plan, asked).index(file), device, on_share),
+                before=partial(_rested, plan, at, device, on_share),
                 on_share=on_share,
             )
         except DeviceLost as fault:
@@ -156,9 +158,8 @@ def _of_file(
                 raise
 
 
-def _rested(plan: Plan, place: int, device: Device, on_share: Callable[[float], None], link: Link) -> None:
-    """Let a device cool as it did before each batch of the rounds; it stands where all of them have left it."""
-    at = (2 * plan.rounds_most, 0, place)
+def _rested(plan: Plan, at: At, device: Device, on_share: Callable[[float], None], link: Link) -> None:
+    """Let a device cool as it did before each batch of the rounds."""
     state = link.greet(at=at).state
     if plan.protocol.regime == "burst":
         cool(device, link.conversation, state, at, on_rest=lambda hottest_c: on_share(0.0))

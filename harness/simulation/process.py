@@ -179,4 +179,5 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     for verb in ("hello", "rest"):
         agent[verb] = simulation.first(agent[verb])
     bench.bench = simulation.first(bench.bench, simulation.end)
+    energy.energy = simulation.first(energy.energy, simulation.end)
     return agent
