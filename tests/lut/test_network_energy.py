@@ -58,7 +58,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no source": ({"energy_source": None, "energy_averaging_ms": None}, "must be there together"),
     "a source of nothing": (dict.fromkeys(("energy_uj", "energy_lo", "energy_hi")), "must be there together"),
     "averaging of nothing": ({**dict.fromkeys(KNOWN), "energy_averaging_ms": 5}, "nothing averages"),
-    "a source of two fields": ({"energy_source": "a,b"}, "fields"),
+    "a source of two fields": ({"energy_source": "a,b"}, "energy_averaging_ms is 'b'"),
     "a source with a space": ({"energy_source": "a b"}, "energy_source is 'a b'"),
 }
 
@@ -97,7 +97,8 @@ def test_of_two_energies_the_narrower_is_kept(table: Lut) -> None:
         found = combine.combine(one, other, "s3").row
         assert isinstance(found, NetworkRow)
         assert (found.energy_uj, found.energy_source, found.energy_averaging_ms) == (520, "meter", 20)
-    without = first._replace(**dict.fromkeys(KNOWN))
+    nothing: dict[str, Any] = dict.fromkeys(KNOWN)
+    without = first._replace(**nothing)
     for one, other in ((first, without), (without, first)):
         found = combine.combine(one, other, "s3").row
         assert isinstance(found, NetworkRow) and found[-5:] == tuple(KNOWN.values())
