@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from boards import board
+from far import far
 
 import ofa.space as spaces
 from harness import energy, windows
@@ -211,3 +212,15 @@ def test_the_command_foretells_measures_and_shows_energy(
     head = (tmp_path / "run" / "lut" / "networks.csv").read_text().splitlines()[0]
     assert head.endswith(",file_bytes,energy_uj,energy_lo,energy_hi,energy_source,energy_averaging_ms")
     assert sum(row.energy_uj is not None for row in checked(tmp_path / "run" / "lut").networks) == 2
+
+
+@pytest.mark.slow
+def test_windows_go_on_where_the_link_breaks(tmp_path: Path) -> None:
+    """Real time and the real agent: a worker calls the network for one window, and its answer is taken over once."""
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    device, link = far(tmp_path)
+    link.faults.cut_after.extend([4, 3])
+    answer = energy.ask(device, "onnxruntime", "empty", windows=1, idle_s=2, pulses=True)
+    assert [window.kind for window in answer.windows] == ["idle", "busy", "idle"] and len(answer.pulses) == 2
+    assert answer.windows[1].calls > 100 and link.faults.opened == 3
+    assert not list(link.jobs.iterdir())
