@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from harness import footprint
+from harness import footprint, windows
 from harness import journal as journals
 from harness import plan as plans
 from harness.again import Passes, plan_again
@@ -18,6 +18,7 @@ from harness.plan import Plan, Rounds, RuntimeName, Split, Way
 from harness.prepare import bench_plan, check_way
 from harness.session import OnProgress, quiet, run
 from harness.tables import AGAIN_JOURNAL, AGAIN_PLAN, JOURNAL, PLAN, TABLE, table_in
+from harness.windows import Energies
 from ofa.lut.check import checked
 from ofa.lut.format import Lut
 from ofa.lut.write import write
@@ -31,9 +32,10 @@ class Scope:
     """How much is measured: rounds (``rounds_most`` of what is not known well after ``rounds``), whole networks to fit
     a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets; ``way`` is how the runtime
     is used. With ``again`` the networks are measured once more after all rounds, with ``memory`` each in a process of
-    its own; with ``missing_from`` only what that table lacks is measured. Of ``subnets`` that are given, only the ops
-    are measured, and they are the networks to fit to; of those ``beside`` them the ops too, but not they themselves.
-    Without ``ops``, whole networks alone. Without ``allow_load``, rounds wait until other work on the device ends.
+    its own, with ``energy`` that of some of them; with ``missing_from`` only what that table lacks is measured. Of
+    ``subnets`` that are given, only the ops are measured, and they are the networks to fit to; of those ``beside`` them
+    the ops too, but not they themselves. Without ``ops``, whole networks alone. Without ``allow_load``, rounds wait
+    until other work on the device ends.
     """
 
     way: Way = field(default_factory=Way)
@@ -45,6 +47,7 @@ class Scope:
     seed: int
     again: bool = True
     memory: bool = True
+    energy: Energies | None = None
     missing_from: Lut | None = None
     subnets: tuple[Subnet, ...] = ()
     beside: tuple[Subnet, ...] = ()
@@ -83,8 +86,11 @@ def bench(
     """Measure every op of a space and some whole networks, and write plans, journals and table into ``folder``.
 
     The same call resumes what was interrupted; complete rounds are kept, and what is finished is not measured again.
-    Raises DeviceLost, MeasurementRefused, and FileInvalid where the folder holds the journal of another plan.
+    Raises DeviceLost, MeasurementRefused (at once where energy is asked for and nothing could say it), and FileInvalid
+    where the folder holds the journal of another plan.
     """
+    if scope.energy is not None:
+        windows.refuse_without_source(device, runtime, scope.energy)
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, on_progress=on_progress)
     carry_out(
         plan,
@@ -93,6 +99,7 @@ def bench(
         again=scope.again,
         memory=scope.memory,
         allow_load=scope.allow_load,
+        energy=scope.energy,
         on_progress=on_progress,
     )
     lut = table_in(folder, max_foreign_cores=device.profile.calm.max_foreign_cores)
@@ -108,9 +115,11 @@ def carry_out(
     again: bool = True,
     memory: bool = True,
     allow_load: bool = True,
+    energy: Energies | None = None,
     on_progress: OnProgress = quiet,
 ) -> None:
-    """Measure what the journals in a folder lack of a plan, its networks once more where ``again``, then their memory.
+    """Measure what the journals in a folder lack of a plan, its networks once more where ``again``, then their memory,
+    and the ``energy`` of some.
 
     Raises DeviceLost, MeasurementRefused, and FileInvalid where a journal is of another plan; then nothing is written.
     """
@@ -126,6 +135,8 @@ def carry_out(
                 measured(later, journal=second, like=journal, on_progress=passes.second)
         if memory:
             footprint.run(plan, device=device, journal=journal, session=session, on_progress=on_progress)
+        if energy is not None:
+            windows.run(plan, energy, device=device, journal=journal, session=session, on_progress=on_progress)
 
 
 def plan_of(

@@ -17,6 +17,8 @@ from harness.lease import held
 from harness.ledger import at_work
 from harness.plan import RuntimeName
 from harness.session import OnProgress
+from harness.tuning import Tuning, prepared
+from ofa import console
 from ofa.lut import check as checks
 from ofa.space.core import SearchSpace
 
@@ -38,17 +40,23 @@ def measured(
     out: Path,
     *,
     resume: bool,
+    tuning: Tuning | None = None,
     on_progress: OnProgress,
 ) -> Facts:
     """Measure a device into a folder, or go on there; return what there is to say of the table.
 
-    Raises what `bench.bench` raises, UsageInvalid where the folder is at work or holds another measurement, and
-    MeasurementRefused where somebody else holds the device.
+    It is tuned meanwhile where ``tuning`` says so, and put back whatever happens. Raises what `bench.bench` raises,
+    UsageInvalid where the folder is at work or holds another measurement, and MeasurementRefused where somebody else
+    holds the device, or it cannot be tuned so.
     """
     with at_work(out):
         tables.check_begin(out, resume=resume)
-        with held(device, out) as mine:
-            bench(space, device=mine, runtime=runtime, folder=out, scope=scope, on_progress=on_progress)
+        with held(device, out) as mine, prepared(mine, tuning, runtime) as ready:
+            bench(space, device=ready, runtime=runtime, folder=out, scope=scope, on_progress=on_progress)
+    for unknown in tables.unknown_in(out):
+        console.warn(f"the energy of a network on '{device.name}' is not known: {unknown}")
+    if scope.energy is not None and scope.energy.pulses:
+        console.note(f"the pulses are kept: 'ofa lut build {out} --meter FILE.csv' finds them in what a meter read")
     return checks.show(out / tables.TABLE)
 
 

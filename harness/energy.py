@@ -4,14 +4,20 @@ kept."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from secrets import token_hex
 
-from harness.errors import answer_refused, energy_limit_without_source, energy_too_small
+from harness import ways
+from harness.errors import answer_refused
 from harness.inventory import Device
-from harness.protocol import Conversation
+from harness.link import Link
+from harness.plan import Way
+from harness.protocol import At, Progress
 from harness.protocol import Energy as Answer
+from harness.refusals import energy_too_small
 from harness.stats import Estimate, Spread, over_rounds, spread_of
+from harness.supply import supply
 from ofa.errors import MeasurementRefused
 
 WINDOWS = 5
@@ -19,7 +25,6 @@ WINDOW_S = 10
 IDLE_S = 5
 # Beside the longest window: loading a network, and the pulses.
 PATIENCE_S = 120.0
-UNSAID_AVERAGING_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,33 +56,41 @@ def ask(
     runtime: str,
     file: str,
     *,
-    kernels: str = "default",
-    threads: int = 1,
+    way: Way | None = None,
     windows: int = WINDOWS,
     window_s: int = WINDOW_S,
     idle_s: int = IDLE_S,
     pulses: bool = False,
+    at: At | None = None,
+    job: str | None = None,
+    before: Callable[[Link], None] = lambda link: None,
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> Answer:
     """Let a fresh process of a device call one file in windows, idle ones around them, and return them.
 
     With ``pulses`` it works and rests in a known pattern before and after, for a meter beside the device. Takes
-    windows · (window_s + idle_s) + idle_s seconds, and 11 more with pulses. Raises DeviceLost.
+    windows · (window_s + idle_s) + idle_s seconds, and 11 more with pulses. ``at`` is what it belongs to. Over a link
+    it is done by the ``job`` of that name; ``before`` is called first, once the process is there. Raises DeviceLost.
     """
+    way, job = way or Way(), job or token_hex(16)
     request = {
-        "do": "energy", "runtime": runtime, "kernels": kernels, "threads": threads, "file": file,
-        "windows": windows, "window_s": window_s, "idle_s": idle_s, "pulses": pulses,
+        "do": "energy", "runtime": runtime, **asdict(way), "file": file,
+        "windows": windows, "window_s": window_s, "idle_s": idle_s, "pulses": pulses, "at": at,
     }  # fmt: skip
-    channel = device.transport.open()
-    try:
-        conversation = Conversation(channel, device.name)
-        for answer in conversation.ask(request, patience_s=window_s + idle_s + PATIENCE_S):
-            if isinstance(answer, Answer):
-                channel.close()
-                return answer
-        raise answer_refused(device.name, "its windows of energy were not among its answers")
-    except BaseException:
-        channel.kill()
-        raise
+    found: Answer | None = None
+    with Link(device) as link:
+        before(link)
+        supply(link, [file])
+        for answer in link.work(job, request, patience_s=ways.patience_s(way, window_s + idle_s + PATIENCE_S)):
+            if isinstance(answer, Progress):
+                on_share(answer.share)
+            elif isinstance(answer, Answer):
+                found = answer
+        if found is None:
+            link.end(job)
+            raise answer_refused(device.name, "its windows of energy were not among its answers")
+        link.forget([job])
+    return found
 
 
 def of_networks(device: str, answers: Mapping[str, Answer]) -> dict[str, Energy | NoSource]:
@@ -136,11 +149,3 @@ def ratio(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(
         value=value, lo=value * math.exp(-half), hi=value * math.exp(half), rounds=min(one.rounds, other.rounds)
     )
-
-
-def refuse_limit_without_source(limit_mj: float | None, found: Mapping[str, Energy | NoSource]) -> None:
-    """Refuse a limit of energy where nobody measured any; raises UsageInvalid. No limit is never refused."""
-    if limit_mj is None or any(isinstance(value, Energy) for value in found.values()):
-        return
-    reasons = sorted({value.reason for value in found.values() if isinstance(value, NoSource)})
-    raise energy_limit_without_source(f"{limit_mj:g} mJ", "; ".join(reasons[:3]) or "no energy was measured")

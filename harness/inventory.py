@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,6 +76,8 @@ class Device:
     unit: str | None = None
     # The token by which a device over a link is held: its agent renews the lease while work goes on.
     lease: str | None = None
+    # What it was tuned to, as asked and as read back: a tuned device is another environment.
+    tuned: Mapping[str, object] | None = None
 
     @property
     def kind(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.errors import file_invalid
 from harness.plan import EMPTY, Plan, validate
-from harness.protocol import Done
+from harness.protocol import Done, Energy
 from ofa.files import canonical_json
 
 SCHEMA = "journal/3"
@@ -57,6 +57,8 @@ TABLES = {
     "ends": f"{_AT}, status TEXT NOT NULL CHECK(status IN ('complete', 'lost', 'drift')), ended_utc TEXT NOT NULL, "
     "note TEXT NOT NULL, PRIMARY KEY(round, attempt)",
 }
+# Not in every journal: it is made when the first network's energy comes, so that runs of before can be gone on with.
+LATER = {"energies": "file TEXT PRIMARY KEY, session TEXT NOT NULL, record TEXT NOT NULL"}
 COMPLETE = "SELECT round, max(attempt) AS attempt FROM ends WHERE status = 'complete' GROUP BY round"
 
 
@@ -88,6 +90,14 @@ class Footprint:
     session: str
     peak_rss_kib: int | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """What a device drew while it called one file, by windows, and in which session; or its reason for none."""
+
+    session: str
+    answer: Energy
 
 
 class Journal:
@@ -182,6 +192,23 @@ class Journal:
         rows = self.database.execute("SELECT file, session, peak_rss_kib, reason FROM footprints")
         return {file: Footprint(session=session, peak_rss_kib=kib, reason=why) for file, session, kib, why in rows}
 
+    def add_windows(self, file: str, found: Windows) -> None:
+        """Note what a file drew, once; raises FileInvalid where it stands there already."""
+        record = canonical_json(found.answer.model_dump(mode="json", exclude={"id", "ev"}))
+        tables = {} if self._has_energies() else LATER
+        self._append({"energies": [(file, found.session, record)]}, tables)
+
+    def windows(self) -> dict[str, Windows]:
+        """Return what each file drew that was asked for, in the order in which they were."""
+        if not self._has_energies():
+            return {}
+        rows = self.database.execute("SELECT file, session, record FROM energies ORDER BY rowid")
+        return {file: Windows(session=session, answer=_energy(record)) for file, session, record in rows}
+
+    def _has_energies(self) -> bool:
+        """Say whether energy was measured in this journal."""
+        return bool(self.database.execute("SELECT 1 FROM sqlite_master WHERE name = 'energies'").fetchall())
+
     def samples(self) -> list[Measurement]:
         """Return the samples of the complete rounds, in order of round and item."""
         names = ("round", "attempt", "batch", "item", *STATS, "load_ns", "first_ns")
@@ -199,10 +226,13 @@ class Journal:
         )
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def _append(self, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
-        """Add rows as one transaction; raises FileInvalid where the disk is full or another session writes."""
+    def _append(self, rows: Mapping[str, Sequence[tuple[Any, ...]]], tables: Mapping[str, str] | None = None) -> None:
+        """Add rows as one transaction, and ``tables`` for them; raises FileInvalid where the disk is full or another
+        session writes."""
         try:
             with self.database:
+                self.database.execute("BEGIN IMMEDIATE")
+                _make(self.database, tables or {})
                 for table, values in rows.items():
                     if values:
                         marks = ", ".join("?" * len(values[0]))
@@ -210,6 +240,11 @@ class Journal:
         except sqlite3.Error as fault:
             hints = ("free some space, or end the other session", "then run the same command again")
             raise file_invalid("journal", self.path, f"it cannot be written: {fault}", *hints) from fault
+
+
+def _energy(record: str) -> Energy:
+    """Return the answer that a record of energy is; raises ValueError."""
+    return Energy.model_validate({**json.loads(record), "id": 0, "ev": "energy"})
 
 
 def resume(path: Path, plan: Plan) -> Journal:
@@ -246,13 +281,18 @@ def create(path: Path, plan: Plan) -> Journal:
 
 def _write_schema(database: sqlite3.Connection, plan: Plan) -> None:
     """Make the tables, their guards, and the one row each that names schema and plan."""
-    for name, columns in TABLES.items():
-        database.execute(_table(name, columns))
-        for verb in ("UPDATE", "DELETE"):
-            database.execute(_guard(name, verb))
+    _make(database, TABLES)
     rows = [("schema", SCHEMA), ("plan", canonical_json(plan.content())), ("plan_hash", plan.hash)]
     database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _make(database: sqlite3.Connection, tables: Mapping[str, str]) -> None:
+    """Make tables and their guards."""
+    for name, columns in tables.items():
+        database.execute(_table(name, columns))
+        for verb in ("UPDATE", "DELETE"):
+            database.execute(_guard(name, verb))
 
 
 def open_journal(path: Path) -> Journal:
@@ -297,8 +337,9 @@ def _checked_plan(database: sqlite3.Connection, path: Path) -> Plan:
     if verdict != "ok":
         raise ValueError(str(verdict))
     stored = dict(database.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-    expected = {name: _table(name, columns) for name, columns in TABLES.items()}
-    expected |= {f"{name}_{verb.lower()}": _guard(name, verb) for name in TABLES for verb in ("UPDATE", "DELETE")}
+    tables = TABLES | (LATER if "energies" in stored else {})
+    expected = {name: _table(name, columns) for name, columns in tables.items()}
+    expected |= {f"{name}_{verb.lower()}": _guard(name, verb) for name in tables for verb in ("UPDATE", "DELETE")}
     if stored != expected:
         raise file_invalid("journal", path, "its tables are not those of " + SCHEMA, "measure again into a new journal")
     meta = dict(database.execute("SELECT name, value FROM meta"))
@@ -312,8 +353,11 @@ def _checked_plan(database: sqlite3.Connection, path: Path) -> Plan:
         ).fetchone()[0]:
             raise ValueError(f"table '{table}' has rows that the plan does not know")
     known = {EMPTY, *(item.file for item in plan.items)}
-    if any(file not in known for (file,) in database.execute("SELECT file FROM footprints")):
-        raise ValueError("table 'footprints' has files that the plan does not know")
+    for table in ("footprints", *(LATER if "energies" in stored else ())):
+        if any(file not in known for (file,) in database.execute(f"SELECT file FROM {table}")):
+            raise ValueError(f"table '{table}' has files that the plan does not know")
+    for (record,) in database.execute("SELECT record FROM energies") if "energies" in stored else ():
+        _energy(record)
     for (record,) in database.execute("SELECT record FROM sessions"):
         if not isinstance(json.loads(record)["environment"], dict):
             raise ValueError("a session does not say its environment")

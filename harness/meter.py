@@ -1,94 +1,99 @@
-"""Reads the file of a meter beside a device, and finds in it when the device worked: by the pulses it made."""
+"""Puts beside the windows of networks what a meter beside the device read meanwhile."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.errors import file_invalid, pulses_not_found
+from harness.journal import Windows
 from harness.protocol import Energy, Window
-from ofa.files import read_capped
-
-Floats = NDArray[np.float64]
-
-COLUMNS = ("time_s", "watts")
-MOST_BYTES = 1 << 28
-LEAST_READINGS = 50
-MOST_WATTS = 1e5
-STEP_S = 0.02
-FINE_S = 0.001
-# How far apart the clocks of meter and device may have drifted between the first pulse and the last.
-MOST_DRIFT_S = 0.5
-# Chance and a single step (work that begins) stay well below it; a noisy meter of 5 readings a second well above.
-LEAST_CORRELATION = 0.8
-# Places further apart than a chip are other places: one of them must be the best by this much.
-LEAST_LEAD = 0.05
-MOST_PLACES = 5_000_000
+from harness.pulses import Track, Unit, find, refined
+from harness.refusals import pulses_not_found
+from harness.trace import Floats, Trace, read_all
 
 
-class Trace:
-    """What a meter read: its clock in s, watts, and the energy up to each reading."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """What a meter beside a device has left: one file or several, and how long a reading reaches back, s (None: to the
+    one before)."""
 
-    __slots__ = ("energy_j", "path", "time_s")
-
-    def __init__(self, path: Path, time_s: Floats, watts: Floats) -> None:
-        """Take the readings; each holds until the next."""
-        self.path = path
-        self.time_s = time_s
-        self.energy_j = np.concatenate([[0.0], np.cumsum(watts[:-1] * np.diff(time_s))])
-
-    def mean_w(self, begin_s: Floats | float, end_s: Floats | float) -> Floats:
-        """Return the mean power between times of the meter's clock."""
-        gained = np.interp(end_s, self.time_s, self.energy_j) - np.interp(begin_s, self.time_s, self.energy_j)
-        mean: Floats = np.asarray(gained / (np.asarray(end_s) - np.asarray(begin_s)), dtype=np.float64)
-        return mean
+    paths: tuple[Path, ...]
+    averaging_s: float | None = None
 
 
-def read(path: Path) -> Trace:
-    """Read a CSV of two columns, ``time_s,watts``, times ascending; raises FileInvalid naming the first line that is
-    wrong."""
-    raw = read_capped(path, max_bytes=MOST_BYTES, what="meter's file")
-    try:
-        rows = list(csv.reader(io.StringIO(raw.decode("ascii"))))
-    except (UnicodeDecodeError, csv.Error) as fault:
-        raise file_invalid("meter's file", path, f"it is no CSV in ASCII: {fault}") from fault
-    if not rows or tuple(cell.strip() for cell in rows[0]) != COLUMNS:
-        raise file_invalid("meter's file", path, "its first line is not 'time_s,watts'", "name the columns so")
-    if len(rows) <= LEAST_READINGS:
-        raise file_invalid(
-            "meter's file", path, f"it has {len(rows) - 1} readings; at least {LEAST_READINGS} are needed"
-        )
-    times, watts = np.empty(len(rows) - 1), np.empty(len(rows) - 1)
-    for place, row in enumerate(rows[1:]):
-        try:
-            times[place], watts[place] = (float(cell) for cell in row)
-        except ValueError as fault:
-            raise file_invalid("meter's file", path, f"line {place + 2} is not two numbers") from fault
-        if not math.isfinite(times[place]) or not abs(watts[place]) <= MOST_WATTS:
-            raise file_invalid("meter's file", path, f"line {place + 2} says what no meter reads")
-        if place and times[place] <= times[place - 1]:
-            raise file_invalid("meter's file", path, f"line {place + 2} is not later than the line before")
-    return Trace(path, times, watts)
+def all_metered(found: Mapping[str, Windows], meter: Meter) -> dict[str, Energy]:
+    """Return the windows of networks, in the order they were measured in, with the power that a meter read.
+
+    What made no pulses is left out. Raises FileInvalid where the files do not hold the pulses of all others.
+    """
+    trace = read_all(meter.paths)
+    averaging_s = trace.interval_s if meter.averaging_s is None else meter.averaging_s
+    groups = _by_clock(found)
+    answers = [[found[name].answer for name in group] for group in groups]
+    metered = metered_together(answers, trace, averaging_s)
+    return {name: one for group, own in zip(groups, metered, strict=True) for name, one in zip(group, own, strict=True)}
+
+
+def _by_clock(found: Mapping[str, Windows]) -> list[list[str]]:
+    """Return the networks that made pulses, those together whose times are of one clock: of a session, and rising."""
+    groups: list[list[str]] = []
+    session, end_ns = "", 0
+    for name, one in found.items():
+        if not one.answer.pulses:
+            continue
+        if not groups or one.session != session or one.answer.pulses[0][0] < end_ns:
+            groups.append([])
+        groups[-1].append(name)
+        session, end_ns = one.session, one.answer.pulses[-1][-1]
+    return groups
 
 
 def metered(answer: Energy, trace: Trace, averaging_s: float) -> Energy:
-    """Return the windows of a device with the power that a meter beside it read, found by the pulses around them.
+    """Return the windows of one network as `metered_together`."""
+    return metered_together([[answer]], trace, averaging_s)[0][0]
+
+
+def metered_together(groups: Sequence[Sequence[Energy]], trace: Trace, averaging_s: float) -> list[list[Energy]]:
+    """Return the windows of networks with the power that a meter read, found by the pulses around them; those of a
+    group were measured by one clock of a device, the groups one after another.
 
     ``averaging_s`` is how long a reading of the meter reaches back: twice as much is left out at the start of every
     window. Raises FileInvalid where the pulses are not in the file.
     """
-    if len(answer.pulses) != 2:
+    if any(len(answer.pulses) != 2 for group in groups for answer in group):
         raise pulses_not_found(trace.path, "the device made no pulses, so nothing says when it worked")
-    start_s = answer.pulses[0][0] * 1e-9
-    edges = [np.array(pulse) * 1e-9 - start_s for pulse in answer.pulses]
-    chips = np.array([1.0 if chip == "1" else -1.0 for chip in answer.pattern])
-    offset_s = _offset(trace, edges, chips)
-    offsets = [_refined(trace, part, chips, offset_s) for part in edges]
+    units = [_unit(group) for group in groups]
+    return [
+        _of_unit(trace, averaging_s, group, unit, track)
+        for group, unit, track in zip(groups, units, find(trace, units), strict=True)
+    ]
+
+
+def _unit(group: Sequence[Energy]) -> Unit:
+    """Return the pulses of a group."""
+    start_s = group[0].pulses[0][0] * 1e-9
+    edges = [[np.array(pulse) * 1e-9 - start_s for pulse in answer.pulses] for answer in group]
+    chips = np.array([1.0 if chip == "1" else -1.0 for chip in group[0].pattern])
+    return Unit(edges=tuple((first, last) for first, last in edges), chips=chips)
+
+
+def _of_unit(trace: Trace, averaging_s: float, group: Sequence[Energy], unit: Unit, track: Track) -> list[Energy]:
+    """Return the windows of a group that was found."""
+    start_s = group[0].pulses[0][0] * 1e-9
+    result = []
+    for answer, parts, at in zip(group, unit.edges, track.offsets, strict=True):
+        offsets = [refined(trace, part, unit.chips, at) for part in parts]
+        result.append(_with_powers(answer, trace, averaging_s, start_s, parts, offsets))
+    return result
+
+
+def _with_powers(
+    answer: Energy, trace: Trace, averaging_s: float, start_s: float, edges: Sequence[Floats], offsets: Sequence[float]
+) -> Energy:
+    """Return one network's windows with their power; ``offsets`` are by how much the meter is ahead at each pulse."""
     middles = [float(part.mean()) for part in edges]
     windows = []
     for window in answer.windows:
@@ -107,54 +112,3 @@ def _with_power(window: Window, trace: Trace, begin_s: float, end_s: float) -> W
     samples = int(np.count_nonzero((trace.time_s >= begin_s) & (trace.time_s <= end_s)))
     watts = max(0.0, float(trace.mean_w(begin_s, end_s))) if inside and samples >= 10 else None
     return window.model_copy(update={"watts": watts, "samples": samples})
-
-
-def _offset(trace: Trace, edges: list[Floats], chips: Floats) -> float:
-    """Return by how much the meter's clock is ahead: where both pulses together resemble the file most.
-
-    Raises FileInvalid where nothing does, or two places do.
-    """
-    last_s = float(edges[1][-1])
-    room_s = float(trace.time_s[-1] - trace.time_s[0]) - last_s
-    if room_s < 0:
-        raise pulses_not_found(trace.path, f"it is {-room_s:.1f} s shorter than the measurement")
-    if room_s / STEP_S > MOST_PLACES:
-        raise pulses_not_found(trace.path, "it is a day longer than the measurement")
-    places = trace.time_s[0] + np.arange(0.0, room_s + STEP_S, STEP_S)
-    both = np.concatenate([chips, chips])
-    begins, ends = (np.concatenate([part[cut] for part in edges]) for cut in (slice(None, -1), slice(1, None)))
-    found = _resemblance(trace, places, begins, ends, both)
-    best = int(np.argmax(found))
-    chip_s = float(edges[0][-1]) / len(chips)
-    elsewhere = found[np.abs(places - places[best]) > 2 * chip_s]
-    if found[best] < LEAST_CORRELATION:
-        raise pulses_not_found(
-            trace.path, f"nothing in it resembles the device's pulses (at best {found[best]:.2f} of 1)"
-        )
-    if len(elsewhere) and elsewhere.max() > found[best] - LEAST_LEAD:
-        raise pulses_not_found(trace.path, "two places in it resemble the device's pulses alike")
-    return float(places[best])
-
-
-def _refined(trace: Trace, edges: Floats, chips: Floats, offset_s: float) -> float:
-    """Return the offset of one pulse alone, to a millisecond: between the two the clocks may have drifted."""
-    places = offset_s + np.arange(-MOST_DRIFT_S, MOST_DRIFT_S, FINE_S)
-    found = _resemblance(trace, places, edges[:-1], edges[1:], chips)
-    # A reading reaches back, so the best place is flat: its middle is meant.
-    flat = places[found >= found.max() - 1e-6]
-    return float(flat.mean())
-
-
-def _resemblance(trace: Trace, places: Floats, begins: Floats, ends: Floats, chips: Floats) -> Floats:
-    """Return, for every place, the correlation of the chips with the mean power in each; of even power, 0."""
-    total = np.zeros((3, len(places)))
-    for begin_s, end_s, chip in zip(begins, ends, chips, strict=True):
-        power = trace.mean_w(places + begin_s, places + end_s)
-        total += np.array([power, power**2, power * chip])
-    count = len(chips)
-    variance = total[1] / count - (total[0] / count) ** 2
-    covariance = total[2] / count - total[0] / count * chips.mean()
-    # What is left of rounding where the power never moves is no variance.
-    floor = 1e-9 * (total[1] / count) + 1e-12
-    found: Floats = np.where(variance > floor, covariance / np.sqrt(np.maximum(variance, floor) * chips.var()), 0.0)
-    return found

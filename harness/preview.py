@@ -15,6 +15,7 @@ from harness.pace import Pace, pace_of, seconds_of
 from harness.plan import NATIVE, Plan, Precision, RuntimeName
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet
+from harness.windows import refuse_without_source
 from ofa.files import MEBIBYTE
 from ofa.space.core import SearchSpace
 from ofa.space.facts import peak_values
@@ -61,13 +62,16 @@ def preview(
     """Return what `bench` with the same arguments would measure, how long it would take, and what a batch needs.
 
     Nothing is written but the files of a few probes, which the measurement needs as well. ``minutes`` are those of the
-    rounds every item gets, and of as many as an item can get; ``rough`` says how far to trust them. Memory is that of
-    the process that runs the largest batch, MiB. Raises what `bench.plan_of` and `pace.pace_of` raise, and
-    UsageInvalid for programs that run one network in each process.
+    rounds every item gets, and of as many as an item can get, and those of energy where it is asked for; ``rough`` says
+    how far to trust them. Memory is that of the process that runs the largest batch, MiB. Raises what `bench.plan_of`
+    and `pace.pace_of` raise, UsageInvalid for programs that run one network in each process, and MeasurementRefused
+    where nothing could say the energy.
     """
     if runtime in NATIVE:
         raise no_preview(runtime)
     foretold = Foretold(Artefacts(device.transport.files))
+    if scope.energy is not None:
+        refuse_without_source(device, runtime, scope.energy)
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, artefacts=foretold)
     later = plan_again(plan) if scope.again else None
     pace = pace_of(space, device=device, runtime=runtime, way=scope.way, on_progress=on_progress)
@@ -75,6 +79,8 @@ def preview(
     least_s, most_s = (
         sum(seconds_of(one, pace, foretold.ops, rounds) for one in passes) for rounds in (plan.rounds, plan.rounds_most)
     )
+    drawn = None if scope.energy is None else scope.energy.facts(plan)
+    windows_s = 0.0 if drawn is None else 60 * float(drawn["minutes"])
     kinds = [item.kind for item in plan.items]
     batches = plan.batches(0)
     return {
@@ -86,7 +92,8 @@ def preview(
         "files_to_build": sum(not foretold.artefacts.has_built(recipe) for recipe in foretold.lacking),
         "rounds": {"least": plan.rounds, "most": plan.rounds_most},
         "batches_a_round": len(batches),
-        "minutes": {"least": round(least_s / 60, 2), "most": round(most_s / 60, 2)},
+        "minutes": {"least": round((least_s + windows_s) / 60, 2), "most": round((most_s + windows_s) / 60, 2)},
+        **({} if drawn is None else {"energy": drawn}),
         "rough": ROUGH.format(count=len(pace.op_macs) + 1),
         "batch_memory_mib": round(max(_batch_mib(plan, batch, pace, foretold) for batch in batches)),
     }

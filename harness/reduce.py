@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+from harness.energy import Energy, NoSource
+from harness.header import header_of
 from harness.journal import Footprint, Journal, Measurement
-from harness.plan import EMPTY, Item, Plan
+from harness.plan import EMPTY, Item
 from harness.protocol import Done
 from harness.stats import Estimate, Spread, apart, over_rounds, spread_of
-from ofa.lut.format import Header, Lut, NetworkRow, Row
+from ofa.lut.format import Lut, NetworkRow, Row
 from ofa.space import by_id
 
 Basis = Literal["wall_p10_ns", "cpu_min_ns"]
@@ -232,68 +234,34 @@ def _scaled(pairs: Sequence[Pair], basis: Basis, spread: Spread | None) -> Estim
     return None if ratios is None else over_rounds(ratios, spread)
 
 
-def table(journal: Journal, found: Conditions | None = None, again: Journal | None = None) -> Lut:
+def table(
+    journal: Journal,
+    found: Conditions | None = None,
+    again: Journal | None = None,
+    energies: Mapping[str, Energy | NoSource] | None = None,
+) -> Lut:
     """Return the table that a journal amounts to: ops and overheads by state, whole networks, and its sessions.
 
-    ``again`` is the journal of the networks' second measurement: its ratios to the reference are those of its own
-    rounds, and its times are at the speed of the first one's reference. Raises FileInvalid where a network of the plan
-    is none of its space.
+    ``energies`` are those of networks by file, or why they are not known. ``again`` is the journal of the networks'
+    second measurement: its ratios to the reference are those of its own rounds, and its times are at the speed of the
+    first one's reference. Raises FileInvalid where a network of the plan is none of its space.
     """
     found = found or conditions(journal)
     values = measured(journal, found)
     footprints = journal.footprints()
+    drawn = energies or {}
     pairs = [(item, values[item.key, item.state]) for item in journal.plan.items if (item.key, item.state) in values]
     later = {} if again is None else {key: value.ns for (key, _), value in measured(again, found).items()}
     return Lut(
-        header=_header(journal.plan, found, journal.sessions()[0][1]),
+        header=header_of(journal.plan, found.statistic, journal.sessions()[0][1]),
         rows=tuple(_row(value) for item, value in pairs if item.kind in ("op", "overhead")),
         networks=tuple(
-            _network_row(item, value, later.get(item.key), footprints.get(item.file))
+            _network_row(item, value, later.get(item.key), footprints.get(item.file), drawn.get(item.file))
             for item, value in pairs
             if item.kind == "network"
         ),
         sessions=(*sessions_of(journal, found), *([] if again is None else map(_again, sessions_of(again, found)))),
     ).sorted()
-
-
-def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
-    """Return the short name of what differs between tables of one device, runtime and precision: "xnnpack-1t".
-
-    A power mode that the device tells and the sustained regime stand behind it: "cpu-1t-15w-sustained".
-    """
-    usual: str = plan.unit
-    if plan.unit == "cpu" and plan.runtime in ("litert", "tflite_runtime", "benchmark_model"):
-        usual = "xnnpack"
-    # A provider of phones drives more than one unit.
-    kernels = f"{plan.unit}-{plan.kernels}" if plan.kernels in ("nnapi", "qnn") else plan.kernels
-    parts = [usual if kernels == "default" else kernels, f"{plan.threads}t"]
-    mode = str(environment.get("power_mode", "unreadable")).lower()
-    parts += [re.sub(r"[^a-z0-9]+", "_", mode).strip("_")] if mode != "unreadable" else []
-    parts += [plan.protocol.regime] if plan.protocol.regime != "burst" else []
-    parts += ["app"] if environment.get("context") == "app" else []
-    return "-".join(parts)
-
-
-def _header(plan: Plan, found: Conditions, first: dict[str, Any]) -> Header:
-    """Return what a table says about itself; ``first`` is the record of its first session."""
-    return Header(
-        device=plan.device,
-        runtime=plan.runtime,
-        runtime_version=str(first["environment"]["runtime_version"]),
-        precision=plan.precision,
-        conditions=conditions_slug(plan, first["environment"]),
-        environment=first["environment"],
-        protocol={
-            **plan.protocol.model_dump(),
-            "rounds": plan.rounds,
-            "seed": plan.seed,
-            "statistic": found.statistic,
-            "reference": plan.reference.key,
-        },
-        # A real runtime whose agent read a recorded tree is no device, either.
-        simulated=plan.runtime == "simulated" or "simulated" in first["environment"],
-        created=str(first["started_utc"])[:10],
-    )
 
 
 def _common(value: Measured) -> dict[str, Any]:
@@ -307,7 +275,13 @@ def _row(value: Measured) -> Row:
     return Row(key=value.key, state=value.state, **_common(value))
 
 
-def _network_row(item: Item, value: Measured, again_ns: int | None, footprint: Footprint | None) -> NetworkRow:
+def _network_row(
+    item: Item,
+    value: Measured,
+    again_ns: int | None,
+    footprint: Footprint | None,
+    drawn: Energy | NoSource | None,
+) -> NetworkRow:
     """Return the row of a whole network; one that failed has no second measurement either."""
     space = by_id(item.space or "")
     subnet = space.subnet(list(bytes.fromhex(item.genome or "")))
@@ -323,7 +297,21 @@ def _network_row(item: Item, value: Measured, again_ns: int | None, footprint: F
         again_ns=None if value.ns is None else again_ns,
         peak_rss_kib=None if footprint is None else footprint.peak_rss_kib,
         file_bytes=item.size_bytes or None,
+        **(_energy_columns(drawn) if isinstance(drawn, Energy) else {}),
     )
+
+
+def _energy_columns(drawn: Energy) -> dict[str, Any]:
+    """Return the energy of a network as its row holds it; rails are called what the board likes."""
+    value, low, high = drawn.microjoules
+    averaging_s = drawn.averaging_s
+    return {
+        "energy_uj": value,
+        "energy_lo": low,
+        "energy_hi": high,
+        "energy_source": re.sub(r"[^A-Za-z0-9._:+-]", "_", drawn.source)[:200],
+        "energy_averaging_ms": None if averaging_s is None else round(averaging_s * 1000),
+    }
 
 
 def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:

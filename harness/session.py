@@ -114,6 +114,8 @@ def greet(device: Device, runtimes: tuple[str, ...] = ()) -> Hello:
 def ready_runtime(device: Device, name: str) -> tuple[Hello, Runtime]:
     """Return the hello and the runtime in it; raises MeasurementRefused where it cannot run a network."""
     hello = greet(device, (name,))
+    if device.tuned is not None:
+        hello = hello.model_copy(update={"environment": {**hello.environment, "tuned": dict(device.tuned)}})
     found = [runtime for runtime in hello.runtimes if runtime.name == name]
     if not found or not found[0].ready:
         raise runtime_not_ready(device.name, name, (found[0].reason if found else None) or "the agent does not know it")

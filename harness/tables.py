@@ -9,11 +9,16 @@ from typing import Any
 from harness import journal as journals
 from harness import plan as plans
 from harness.again import plan_again
+from harness.energy import Energy as Joules
+from harness.energy import NoSource, of_networks
 from harness.errors import file_invalid, no_round, place_of_another, run_begun, run_missing
 from harness.inventory import load_profile
 from harness.journal import Journal
+from harness.meter import Meter, all_metered
 from harness.plan import Plan
+from harness.protocol import Energy
 from harness.reduce import conditions, table
+from harness.refusals import no_pulses
 from harness.stopping import next_round
 from ofa.lut.diff import differing
 from ofa.lut.format import HEADER, Lut, read
@@ -29,18 +34,22 @@ def check_begin(folder: Path, *, resume: bool) -> None:
         raise run_begun(folder)
 
 
-def build(folder: Path, into: Path, *, replace: bool = False, allow_simulated: bool = False) -> dict[str, Any]:
+def build(
+    folder: Path, into: Path, *, replace: bool = False, allow_simulated: bool = False, meter: Meter | None = None
+) -> dict[str, Any]:
     """Write the table of a run to its place under a folder, and return what it is and what it still lacks.
 
     The run may be unfinished: then the table has the rounds that are complete. A table of the same environment that is
-    there already is written over only where ``replace``, one of another environment never. Raises FileInvalid where the
-    folder holds no run, no complete round, a damaged journal, or where the table cannot stand; UsageInvalid for
-    simulated values not asked for and for a place that is taken.
+    there already is written over only where ``replace``, one of another environment never. ``meter`` is what metered
+    the device from beside it, by whose files the run's pulses become energy. Raises FileInvalid where the folder holds
+    no run, no complete round, a damaged journal, or where the table cannot stand, or no file of the meter holds the
+    pulses; UsageInvalid for simulated values not asked for, a place that is taken, and a meter beside a run without
+    pulses.
     """
     if not (folder / PLAN).exists() or not (folder / JOURNAL).exists():
         raise run_missing(folder, [name for name in (PLAN, JOURNAL) if not (folder / name).exists()])
     plan = plans.read(folder / PLAN)
-    lut = table_in(folder, max_foreign_cores=load_profile(plan.device).calm.max_foreign_cores)
+    lut = table_in(folder, max_foreign_cores=load_profile(plan.device).calm.max_foreign_cores, meter=meter)
     place = into / lut.header.place
     refuse_place(lut, place, allow_simulated=allow_simulated)
     before = read(place) if (place / HEADER).exists() else None
@@ -56,16 +65,21 @@ def build(folder: Path, into: Path, *, replace: bool = False, allow_simulated: b
         "networks": len(lut.networks),
         "failed": [*(row.status for row in lut.rows), *(row.status for row in lut.networks)].count("failed"),
         "environment_id": lut.header.environment_id,
-        "missing": list(missing_in(folder)),
+        "energies": sum(row.energy_uj is not None for row in lut.networks),
+        "missing": list(missing_in(folder, metered=meter is not None)),
+        "energy_unknown": unknown_in(folder, meter),
         "replaced": before is not None,
         "rows_lost": sum(row[:2] not in rows for row in before.rows) if before is not None else 0,
     }
 
 
-def missing_in(folder: Path) -> Iterator[str]:
-    """Yield what a run in a folder still lacks, in words."""
+def missing_in(folder: Path, *, metered: bool = False) -> Iterator[str]:
+    """Yield what a run in a folder still lacks, in words; ``metered``: not the file of a meter."""
     with journals.open_journal(folder / JOURNAL) as journal:
         yield from _rounds_missing(journal, "")
+        waiting = sum(_waits(one.answer) for one in journal.windows().values())
+        if waiting and not metered:
+            yield f"what the meter read while {waiting} networks worked: give its file with '--meter'"
         later = plan_again(journal.plan)
     if later is not None and not (folder / AGAIN_JOURNAL).exists():
         yield "the second measurement of networks"
@@ -83,8 +97,38 @@ def _rounds_missing(journal: Journal, whose: str) -> Iterator[str]:
         yield f"more rounds{whose}: {len(wanted[1])} items are in the next one, some not known to ± 1 %"
 
 
-def table_in(folder: Path, *, max_foreign_cores: float) -> Lut:
-    """Return the table of the complete rounds in a folder, its networks' second measurement too where there is one.
+def _waits(answer: Energy) -> bool:
+    """Say whether only a meter's file can tell the energy of a network."""
+    return bool(answer.pulses) and answer.source is None
+
+
+def unknown_in(folder: Path, meter: Meter | None = None) -> list[str]:
+    """Return of which networks that were asked for it the energy is not known, and why, in words."""
+    with journals.open_journal(folder / JOURNAL) as journal:
+        names = {item.file: item.key for item in journal.plan.items if item.kind == "network"}
+        waiting = {file for file, one in journal.windows().items() if _waits(one.answer) and meter is None}
+        return [
+            f"{names.get(file, file)}: {found.reason}"
+            for file, found in _energies(journal, meter).items()
+            if isinstance(found, NoSource) and file not in waiting
+        ]
+
+
+def _energies(journal: Journal, meter: Meter | None) -> dict[str, Joules | NoSource]:
+    """Return the energy of each file that was asked for, by a meter's files where they are given; raises FileInvalid,
+    and UsageInvalid for a meter beside a run without pulses."""
+    found = journal.windows()
+    answers = {file: one.answer for file, one in found.items()}
+    if meter is not None:
+        if not any(answer.pulses for answer in answers.values()):
+            raise no_pulses(journal.path.parent)
+        answers |= all_metered(found, meter)
+    return of_networks(journal.plan.device, answers)
+
+
+def table_in(folder: Path, *, max_foreign_cores: float, meter: Meter | None = None) -> Lut:
+    """Return the table of the complete rounds in a folder, its networks' second measurement too where there is one,
+    their energy by a ``meter`` where one is given.
 
     Raises FileInvalid where a journal is damaged, has no complete round, or is not of the folder's plan.
     """
@@ -93,11 +137,12 @@ def table_in(folder: Path, *, max_foreign_cores: float) -> Lut:
         if not journal.complete_rounds():
             raise no_round(folder)
         found = conditions(journal, max_foreign_cores=max_foreign_cores)
+        drawn = _energies(journal, meter)
         if not (folder / AGAIN_JOURNAL).exists():
-            return table(journal, found)
+            return table(journal, found, energies=drawn)
         with journals.open_journal(folder / AGAIN_JOURNAL) as again:
             _refuse_other(again, plan_again(journal.plan))
-            return table(journal, found, again)
+            return table(journal, found, again, drawn)
 
 
 def _refuse_other(journal: Journal, plan: Plan | None) -> None:

@@ -3,18 +3,23 @@ connect."""
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import still_tuned, tuning_refused
 from harness.inventory import Device
+from harness.lab import lab_folder
+from harness.plan import NATIVE, RuntimeName
 from harness.protocol import Conversation, Tuned
-from ofa.errors import FileInvalid, MeasurementRefused, OfaError
+from harness.refusals import still_tuned, tuned_by_another, tuning_refused, tuning_unknown
+from ofa import console
+from ofa.errors import FileInvalid, MeasurementRefused, OfaError, UsageInvalid
 from ofa.files import MEBIBYTE, canonical_json, read_json, write_atomic
+from ofa.lock import alone
 
 # Each of a few tools of the device may take 20 s.
 PATIENCE_S = 120.0
@@ -42,6 +47,58 @@ class Tuning:
             "fixed_performance": self.fixed_performance,
         }
         return {name: value for name, value in wanted.items() if value}
+
+
+# What a command line may ask for by one word; a power mode has a name besides.
+WORDS = {
+    "performance": "performance",
+    "lock": "lock",
+    "jetson-clocks": "jetson_clocks",
+    "fixed-performance": "fixed_performance",
+}
+MODE = "power-mode="
+
+
+def of_words(words: Sequence[str]) -> Tuning | None:
+    """Return what words of a command line ask for, None for no words; raises UsageInvalid for one that is unknown."""
+    asked: dict[str, Any] = {}
+    for word in words:
+        if word in WORDS:
+            asked[WORDS[word]] = True
+        elif word.startswith(MODE) and re.fullmatch(r"[A-Za-z0-9_]{1,40}", word.removeprefix(MODE)):
+            asked["power_mode"] = word.removeprefix(MODE)
+        else:
+            raise tuning_unknown(word, [*WORDS, f"{MODE}NAME"])
+    return Tuning(**asked) if asked else None
+
+
+@contextmanager
+def prepared(device: Device, tuning: Tuning | None, runtime: RuntimeName) -> Iterator[Device]:
+    """Yield a device as it is to be measured: tuned where that is asked for, and then it says so in its environment.
+
+    What an earlier run has left changed is put back first, with a message, and what is changed now at the end.
+    Programs beside a device (`plan.NATIVE`) change nothing and leave nothing. Raises as `tuned`, and
+    MeasurementRefused where another process of this computer has tuned the device.
+    """
+    if runtime in NATIVE:
+        if tuning is not None:
+            raise tuning_refused(device.name, f"'{runtime}' runs networks there, and changes nothing")
+        yield device
+        return
+    record = lab_folder() / "tuned" / f"{device.name}.json"
+    if tuning is None and not is_left(device, record):
+        yield device
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(record.parent, record.name))
+        except UsageInvalid as fault:
+            raise tuned_by_another(device.name) from fault
+        observed = stack.enter_context(tuned(device, tuning, record))
+        if tuning is None:
+            yield device
+        else:
+            yield replace(device, tuned={"asked": tuning.wants(), "observed": observed})
 
 
 @contextmanager
@@ -83,19 +140,28 @@ def _put_back_after(fault: BaseException, device: Device, record: Path) -> None:
 
 
 def restore_left(device: Device, record: Path) -> bool:
-    """Put back what an earlier run has left changed on a device; return whether there was anything.
+    """Put back what an earlier run has left changed on a device, and say so; return whether there was anything.
 
     Raises MeasurementRefused where it cannot be put back, DeviceLost.
     """
+    if not is_left(device, record):
+        return False
+    found = put_back(device, record)
+    if found:
+        said = ", ".join(f"{name.rpartition('/')[2]} {value}" for name, value in list(found.items())[:3])
+        console.warn(f"put back what an earlier run had changed on device '{device.name}': {said}"[:400])
+    return bool(found)
+
+
+def is_left(device: Device, record: Path) -> bool:
+    """Say whether a device is still changed by an earlier run, as far as it or this computer knows; raises
+    DeviceLost."""
     channel = device.transport.open()
     try:
         left = Conversation(channel, device.name).greet().state.get("tuned_by", "unreadable")
     finally:
         channel.close()
-    if left == "unreadable" and not record.exists():
-        return False
-    put_back(device, record)
-    return True
+    return left != "unreadable" or record.exists()
 
 
 def put_back(device: Device, record: Path) -> Observed:

@@ -1,4 +1,4 @@
-"""The verbs that fill tables: bench | lut build, and the options they share with `harness.verifying`.
+"""The verbs that fill tables: bench | lut build.
 
 They follow `ofa.cli`'s convention: one function each, heavy imports in its body, ``--json`` for facts.
 """
@@ -7,13 +7,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
+from harness.options import (
+    Again,
+    AllowLoad,
+    AllowTuning,
+    DeviceNames,
+    DryRun,
+    EnergyNetworks,
+    EnergyOption,
+    Fit,
+    Holdout,
+    KernelsOption,
+    MeterAveraging,
+    MeterFiles,
+    MissingFrom,
+    Ops,
+    PrecisionOption,
+    ProgramFile,
+    Pulses,
+    Regime,
+    RegimeOption,
+    Resume,
+    Rounds,
+    RoundsMost,
+    RunFolder,
+    RuntimeOption,
+    SpaceNamed,
+    Subnets,
+    Threads,
+    UnitOption,
+    energies_of,
+    meter_of,
+    tuning_of,
+)
 from ofa.cli import Channels, Classes, Json, Seed, Width, load_space, read_subnets
 from ofa.lut.cli import app as tables
 
@@ -23,6 +55,7 @@ if TYPE_CHECKING:
     from harness.inventory import Device
     from harness.plan import RuntimeName
     from harness.session import OnProgress
+    from harness.tuning import Tuning
     from harness.ways import Use
     from ofa.lut.format import Lut
     from ofa.space.core import SearchSpace, Subnet
@@ -39,154 +72,6 @@ class Counts(TypedDict):
     fit: int
     holdout: int
 
-
-class Runtime(StrEnum):
-    """The runtimes a table can be measured with, by the one word each has everywhere."""
-
-    onnxruntime = "onnxruntime"
-    litert = "litert"
-    tflite_runtime = "tflite_runtime"
-    torch = "torch"
-    benchmark_model = "benchmark_model"
-    ort_perf_test = "ort_perf_test"
-    simulated = "simulated"
-
-
-class Regime(StrEnum):
-    """How hot a device is while it is measured."""
-
-    burst = "burst"
-    sustained = "sustained"
-
-
-class Precision(StrEnum):
-    """What numbers a network computes in; fp16 is what a GPU or NPU relaxes a float32 file to."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-class Unit(StrEnum):
-    """What of a device computes."""
-
-    cpu = "cpu"
-    gpu = "gpu"
-    npu = "npu"
-
-
-class Kernels(StrEnum):
-    """Which kernels a runtime runs: TFLite's own without XNNPACK (builtin), or a provider of onnxruntime."""
-
-    default = "default"
-    builtin = "builtin"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
-    xnnpack = "xnnpack"
-    nnapi = "nnapi"
-    qnn = "qnn"
-
-
-SpaceNamed = Annotated[str, typer.Option("--space", metavar="NAME", help="A search space; see 'ofa space list'.")]
-RuntimeOption = Annotated[
-    Runtime | None,
-    typer.Option(
-        "--runtime",
-        help="What runs the networks; what the lab's list says of a device if not given.",
-        show_default=False,
-    ),
-]
-DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")]
-DeviceNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        help="A device; again for each of several, which are then measured at once, each below RUN. This computer if "
-        "not given.",
-        show_default=False,
-    ),
-]
-PrecisionOption = Annotated[
-    Precision | None,
-    typer.Option("--precision", help="What the networks compute in; fp32 if not given.", show_default=False),
-]
-UnitOption = Annotated[
-    Unit | None, typer.Option("--unit", help="What of the device computes; cpu if not given.", show_default=False)
-]
-KernelsOption = Annotated[
-    Kernels | None,
-    typer.Option(
-        "--kernels",
-        help="builtin: TFLite's own without XNNPACK; else a provider of onnxruntime.",
-        show_default=False,
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", min=1, max=1024, help="Threads of the runtime; 1 if not given.", show_default=False),
-]
-RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the measurement that the folder holds.")]
-RegimeOption = Annotated[
-    Regime, typer.Option("--regime", help="Measured cool, or as hot as long work makes the device.")
-]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Fresh processes, each in a new order.")]
-RoundsMost = Annotated[
-    int, typer.Option("--rounds-most", min=1, max=1000, help="Rounds of what is not known to 1 % by then.")
-]
-Fit = Annotated[
-    int | None,
-    typer.Option(
-        "--fit",
-        min=0,
-        max=5000,
-        help="Whole networks to calibrate on; 20, or none with --missing-from.",
-        show_default=False,
-    ),
-]
-Holdout = Annotated[
-    int | None,
-    typer.Option(
-        "--holdout",
-        min=0,
-        max=5000,
-        help="Whole networks to check with; 101 in a space of over 20 resolutions, else 12; none with --missing-from.",
-        show_default=False,
-    ),
-]
-Again = Annotated[
-    bool, typer.Option("--again/--no-again", help="Measure whole networks a second time after all rounds.")
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what would be measured, how long and with how much memory; time a few ops."),
-]
-MissingFrom = Annotated[
-    Path | None,
-    typer.Option("--missing-from", metavar="PATH", help="Measure only ops without a measured row in this table."),
-]
-
-Subnets = Annotated[
-    Path | None,
-    typer.Option("--subnets", metavar="FILE.json", help="Only the ops of these subnets, and them as networks to fit."),
-]
-Ops = Annotated[
-    bool | None,
-    typer.Option(
-        "--ops/--no-ops",
-        help="Without: whole networks alone, 100 to fit; 'ofa lut fill' prices ops. Usual where '--program' is given.",
-        show_default=False,
-    ),
-]
-AllowLoad = Annotated[
-    bool,
-    typer.Option("--allow-load", help="Measure although the device does other work; the table says 'loaded'."),
-]
-ProgramFile = Annotated[
-    Path | None,
-    typer.Option("--program", metavar="FILE", help="The program of runtime benchmark_model or ort_perf_test."),
-]
 
 app = typer.Typer()
 lut = typer.Typer(no_args_is_help=True, help="Look at latency tables; build, compare, merge, import and fill them.")
@@ -216,6 +101,10 @@ def bench(
     ops: Ops = None,
     program: ProgramFile = None,
     allow_load: AllowLoad = False,
+    energy: EnergyOption = False,
+    pulses: Pulses = False,
+    energy_networks: EnergyNetworks = None,
+    allow_tuning: AllowTuning = None,
     dry_run: DryRun = False,
     seed: Seed = 0,
     width: Width = None,
@@ -238,13 +127,14 @@ def bench(
         soak_s=SOAK_S if regime is Regime.sustained else 0,
         seed=seed,
         again=again,
+        energy=energies_of(energy, pulses, energy_networks),
         missing_from=_table(missing_from),
         subnets=_of_space(subnets, space),
         allow_load=allow_load,
     )
     asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads)
     tasks = _tasks(device, asked, program, lambda use: _scoped(scope, space, use, ops, fit, holdout))
-    measure = _foretold if dry_run else partial(_measured, resume=resume)
+    measure = _foretold if dry_run else partial(_measured, resume=resume, tuning=tuning_of(allow_tuning))
     _told(json, *measure(space, tasks, out))
 
 
@@ -321,14 +211,17 @@ def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
     return subnets
 
 
-def _measured(space: SearchSpace, tasks: list[Task], out: Path, *, resume: bool) -> tuple[Facts, str]:
+def _measured(
+    space: SearchSpace, tasks: list[Task], out: Path, *, resume: bool, tuning: Tuning | None
+) -> tuple[Facts, str]:
     """Measure, or go on; return what there is to say of the table, and where it is, or what came of each device."""
     from harness import campaign, tables
     from harness.phases import phases
     from ofa import console
 
     def work(task: Task, own: Path, tell: OnProgress) -> Facts:
-        return campaign.measured(space, task.device, task.runtime, task.scope, own, resume=resume, on_progress=tell)
+        how: Any = {"resume": resume, "tuning": tuning, "on_progress": tell}
+        return campaign.measured(space, task.device, task.runtime, task.scope, own, **how)
 
     with console.resumable("measuring interrupted; every complete round is safe"):
         if len(tasks) == 1:
@@ -362,19 +255,24 @@ def lut_build(
     allow_simulated: Annotated[
         bool, typer.Option("--allow-simulated", help="Write a simulated table, too; never under 'luts'.")
     ] = False,
+    meter: MeterFiles = None,
+    meter_averaging: MeterAveraging = None,
     json: Json = False,
 ) -> None:
     """Write the table of a run to its place among others: device, then runtime, precision and conditions."""
     from harness.tables import build
     from ofa import console
 
-    facts = build(run, into, replace=replace, allow_simulated=allow_simulated)
+    metered = meter_of(meter, meter_averaging)
+    facts = build(run, into, replace=replace, allow_simulated=allow_simulated, meter=metered)
     if json:
         console.emit_json(facts)
         return
-    console.show({name: value for name, value in facts.items() if name not in ("table", "missing")})
+    console.show({name: value for name, value in facts.items() if not isinstance(value, list) and name != "table"})
     for missing in facts["missing"]:
         console.warn(f"the run is not finished: it lacks {missing}")
+    for unknown in facts["energy_unknown"]:
+        console.warn(f"the energy of a network is not known: {unknown}")
     if facts["rows_lost"]:
         console.warn(f"{facts['rows_lost']:,} rows of the table that was there are in this one no more")
     console.note(f"wrote {facts['table']}")

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.verbs import (
-    Asked,
-    DeviceName,
-    KernelsOption,
-    PrecisionOption,
-    ProgramFile,
-    RuntimeOption,
-    Threads,
-    UnitOption,
-    device_for,
-    use_of,
-)
+from harness.options import DeviceName, KernelsOption, PrecisionOption, ProgramFile, RuntimeOption, Threads, UnitOption
+from harness.verbs import Asked, device_for, use_of
 from ofa.cli import Json, Seed, read_subnets
 
 if TYPE_CHECKING:

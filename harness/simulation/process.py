@@ -96,7 +96,11 @@ class Simulation:
 
     def state(self) -> dict[str, Any]:
         """Return how the device says it is doing."""
-        return {"temperature_c": {"cores": round(self.weather.temperature_c, 2)}, "load_1min": "unreadable"}
+        return {
+            "temperature_c": {"cores": round(self.weather.temperature_c, 2)},
+            "load_1min": "unreadable",
+            "energy_source": rail.SOURCE,
+        }
 
     def cpu_seconds(self) -> dict[str, float] | None:
         """Return for how many seconds all cores were busy, where the device tells that."""
@@ -141,6 +145,12 @@ class Simulation:
         return before[max(before)] if before else Moment(time_s=0.0, temperature_c=self.machine.ambient_c)
 
 
+def untuned(request: dict[str, Any], folder: str, send: Verb) -> None:
+    """Answer that nothing is changed: below a simulated device lies this computer, whose settings are its own."""
+    refused = None if request.get("step") == "restore" else "it is simulated: there is nothing to change"
+    send({"ev": "tuned", "observed": {}, "saved": None, "refused": refused})
+
+
 def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     """Return the names of the agent's main module, loaded anew from its archive, with the device under it simulated."""
     code = zipimporter(str(archive)).get_code("__main__")
@@ -159,8 +169,8 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
         for name in set(sys.modules) - before:
             if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{archive}{os.sep}"):
                 del sys.modules[name]
-    bench, energy, power, probe, runtimes, timing = (
-        modules[name] for name in ("bench", "energy", "power", "probe", "runtimes", "timing")
+    bench, energy, power, probe, runtimes, timing, tuning = (
+        modules[name] for name in ("bench", "energy", "power", "probe", "runtimes", "timing", "tuning")
     )
     runtimes.ADAPTERS.clear()
     runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_bare)
@@ -174,7 +184,9 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     agent["time"] = bench.time = SimpleNamespace(time=now_s, monotonic=now_s, sleep=simulation.rest)
     energy.time, energy.meter = agent["time"], simulation.meter
     power.source = lambda root: (rail.SOURCE, rail.AVERAGING_S, "")
+    tuning.tune = untuned
     for verb in ("hello", "rest"):
         agent[verb] = simulation.first(agent[verb])
     bench.bench = simulation.first(bench.bench, simulation.end)
+    energy.energy = simulation.first(energy.energy, simulation.end)
     return agent

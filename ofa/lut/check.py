@@ -15,10 +15,11 @@ from ofa.errors import FileInvalid
 from ofa.lut import errors, format, heldout, monotony
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.header import FILLED
-from ofa.lut.rows import NANOSECONDS_PER_MS, SPLITS, Row
+from ofa.lut.rows import NANOSECONDS_PER_MS, SPLITS, NetworkRow, Row
 from ofa.lut.write import refuse_place
 
 MOST_SHOWN = 10
+MICROJOULES_PER_MJ = 1e3
 # Of errors in percent and of correlations; they are written with three digits after the point.
 ROUNDING = 0.0021
 
@@ -87,11 +88,16 @@ def show(path: Path) -> dict[str, Any]:
     "calibration" and "holdout" are its error on its own held-out networks, and what sums of its rows come nearest to
     whole networks (`heldout.of_table`).
 
+    "energy" says of how many networks it is known and by what, None where nobody measured any; "energies" are those
+    that take most.
+
     "filled" says of each time that missing rows were modelled how many of each kind, and the model's own error.
     """
     folder = Path(path)
     lut = checked(folder)
     usable = [row for row in lut.rows if row.ns is not None]
+    known = [row for row in lut.networks if row.energy_uj is not None]
+    known.sort(key=lambda row: (-(row.energy_uj or 0), row[:2]))
     largest = sorted(usable, key=lambda row: (-(row.ns or 0), row.key, row.state))[:MOST_SHOWN]
     return summary(lut, folder) | {
         "runtime_version": lut.header.runtime_version,
@@ -100,8 +106,10 @@ def show(path: Path) -> dict[str, Any]:
         **format.stated(folder),
         "filled": _fills(lut.header.protocol.get(FILLED)),
         "half_width_pct": _half_widths([row for row in usable if row.status != "modelled"]),
+        "energy": _energy(lut, known),
         "overheads": [_line(row) for row in usable if row.key.startswith("@")],
         "largest": [_line(row) for row in largest],
+        "energies": [_joules(row) for row in known[:MOST_SHOWN]],
         "without_time": [
             {"key": row.key, "state": row.state, "status": row.status} for row in lut.rows if row.ns is None
         ][:MOST_SHOWN],
@@ -196,6 +204,31 @@ def _half_widths(rows: list[Row]) -> dict[str, float] | None:
         return None
     cuts = quantiles(widths, n=20, method="inclusive")
     return {"median": round(cuts[9], 3), "p95": round(cuts[18], 3)}
+
+
+def _energy(lut: Lut, known: list[NetworkRow]) -> dict[str, Any] | None:
+    """Return of how many networks the energy is known, and by what; None where nobody measured any."""
+    if not known:
+        return None
+    averaging = sorted({row.energy_averaging_ms for row in known if row.energy_averaging_ms is not None})
+    return {
+        "networks": len(known),
+        "source": list(lut.energy_sources),
+        "averaging_ms": averaging or "unknown",
+    }
+
+
+def _joules(row: NetworkRow) -> dict[str, Any]:
+    """Return the energy of a network in mJ a call."""
+    assert row.energy_uj is not None and row.energy_lo is not None and row.energy_hi is not None
+    return {
+        "id": row.id,
+        "split": row.split,
+        "mj": row.energy_uj / MICROJOULES_PER_MJ,
+        "lo_mj": row.energy_lo / MICROJOULES_PER_MJ,
+        "hi_mj": row.energy_hi / MICROJOULES_PER_MJ,
+        "source": row.energy_source,
+    }
 
 
 def _fills(said: Any) -> list[dict[str, Any]]:

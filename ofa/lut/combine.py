@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ofa.lut import student
-from ofa.lut.rows import MOST, NetworkRow, Row
+from ofa.lut.rows import MOST, NETWORK_ENERGY_COLUMNS, NetworkRow, Row
 from ofa.lut.student import Estimate
 
 AnyRow = Row | NetworkRow
@@ -114,7 +114,7 @@ def _rank(row: Row | NetworkRow) -> tuple[Any, ...]:
 
 
 def _shared(row: AnyRow, a: AnyRow, b: AnyRow) -> AnyRow:
-    """Return a row with what is no time of one call: split, loading and file of a network, energy of an op."""
+    """Return a row with what is no time of one call: split, loading and file of a network, energy."""
     if isinstance(row, NetworkRow) and isinstance(a, NetworkRow) and isinstance(b, NetworkRow):
         sizes = {size for size in (a.file_bytes, b.file_bytes) if size is not None}
         return row._replace(
@@ -125,10 +125,21 @@ def _shared(row: AnyRow, a: AnyRow, b: AnyRow) -> AnyRow:
             again_ns=_mean(a.again_ns, b.again_ns, a, b),
             peak_rss_kib=max((kib for kib in (a.peak_rss_kib, b.peak_rss_kib) if kib is not None), default=None),
             file_bytes=sizes.pop() if len(sizes) == 1 else None,
+            **_energy_of_one(a, b),
         )
     if isinstance(row, Row) and isinstance(a, Row) and isinstance(b, Row):
         return row._replace(**_energy(a, b))
     return row
+
+
+def _energy_of_one(a: NetworkRow, b: NetworkRow) -> dict[str, Any]:
+    """Return the energy of one of two networks' rows: that of the narrower interval.
+
+    A rail of the board and a meter at the wall do not measure the same thing: there is no mean of the two.
+    """
+    known = [row for row in (a, b) if row.energy_uj is not None]
+    chosen = min(known, key=lambda row: ((row.energy_hi or 1) / max(row.energy_lo or 0, 0.5), repr(row)), default=a)
+    return {name: getattr(chosen, name) for name in NETWORK_ENERGY_COLUMNS}
 
 
 def _energy(a: Row, b: Row) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ class Lut:
             or any(_says_simulated(session) for session in self.sessions)
         )
 
+    @property
+    def energy_sources(self) -> tuple[str, ...]:
+        """Return what measured the energy of whole networks, sorted; empty where nobody did."""
+        return tuple(sorted({row.energy_source for row in self.networks if row.energy_source is not None}))
+
     def sorted(self) -> Lut:
         """Return the same table in the order its files have: bytewise by key and state, space and id, session id."""
         return replace(
@@ -64,11 +69,11 @@ class Lut:
 
 def render(lut: Lut, errors_of_networks: Mapping[str, Any] | None = None) -> dict[str, bytes]:
     """Return the bytes of the four files of a sorted table and of its error; equal tables give equal bytes."""
-    energy = any(value is not None for row in lut.rows for value in row[len(rows.OPS_COLUMNS) :])
-    columns = rows.OPS_COLUMNS + (rows.ENERGY_COLUMNS if energy else ())
     contents = {
-        OPS: rows.render(columns, lut.rows),
-        NETWORKS: rows.render(rows.NETWORK_COLUMNS, lut.networks),
+        OPS: rows.render(_with_energy(rows.OPS_COLUMNS, rows.ENERGY_COLUMNS, lut.rows), lut.rows),
+        NETWORKS: rows.render(
+            _with_energy(rows.NETWORK_COLUMNS, rows.NETWORK_ENERGY_COLUMNS, lut.networks), lut.networks
+        ),
         SESSIONS: "".join(files.canonical_json(session) + "\n" for session in lut.sessions).encode(),
     }
     seal = Seal(
@@ -78,6 +83,14 @@ def render(lut: Lut, errors_of_networks: Mapping[str, Any] | None = None) -> dic
         **(errors_of_networks or {}),
     )
     return contents | {HEADER: files.readable_json(header.to_json(lut.header, seal)).encode()}
+
+
+def _with_energy(
+    columns: tuple[str, ...], energy: tuple[str, ...], lines: Sequence[tuple[Any, ...]]
+) -> tuple[str, ...]:
+    """Return the columns that rows need: those of energy only where one of them has any."""
+    has = any(value is not None for line in lines for value in line[len(columns) :])
+    return columns + (energy if has else ())
 
 
 def read(path: Path) -> Lut:

@@ -54,6 +54,8 @@ class NetworkRow(NamedTuple):
     ``again_ns`` is the same measured again some minutes later, in new processes: how far ``ns`` can be trusted at all.
     ``p95_ns`` is what 95 of 100 calls stay below; ``init_ns`` and ``first_ns`` are what loading and the first call
     took. ``peak_rss_kib`` is the most resident memory of a process that loads and calls it and nothing else.
+    ``energy_uj`` is what a call takes beside idling, uJ, with its 95 % interval; ``energy_source`` says so,
+    and how long one of its readings reaches back (None where nobody knows).
     """
 
     space: str
@@ -75,15 +77,22 @@ class NetworkRow(NamedTuple):
     again_ns: int | None = None
     peak_rss_kib: int | None = None
     file_bytes: int | None = None
+    energy_uj: int | None = None
+    energy_lo: int | None = None
+    energy_hi: int | None = None
+    energy_source: str | None = None
+    energy_averaging_ms: int | None = None
 
 
 OPS_COLUMNS = Row._fields[:11]
 ENERGY_COLUMNS = Row._fields[11:]
-NETWORK_COLUMNS = NetworkRow._fields
+NETWORK_COLUMNS = NetworkRow._fields[:19]
+NETWORK_ENERGY_COLUMNS = NetworkRow._fields[19:]
 NETWORK_NUMBERS = (
     *("ns", "lo", "hi", "cpu_ns", "wall_ns"),
     *("init_ns", "first_ns", "p95_ns", "again_ns", "peak_rss_kib", "file_bytes"),
 )
+NETWORK_ENERGY_NUMBERS = ("energy_uj", "energy_lo", "energy_hi", "energy_averaging_ms")
 
 _WORD = r"[a-z0-9][a-z0-9._-]*"
 _INTEGER = r"0|[1-9][0-9]{0,17}"
@@ -114,6 +123,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "energy_uj": (_TIME[0], "a whole number of microjoules, or nothing"),
     "energy_lo": (_TIME[0], "a whole number of microjoules, or nothing"),
     "energy_hi": (_TIME[0], "a whole number of microjoules, or nothing"),
+    "energy_source": (
+        r"(?:[A-Za-z0-9][A-Za-z0-9._:+-]{0,199})?",
+        "what measured, such as 'rapl:package-0'",
+    ),
+    "energy_averaging_ms": (_TIME[0], "a whole number of milliseconds, or nothing"),
 }
 
 
@@ -210,29 +224,34 @@ def parse_networks(raw: bytes, path: Path) -> tuple[NetworkRow, ...]:
     """Read `networks.csv`; raises FileInvalid naming the first line that is wrong."""
     lines = lines_of(raw, path)
     columns = lines[0].split(",")
-    if columns != list(NETWORK_COLUMNS):
-        raise _columns_wrong(path, columns, NETWORK_COLUMNS)
-    match = _line_pattern(NETWORK_COLUMNS).fullmatch
+    energy = columns == [*NETWORK_COLUMNS, *NETWORK_ENERGY_COLUMNS]
+    if columns != list(NETWORK_COLUMNS) and not energy:
+        raise _columns_wrong(path, columns, NETWORK_COLUMNS, optional=NETWORK_ENERGY_COLUMNS)
+    match = _line_pattern(tuple(columns)).fullmatch
     rows: list[NetworkRow] = []
     for number, line in enumerate(lines[1:], 2):
         found = match(line)
         if found is None:
             raise _line_wrong(path, number, line, columns)
-        row = _network_row(found.groups())
+        row = _network_row(columns, found.groups())
         if rows and row[:2] <= rows[-1][:2]:
             raise _order_wrong(path, number, row[:2], rows[-1][:2])
         if why := _row_fault(row):
             raise errors.line_invalid(path, number, why)
         rows.append(row)
+    if energy and all(row.energy_uj is None for row in rows):
+        raise errors.line_invalid(path, 1, "it has columns for energy, and no line has any")
     return tuple(rows)
 
 
-def _network_row(texts: Sequence[str]) -> NetworkRow:
+def _network_row(columns: Sequence[str], texts: Sequence[str]) -> NetworkRow:
     """Return the row that the fields of a line say, each of which matches its column's pattern."""
-    said = dict(zip(NETWORK_COLUMNS, texts, strict=True))
+    said = dict(zip(columns, texts, strict=True))
+    numbers = NETWORK_NUMBERS + (NETWORK_ENERGY_NUMBERS if "energy_uj" in said else ())
     words: dict[str, Any] = {name: said[name] for name in ("space", "id", "genome", "split", "status", "session")}
-    times: dict[str, Any] = {name: int(said[name]) if said[name] else None for name in NETWORK_NUMBERS}
-    return NetworkRow(**words, **times, rounds=int(said["rounds"]), flags=_flags(said["flags"]))
+    times: dict[str, Any] = {name: int(said[name]) if said[name] else None for name in numbers}
+    source = said.get("energy_source") or None
+    return NetworkRow(**words, **times, energy_source=source, rounds=int(said["rounds"]), flags=_flags(said["flags"]))
 
 
 @lru_cache(maxsize=1024)
@@ -278,10 +297,22 @@ def _row_fault(row: Row | NetworkRow) -> str | None:
         return f"status '{status}' needs at least one round, and rounds is '0'"
     if len(row.flags) > 1 and list(row.flags) != sorted(set(row.flags)):
         return f"flags must be sorted, each once; they are {errors.quoted(_cell(row.flags))}"
-    return _energy_fault(row) if isinstance(row, Row) else None
+    return _energy_fault(row) or (_source_fault(row) if isinstance(row, NetworkRow) else None)
 
 
-def _energy_fault(row: Row) -> str | None:
+def _source_fault(row: NetworkRow) -> str | None:
+    """Say what contradicts itself in where the energy of a network is from, or None."""
+    if (row.energy_uj is None) != (row.energy_source is None):
+        return (
+            "energy_uj and energy_source must be there together; they are "
+            f"'{_cell(row.energy_uj)}', {errors.quoted(row.energy_source or '')}"
+        )
+    if row.energy_source is None and row.energy_averaging_ms is not None:
+        return f"without an energy_source nothing averages, and energy_averaging_ms is '{row.energy_averaging_ms}'"
+    return None
+
+
+def _energy_fault(row: Row | NetworkRow) -> str | None:
     """Say what contradicts itself in the energy of a row, or None."""
     value, low, high = row.energy_uj, row.energy_lo, row.energy_hi
     if value is low is high is None or (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ofa.errors import NoSubnetFits, OfaError
+from ofa.errors import NoSubnetFits, OfaError, UsageInvalid
 
 
 def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: str) -> NoSubnetFits:
@@ -20,6 +20,19 @@ def nothing_found(missed: str, nearest: str, subnet: str) -> NoSubnetFits:
         f"no subnet was found within {missed}",
         why=f"the nearest one found, {subnet}, has {nearest}; this is a search's best, not a proof",
         hint="raise the limit that the nearest subnet misses",
+    )
+
+
+def energy_limit_without_source(limit: str) -> UsageInvalid:
+    """Say that nothing can hold a limit of energy: nobody measured any."""
+    return UsageInvalid(
+        f"the energy limit of {limit} cannot be held",
+        why="nothing is known that measured energy: the table has none of any network",
+        hint=(
+            "measure energy on a device that has a source of it ('ofa bench --energy'), or with a meter beside it "
+            "('--pulses')",
+            "or limit latency instead",
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ofa.errors import UsageInvalid
 from ofa.search.bound import Extremes, extremes
+from ofa.search.errors import energy_limit_without_source
 from ofa.space.core import Genomes
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Limit:
 
     ``floor`` returns the exact extremes of ``predict`` over the space, where they are known: then an impossible limit
     is refused with proof. Without it the search looks for the smallest value itself and says that it is not proven.
+    ``source`` is what measured the values that ``predict`` rests on (`Lut.energy_sources`): a limit of energy (its unit
+    is one of joules) is refused without, since most devices say nothing of what they draw.
     """
 
     name: str
@@ -35,9 +38,12 @@ class Limit:
     at_most: float
     unit: str
     floor: Callable[[], Extremes] | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a limit that no value can be compared with."""
+        if self.unit.endswith("J") and not self.source:
+            raise energy_limit_without_source(f"{self.at_most:g} {self.unit}")
         if not np.isfinite(self.at_most) or self.at_most <= 0:
             raise UsageInvalid(
                 f"a limit of {self.at_most:g} {self.unit} on {self.name} cannot be searched for",

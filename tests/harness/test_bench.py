@@ -11,9 +11,9 @@ import ofa.space as spaces
 from harness import journal as journals
 from harness import plan as plans
 from harness.bench import Scope, bench
+from harness.header import conditions_slug
 from harness.inventory import Device
 from harness.plan import Plan, Rounds
-from harness.reduce import conditions_slug
 from harness.tables import JOURNAL, PLAN, TABLE
 from ofa.errors import FileInvalid
 from ofa.lut.check import check

@@ -24,8 +24,8 @@ from harness.protocol import parse
 from harness.simulation.machine import Machine
 from harness.simulation.rail import AVERAGING_S, IDLE_W, Rail, call_joules
 from harness.simulation.truth import work_of
-from harness.stats import Estimate, over_rounds
-from ofa.errors import DeviceLost, UsageInvalid
+from harness.stats import over_rounds
+from ofa.errors import DeviceLost
 from ofa.space.ops import ops_of
 
 SPACE = spaces.load("mobilenet_v3", width=1.2)
@@ -112,15 +112,6 @@ def test_no_source_is_an_answer(over: Any, tmp_path: Path) -> None:
     assert answer.source is None and answer.windows == [] and answer.averaging_s == "unreadable"
     found = energy.of_networks(device.name, {"a": answer})
     assert found == {"a": NoSource(reason="it has neither an INA3221 nor RAPL")}
-    energy.refuse_limit_without_source(None, found)
-    with pytest.raises(UsageInvalid, match="energy limit of 3 mJ") as caught:
-        energy.refuse_limit_without_source(3.0, found)
-    assert "neither an INA3221 nor RAPL" in caught.value.why and caught.value.hints
-
-
-def test_a_limit_with_a_source_is_not_refused() -> None:
-    known = Energy(joules=Estimate(value=1.0, lo=0.9, hi=1.1, rounds=5), source="rapl:package-0", averaging_s=0.0)
-    energy.refuse_limit_without_source(3.0, {"a": known, "b": NoSource(reason="failed")})
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import energy, meter
+from harness import energy, meter, trace
 from harness.protocol import Energy
 from ofa.errors import FileInvalid
 
@@ -93,7 +93,7 @@ def test_the_windows_are_found_and_their_energy_holds(
     for seed, truth in enumerate((0.050, 0.062)):
         path = tmp_path / f"{truth}.csv"
         path.write_text(readings(work, truth, ahead_s=ahead_s, drift=drift, every_s=every_s, seed=seed))
-        found = energy.of_networks("d", {"a": meter.metered(said, meter.read(path), AVERAGING_S)})["a"]
+        found = energy.of_networks("d", {"a": meter.metered(said, trace.read(path), AVERAGING_S)})["a"]
         assert isinstance(found, energy.Energy) and found.source == "meter" and found.averaging_s == AVERAGING_S
         assert found.joules.value == pytest.approx(truth, rel=0.01)
         joules[truth] = found.joules
@@ -106,7 +106,7 @@ def test_a_file_that_ends_too_early_says_nothing_of_the_windows_it_lacks(tmp_pat
     path = tmp_path / "short.csv"
     path.write_text("\n".join(readings(work, 0.05, ahead_s=0.0).splitlines()[:400]) + "\n")
     with pytest.raises(FileInvalid, match="cannot be used") as caught:
-        meter.metered(said, meter.read(path), AVERAGING_S)
+        meter.metered(said, trace.read(path), AVERAGING_S)
     assert "shorter than the measurement" in caught.value.why
 
 
@@ -128,7 +128,7 @@ def test_a_file_without_the_pulses_is_refused(spoil: Callable[[str], str], tmp_p
     path = tmp_path / "other.csv"
     path.write_text(spoil(readings(work, 0.05, ahead_s=0.0, before_s=60, after_s=60)))
     with pytest.raises(FileInvalid) as caught:
-        meter.metered(said, meter.read(path), AVERAGING_S)
+        meter.metered(said, trace.read(path), AVERAGING_S)
     assert "nothing in it resembles" in caught.value.why
 
 
@@ -138,7 +138,7 @@ def test_two_runs_in_one_file_are_told_apart_or_refused(tmp_path: Path) -> None:
     again = [(start_s + 100, stop_s + 100) for start_s, stop_s in work]
     path.write_text(readings([*work, *again], 0.05, ahead_s=0.0))
     with pytest.raises(FileInvalid) as caught:
-        meter.metered(said, meter.read(path), AVERAGING_S)
+        meter.metered(said, trace.read(path), AVERAGING_S)
     assert "two places" in caught.value.why
 
 
@@ -147,7 +147,7 @@ def test_without_pulses_nothing_is_aligned(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
     path.write_text(readings(work, 0.05, ahead_s=0.0))
     with pytest.raises(FileInvalid) as caught:
-        meter.metered(said.model_copy(update={"pulses": []}), meter.read(path), AVERAGING_S)
+        meter.metered(said.model_copy(update={"pulses": []}), trace.read(path), AVERAGING_S)
     assert "made no pulses" in caught.value.why
 
 
@@ -172,5 +172,5 @@ def test_a_damaged_file_is_refused_by_line(lines: list[str], why: str, tmp_path:
     path = tmp_path / "meter.csv"
     path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(FileInvalid) as caught:
-        meter.read(path)
+        trace.read(path)
     assert why in caught.value.why

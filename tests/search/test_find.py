@@ -179,16 +179,23 @@ def test_limit_at_the_exact_minimum_is_met(whole: SearchSpace) -> None:
 def test_limits_that_exclude_each_other_name_the_nearest(small: SearchSpace) -> None:
     truth = Truth(small, 0)
     slow = truth.limit(0.2)
-    energy = Limit(name="energy", predict=lambda g: 100.0 - truth.latency(g), at_most=60.0, unit="mJ")
+    energy = Limit(name="energy", predict=lambda g: 100.0 - truth.latency(g), at_most=60.0, unit="mJ", source="rail")
     with pytest.raises(NoSubnetFits, match=r"no subnet was found within .* ms latency and 60 mJ energy") as refusal:
         find(small, truth.accuracy, [slow, energy], seed=0, population=64, generations=10)
     assert "not a proof" in refusal.value.why
 
 
+@pytest.mark.parametrize("unit", ["mJ", "J", "uJ"])
+def test_a_limit_of_energy_that_nothing_measured_is_refused(unit: str) -> None:
+    with pytest.raises(UsageInvalid, match=f"energy limit of 3 {unit} cannot be held") as refusal:
+        Limit(name="energy", predict=lambda g: np.ones(len(g)), at_most=3.0, unit=unit)
+    assert "has none of any network" in refusal.value.why and "--energy" in refusal.value.hints[0]
+
+
 @pytest.mark.slow
 def test_several_limits_hold_at_once(whole: SearchSpace) -> None:
     truth, other = Truth(whole, 0), Truth(whole, 9)
-    energy = dataclasses.replace(other.limit(0.25), name="energy", unit="mJ")
+    energy = dataclasses.replace(other.limit(0.25), name="energy", unit="mJ", source="rail")
     latency = truth.limit(0.25)
     found = find(whole, truth.accuracy, [latency, energy], seed=0, generations=20)
     assert truth.latency(found.best.genome[None])[0] <= latency.at_most

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.header import conditions_slug
 from harness.native import ort_perf_test
 from harness.native.ort_perf_test import after_warming, again, argv, calls_of, read
 from harness.native.runs import CannotRun, Use, Wanted, of_calls
 from harness.plan import Item, Plan, Reference, Way
-from harness.reduce import conditions_slug
 from harness.ways import check_use, settled
 from ofa.errors import UsageInvalid
 
