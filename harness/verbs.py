@@ -122,9 +122,7 @@ def bench(
     scope = Scope(
         fit=0,
         holdout=0,
-        rounds=rounds,
-        rounds_most=max(rounds, rounds_most),
-        soak_s=SOAK_S if regime is Regime.sustained else 0,
+        **_depth(rounds, rounds_most, regime),
         seed=seed,
         again=again,
         energy=energies_of(energy, pulses, energy_networks),
@@ -154,6 +152,12 @@ def _tasks(names: list[str] | None, asked: Asked, program: Path | None, scope_of
         Task(device=device_for(name, use.runtime, program), runtime=use.runtime, scope=scope_of(use))
         for name, use in uses.items()
     ]
+
+
+def _depth(rounds: int, rounds_most: int, regime: Regime) -> dict[str, Any]:
+    """Return how often everything is measured, and for how long the device is worked before."""
+    soak_s = SOAK_S if regime is Regime.sustained else 0
+    return {"rounds": rounds, "rounds_most": max(rounds, rounds_most), "soak_s": soak_s}
 
 
 def _scoped(
