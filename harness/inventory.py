@@ -53,13 +53,17 @@ class Fact(Part):
 
 
 class Profile(Part):
-    """One kind of device: facts that may be shared; no serials, no addresses."""
+    """One kind of device: facts that may be shared; no serials, no addresses.
+
+    ``cores`` are those that are measured on where nobody says, if the device has fast and slow ones.
+    """
 
     schema_name: Literal["device/1"] = Field(alias="schema")
     name: Slug
     title: Annotated[str, Field(min_length=1, max_length=200)]
     transport: Literal["local", "simulated", "ssh", "adb"]
     measured_by_us: bool
+    cores: Literal["big", "little", "all"] = "big"
     calm: Calm = Calm()
     runtimes: dict[RuntimeName, Offer] = Field(default_factory=dict)
     simulation: Machine | None = None

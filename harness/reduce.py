@@ -256,7 +256,8 @@ def table(journal: Journal, found: Conditions | None = None, again: Journal | No
 def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
     """Return the short name of what differs between tables of one device, runtime and precision: "xnnpack-1t".
 
-    A power mode that the device tells and the sustained regime stand behind it: "cpu-1t-15w-sustained".
+    Which cores it was kept to, a power mode that the device tells, and the sustained regime stand behind it:
+    "cpu-1t-big", "cpu-1t-15w-sustained".
     """
     usual: str = plan.unit
     if plan.unit == "cpu" and plan.runtime in ("litert", "tflite_runtime", "benchmark_model"):
@@ -264,6 +265,7 @@ def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
     # A provider of phones drives more than one unit.
     kernels = f"{plan.unit}-{plan.kernels}" if plan.kernels in ("nnapi", "qnn") else plan.kernels
     parts = [usual if kernels == "default" else kernels, f"{plan.threads}t"]
+    parts += [plan.cores] if plan.cores is not None else []
     mode = str(environment.get("power_mode", "unreadable")).lower()
     parts += [re.sub(r"[^a-z0-9]+", "_", mode).strip("_")] if mode != "unreadable" else []
     parts += [plan.protocol.regime] if plan.protocol.regime != "burst" else []
@@ -326,7 +328,8 @@ def _network_row(item: Item, value: Measured, again_ns: int | None, footprint: F
 def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
     """Return one record for each session: when, with what, how quiet the device was, the reference's own time.
 
-    The session that measured the empty network's memory holds it: the share of the runtime, not of any network.
+    The session that measured the empty network's memory holds it: the share of the runtime, not of any network. Where
+    it is known on which cores the session ran, it is said.
     """
     rounds, empty = journal.session_of_rounds(), journal.footprints().get(EMPTY)
     records = []
@@ -341,6 +344,14 @@ def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
         }
         if empty is not None and empty.session == identity:
             quiet["empty_rss_kib"] = empty.peak_rss_kib or "unreadable"
+        on = sorted(
+            {
+                str(facts["state"]["cores"])
+                for facts in batches
+                if facts["state"].get("cores", "unreadable") != "unreadable"
+            }
+        )
+        quiet |= {"on_cores": " / ".join(on)} if on else {}
         temperatures = [facts["state"].get("temperature_c", "unreadable") for facts in batches[-1:]]
         records.append(
             {

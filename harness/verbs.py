@@ -61,6 +61,15 @@ class Unit(StrEnum):
     npu = "npu"
 
 
+class Cores(StrEnum):
+    """Which of a device's cores are measured on, where it has fast and slow ones."""
+
+    usual = "usual"
+    big = "big"
+    little = "little"
+    all = "all"
+
+
 class Kernels(StrEnum):
     """Which kernels a runtime runs: TFLite's own without XNNPACK (builtin), or a provider of onnxruntime."""
 
@@ -92,6 +101,9 @@ KernelsOption = Annotated[
     Kernels, typer.Option("--kernels", help="builtin: TFLite's own without XNNPACK; else a provider of onnxruntime.")
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of the runtime.")]
+CoresOption = Annotated[
+    Cores, typer.Option("--cores", help="Where cores differ: those of the profile (big), or others.")
+]
 RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the measurement that the folder holds.")]
 RegimeOption = Annotated[
@@ -167,6 +179,7 @@ def bench(
     precision: PrecisionOption = Precision.fp32,
     kernels: KernelsOption = Kernels.default,
     threads: Threads = 1,
+    cores: CoresOption = Cores.usual,
     rounds: Rounds = 5,
     rounds_most: RoundsMost = 15,
     regime: RegimeOption = Regime.burst,
@@ -193,7 +206,7 @@ def bench(
     space, ops = load_space(name, width, channels, classes), _ops(ops, runtime)
     networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
-        way=way_of(runtime, unit, kernels, precision, threads),
+        way=way_of(runtime, unit, kernels, precision, threads, cores),
         fit=networks[0],
         holdout=networks[1],
         rounds=rounds,
@@ -209,12 +222,14 @@ def bench(
     _told(json, *measure(space, _devices(device, runtime, program), runtime, scope, out))
 
 
-def way_of(runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int) -> Way:
+def way_of(
+    runtime: Runtime, unit: Unit, kernels: Kernels, precision: Precision, threads: int, cores: Cores = Cores.usual
+) -> Way:
     """Return how a runtime is to be used, in the one form that its use has."""
     from harness.plan import Way
     from harness.ways import settled
 
-    way = Way(unit=unit.value, kernels=kernels.value, precision=precision.value, threads=threads)
+    way = Way(unit=unit.value, kernels=kernels.value, precision=precision.value, threads=threads, cores=cores.value)
     return settled(runtime.value, way)
 
 

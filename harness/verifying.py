@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.verbs import (
+    Cores,
+    CoresOption,
     DeviceName,
     Kernels,
     KernelsOption,
@@ -56,6 +58,7 @@ def verify(
     precision: PrecisionOption = Precision.fp32,
     kernels: KernelsOption = Kernels.default,
     threads: Threads = 1,
+    cores: CoresOption = Cores.usual,
     program: ProgramFile = None,
     rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
     seed: Seed = 0,
@@ -80,7 +83,7 @@ def verify(
             subnets=_sampled(subnets, data, add, lut),
             device=device_for(device, runtime, program),
             runtime=runtime.value,
-            way=way_of(runtime, unit, kernels, precision, threads),
+            way=way_of(runtime, unit, kernels, precision, threads, cores),
             folder=out,
             lut=None if place is None else read(place),
             rounds=rounds,

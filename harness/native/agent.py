@@ -68,9 +68,10 @@ class Beside:
         """Say what the device is, and try the program where it is asked for."""
         self.files = facts.read(self.runner.shell, facts.ENVIRONMENT)
         runtimes = [self._about(name) for name in asked.runtimes]
+        may_pin = self.runner.mask is None and "taskset" in facts.tools(self.files)
         environment = {
             **facts.environment(self.files),
-            **({} if self.phone is None else self.phone.environment()),
+            **({} if self.phone is None else self.phone.environment(may_pin=may_pin)),
             **self.runner.facts(),
             "context": self.context,
             "warm_s": self.warm_s,

@@ -86,6 +86,15 @@ def no_preview(runtime: str) -> UsageInvalid:
     )
 
 
+def no_little_cores(device: str) -> MeasurementRefused:
+    """Say that a device has no slow cores that a process could be kept to."""
+    return MeasurementRefused(
+        f"device '{device}' cannot be measured on its little cores",
+        why="its cores are all of one kind, it does not say how fast they are, or it has no 'taskset'",
+        hint="leave '--cores' out, or say '--cores all'",
+    )
+
+
 def mask_invalid(device: str, mask: str) -> UsageInvalid:
     """Say that the cores of a device are named by something else than a mask."""
     return UsageInvalid(

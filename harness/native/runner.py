@@ -15,7 +15,7 @@ from harness.native.phone import Phone
 from harness.native.programs import PROGRAMS
 from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, told
 from harness.native.shell import Said, Shell
-from harness.plan import RuntimeName
+from harness.plan import RuntimeName, Way
 from ofa.files import sha256_file
 
 # Loading may take longer than timing: a GPU or NPU compiles the network first.
@@ -35,8 +35,8 @@ VERSION = re.compile(r"(?i)\bversion[: =]+v?([0-9]+\.[0-9]+[\w.+-]{0,40})")
 class Runner:
     """A program on a device, for as long as one conversation lasts.
 
-    ``program`` is its file here, ``mask`` the cores it is pinned to as hex digits; without one, on a phone it is pinned
-    to the big cores. ``path_of`` returns where a network is here by its name.
+    ``program`` is its file here, ``mask`` the cores it is pinned to as hex digits, whatever a way asks for. ``path_of``
+    returns where a network is here by its name.
     """
 
     shell: Shell
@@ -96,7 +96,7 @@ class Runner:
         limit_s = LOAD_S + wanted.warm_s + wanted.most_s
         libraries = [] if use.libraries is None else ["env", f"LD_LIBRARY_PATH={use.libraries}"]
         words = [*libraries, "sh", "-c", RUN, "sh", result, self.there[self.runtime], *arguments]
-        mask = self.mask_for(use.way.threads)
+        mask = self.mask_for(use.way)
         said = self._said([*([] if mask is None else ["taskset", mask]), *words], limit_s)
         taken = self.shell.shell(["sh", "-c", TAKE, "sh", result], timeout_s=QUERY_S, max_bytes=MOST_RESULT_BYTES)
         text = self._cores_read(text_of(said), mask)
@@ -115,11 +115,18 @@ class Runner:
                 raise
         raise told(f"it ended with exit code {code}", text)
 
-    def mask_for(self, threads: int) -> str | None:
-        """Return the cores that a program of so many threads is pinned to, as hex digits; None where it is not."""
-        if self.mask is not None or self.phone is None or "taskset" not in self.small:
+    def mask_for(self, way: Way) -> str | None:
+        """Return the cores that a program is pinned to, as hex digits; None where it is not.
+
+        Raises CannotRun where it is to be pinned and cannot be: it would be measured on other cores than its table
+        says.
+        """
+        if self.mask is not None or way.cores not in ("big", "little"):
             return self.mask
-        return self.phone.mask(threads)
+        mask = None if self.phone is None or "taskset" not in self.small else self.phone.mask(way.threads, way.cores)
+        if mask is None:
+            raise CannotRun(f"it is to be pinned to its {way.cores} cores, and nobody can tell which these are")
+        return mask
 
     def _cores_read(self, text: str, mask: str | None) -> str:
         """Return what the program itself said, after what we read of its cores; raises CannotRun where those are not
@@ -158,7 +165,7 @@ class Runner:
             "program_sha256": self.sha256,
             "program_tool": self.tool or "unreadable",
             "program_version": self.version or "unreadable",
-            "pinned": self.mask or ("no" if self.mask_for(1) is None else "big cores"),
+            "pinned": self.mask or "no",
         }
 
 

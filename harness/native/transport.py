@@ -35,7 +35,7 @@ class Native:
 
     ``runtime`` is the program's word, ``program`` its file here, ``use`` what is the device's own of how it runs one.
     ``mask`` pins it to cores, hex digits as `taskset` takes them. ``ask`` asks a phone for what only phones say, and
-    for its big cores, which it is pinned to without a mask.
+    for which of its cores are fast.
     """
 
     device: str
