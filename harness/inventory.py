@@ -22,7 +22,7 @@ AGENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 SSH_FOLDER, ADB_FOLDER = ".cache/ofa-lab", "/data/local/tmp/ofa-lab"
 Slug = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 RuntimeName = Literal[
-    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "simulated"
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec", "simulated"
 ]
 
 
@@ -38,11 +38,15 @@ class Calm(Part):
 
 
 class Offer(Part):
-    """What a runtime is used for on this kind of device: all of ``units``, with all of the rest."""
+    """What a runtime is used for on this kind of device: all of ``units``, with all of the rest.
+
+    ``program`` is where such a device has a runtime's program, if its system brings one.
+    """
 
     units: Annotated[tuple[Literal["cpu", "gpu", "npu"], ...], Field(strict=False, min_length=1)] = ("cpu",)
     precisions: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], Field(strict=False, min_length=1)] = ("fp32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False, min_length=1)] = (1,)
+    program: Annotated[str, Field(max_length=300, pattern=r"^/[^\x00-\x1f\x7f]+$")] | None = None
 
 
 class Fact(Part):

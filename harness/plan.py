@@ -27,10 +27,10 @@ FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
 RuntimeName = Literal[
-    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "simulated"
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec", "simulated"
 ]
 # Programs that run one network in each process: none of them has a cold state, and they are slow at many small files.
-NATIVE: tuple[RuntimeName, ...] = ("benchmark_model", "ort_perf_test")
+NATIVE: tuple[RuntimeName, ...] = ("benchmark_model", "ort_perf_test", "trtexec")
 Split = Literal["fit", "holdout", "verify"]
 Unit = Literal["cpu", "gpu", "npu"]
 Kernels = Literal["default", "builtin", "cuda", "tensorrt", "xnnpack", "nnapi", "qnn"]

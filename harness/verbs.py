@@ -35,6 +35,7 @@ class Runtime(StrEnum):
     torch = "torch"
     benchmark_model = "benchmark_model"
     ort_perf_test = "ort_perf_test"
+    trtexec = "trtexec"
     simulated = "simulated"
 
 
@@ -159,7 +160,11 @@ Ops = Annotated[
 ]
 ProgramFile = Annotated[
     Path | None,
-    typer.Option("--program", metavar="FILE", help="The program of runtime benchmark_model or ort_perf_test."),
+    typer.Option(
+        "--program",
+        metavar="FILE",
+        help="The program of runtime benchmark_model, ort_perf_test or trtexec; device:PATH is one on the device.",
+    ),
 ]
 
 app = typer.Typer()

@@ -10,18 +10,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from harness.native import facts, request
+from harness.native.board import Board
 from harness.native.errors import native_coarse, native_cold
 from harness.native.phone import Phone
 from harness.native.runner import Runner
 from harness.native.runs import COARSE_CANARY_NS, COARSE_NS, CannotRun, Timed, Use, Wanted, together
 from harness.plan import EMPTY, Way
 from harness.protocol import VERSION
-from harness.ways import USES
+from harness.ways import USES, first_way
 
 Record = dict[str, Any]
 FOOTPRINT = Wanted(warm_calls=1, warm_s=0.0, calls=3, least_s=0.0)
 # A hello only has to find out whether a network runs, and what is said of it.
 TRIAL = Wanted(warm_calls=1, warm_s=0.0, calls=5, least_s=0.0)
+NO_MEMORY = "the program does not say how much memory it held"
 # What the programs measure by is theirs: nothing is subtracted.
 CLOCKS = {"wall_clock": "the program's", "wall_cost_ns": 0, "cpu_clock": "unreadable", "cpu_cost_ns": 0}
 STATISTIC = {"each": "p10", "p5": "p5", "min": "min"}
@@ -37,7 +39,7 @@ class Beside:
     runner: Runner
     use: Use
     context: Literal["shell", "app"]
-    phone: Phone | None
+    phone: Phone | Board | None
     warm_s: float
     run_s: float
     files: dict[str, str] = field(default_factory=dict)
@@ -97,13 +99,14 @@ class Beside:
         try:
             self.runner.prepare(self.files)
             # Whatever a network is to be relaxed to later, this one needs no more than to run.
-            timed = self.runner.run(EMPTY, TRIAL, self._use(Way()))
+            timed = self.runner.run(EMPTY, TRIAL, self._use(first_way(self.runner.runtime)))
         except CannotRun as fault:
             return {"name": name, "version": None, "ready": False, "reason": str(fault)[:900], "facts": {}}
         kept = {"calls": "each" if timed.known == "each" else "summary", "statistic": STATISTIC[timed.known]}
         version = self.runner.version or f"{self.runner.tool}-{self.runner.sha256[:12]}"
         known = kept | self.runner.facts()
-        return {"name": name, "version": version, "ready": True, "units": self._units(), "facts": known}
+        about = {"name": name, "version": version, "ready": True, "units": self._units(), "facts": known}
+        return about if self.runner.kind.opset is None else {**about, "opset": self.runner.kind.opset}
 
     def _units(self) -> dict[str, Record]:
         """Return on which units other than the CPU the network that does nothing runs whole, and with which kernels."""
@@ -112,7 +115,7 @@ class Beside:
             ready, reasons = [], []
             for kernels in uses if unit != "cpu" else ():
                 try:
-                    self.runner.run(EMPTY, TRIAL, self._use(Way(unit=unit, kernels=kernels)))
+                    self.runner.run(EMPTY, TRIAL, self._use(first_way(self.runner.runtime, unit, kernels)))
                     ready.append(kernels)
                 except CannotRun as fault:
                     reasons.append(f"{kernels}: {fault}" if len(uses) > 1 else str(fault))
@@ -129,9 +132,12 @@ class Beside:
     def footprint(self, asked: request.Footprint) -> Iterator[Record]:
         """Say the peak memory of a process that calls one network, or why nobody knows."""
         self._prepare(asked.runtime)
+        if not self.runner.kind.memory:
+            yield {"ev": "footprint", "peak_rss_kib": None, "reason": NO_MEMORY}
+            return
         try:
             kib = self.runner.run(asked.file, FOOTPRINT, self._use(asked.way)).peak_rss_kib
-            reason = None if kib is not None else "the program does not say how much memory it held"
+            reason = None if kib is not None else NO_MEMORY
         except CannotRun as fault:
             kib, reason = None, str(fault)
         yield {"ev": "footprint", "peak_rss_kib": kib, "reason": reason}
@@ -150,6 +156,7 @@ class Beside:
         canaries: dict[str, list[Record]] = {name: [] for name in sorted(asked.canaries)}
         self._turn(asked, canaries, use, wanted)
         references: list[Timed] = []
+        built: dict[str, list[str]] = {}
         for place, (index, file) in enumerate(hot):
             if place % every == 0:
                 references.append(self._reference(asked, use, wanted))
@@ -161,6 +168,7 @@ class Beside:
                 yield {"ev": "failed", "item": index, "reason": str(fault)}
                 continue
             counts["samples"] += 1
+            built |= {file[:12]: list(timed.built)} if timed.built else {}
             times = {"load_ns": timed.load_ns, "first_ns": timed.first_ns}
             yield {"ev": "sample", "item": index, **timed.record(), **times}
         if references:
@@ -173,7 +181,12 @@ class Beside:
             "timed_s": round(time.monotonic() - began_s, 3),
             "foreign_cores": facts.UNREADABLE,
             "stolen_cores": facts.UNREADABLE,
-            "state": {**self._state(), "cores": self.runner.cores or facts.UNREADABLE},
+            "state": {
+                **self._state(),
+                "cores": self.runner.cores or facts.UNREADABLE,
+                # The SHA-256 of what the program built, by the beginning of the network's own.
+                **({"built": built} if built else {}),
+            },
             "clocks": CLOCKS,
             "canaries": canaries,
         }
@@ -188,7 +201,7 @@ class Beside:
     def _reference(self, asked: request.Bench, use: Use, wanted: Wanted) -> Timed:
         """Time the reference; raises CannotRun."""
         try:
-            return self.runner.run(asked.reference, wanted, use)
+            return self.runner.run(asked.reference, wanted, use, keep=True)
         except CannotRun as fault:
             raise CannotRun(f"the reference network cannot be run: {fault}") from fault
 
@@ -196,7 +209,7 @@ class Beside:
         """Time every canary once more; one that moves by less than the program's own steps tells nothing and goes."""
         for name in list(canaries):
             try:
-                timed = self.runner.run(asked.canaries[name], wanted, use)
+                timed = self.runner.run(asked.canaries[name], wanted, use, keep=True)
             except CannotRun as fault:
                 raise CannotRun(f"canary '{name}' cannot be run: {fault}") from fault
             canaries[name].append({"wall_min_ns": timed.min_ns, "cpu_min_ns": None})

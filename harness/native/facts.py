@@ -15,14 +15,14 @@ MOST_BYTES = 1 << 20
 MOST_CHARACTERS = 300
 QUERY_S = 30.0
 MARK = "@@"
-# POSIX words only; a pattern that matches nothing stays as it is, and is then no file.
-READ = f"""for path in "$@"; do
-  for file in $path; do
-    if [ -r "$file" ]; then echo "{MARK}$file"; cat "$file" 2>/dev/null; echo; fi
-  done
-done
-for tool in timeout taskset; do command -v $tool >/dev/null && echo "{MARK}tool/$tool"; done
-echo "{MARK}machine"; uname -m"""
+# POSIX words only, and one line: what is sent over SSH holds no line break. A pattern that matches nothing stays as it
+# is, and is then no file.
+READ = (
+    'for path in "$@"; do for file in $path; do if [ -r "$file" ]; then '
+    f'echo "{MARK}$file"; cat "$file" 2>/dev/null; echo; fi; done; done; '
+    f'for tool in timeout taskset; do command -v $tool >/dev/null && echo "{MARK}tool/$tool"; done; '
+    f'echo "{MARK}machine"; uname -m'
+)
 CPU = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
 ENVIRONMENT = (
     "/proc/cpuinfo", "/proc/meminfo", "/proc/sys/kernel/osrelease", "/etc/os-release", "/proc/device-tree/model",

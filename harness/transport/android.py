@@ -68,7 +68,7 @@ def clusters(ask: Ask, root: str = "/sys/devices/system/cpu") -> tuple[Cluster, 
     for line in _lines(ask(["sh", "-c", CORES, "sh", root])):
         name, first, second = [*line.split("="), "", ""][:3]
         if name == "policy":
-            cpus = _cores(first)
+            cpus = cores_in(first)
             if cpus:
                 policies[cpus] = _number(second)
         elif re.fullmatch(r"cpu[0-9]{1,4}", name) and (capacity := _number(first)) is not None:
@@ -183,7 +183,7 @@ def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text.strip(), re.ASCII) else None
 
 
-def _cores(text: str) -> tuple[int, ...]:
+def cores_in(text: str) -> tuple[int, ...]:
     """Return core numbers as the kernel lists them, with spaces ("4 5 6 7") or as ranges ("4-7"); empty for neither."""
     cores: set[int] = set()
     for part in text.replace(",", " ").split():
