@@ -10,7 +10,7 @@ from harness.again import plan_again
 from harness.artefacts import Artefacts, File
 from harness.bench import Scope, plan_of
 from harness.inventory import Device
-from harness.native.errors import no_preview
+from harness.native.walk import walk_of
 from harness.pace import Pace, pace_of, seconds_of
 from harness.plan import NATIVE, Plan, Precision, RuntimeName
 from harness.protocol import Runtime
@@ -26,6 +26,12 @@ COPIES = 2
 # What a session or interpreter holds besides, as seen with LiteRT.
 LOADED_MIB = 0.35
 ROUGH = "from {count} probes, right within a factor of 2; building files, rests for cooling and lost rounds come on top"
+
+
+ROUGH_WALK = (
+    "from {count} runs of a process each, right within a factor of 2 where networks build or load as fast as the middle"
+    " one; rests for cooling and lost rounds come on top"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +68,25 @@ def preview(
 
     Nothing is written but the files of a few probes, which the measurement needs as well. ``minutes`` are those of the
     rounds every item gets, and of as many as an item can get; ``rough`` says how far to trust them. Memory is that of
-    the process that runs the largest batch, MiB. Raises what `bench.plan_of` and `pace.pace_of` raise, and
-    UsageInvalid for programs that run one network in each process.
+    the process that runs the largest batch, MiB, "unreadable" where a program does not tell it. Raises what
+    `bench.plan_of` and `pace.pace_of` raise.
     """
-    if runtime in NATIVE:
-        raise no_preview(runtime)
     foretold = Foretold(Artefacts(device.transport.files))
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, artefacts=foretold)
     later = plan_again(plan) if scope.again else None
-    pace = pace_of(space, device=device, runtime=runtime, way=scope.way, on_progress=on_progress)
     passes = [one for one in (plan, later) if one is not None]
-    least_s, most_s = (
-        sum(seconds_of(one, pace, foretold.ops, rounds) for one in passes) for rounds in (plan.rounds, plan.rounds_most)
-    )
+    if runtime in NATIVE:
+        walk = walk_of(space, device=device, runtime=runtime, way=scope.way, on_progress=on_progress)
+        least_s, most_s = (sum(walk.seconds_of(one, rounds) for one in passes) for rounds in _ends(plan))
+        least_s, most_s = (total_s + walk.memory_s(plan, scope.memory) for total_s in (least_s, most_s))
+        memory: int | str = walk.most_mib(plan)
+        rough = ROUGH_WALK.format(count=walk.runs)
+    else:
+        pace = pace_of(space, device=device, runtime=runtime, way=scope.way, on_progress=on_progress)
+        least_s, most_s = (sum(seconds_of(one, pace, foretold.ops, rounds) for one in passes) for rounds in _ends(plan))
+        memory = round(max(_batch_mib(plan, batch, pace, foretold) for batch in plan.batches(0)))
+        rough = ROUGH.format(count=len(pace.op_macs) + 1)
     kinds = [item.kind for item in plan.items]
-    batches = plan.batches(0)
     return {
         "rows": kinds.count("op") + kinds.count("overhead"),
         "networks": kinds.count("network"),
@@ -85,11 +95,16 @@ def preview(
         "files": len(foretold.ops),
         "files_to_build": sum(not foretold.artefacts.has_built(recipe) for recipe in foretold.lacking),
         "rounds": {"least": plan.rounds, "most": plan.rounds_most},
-        "batches_a_round": len(batches),
+        "batches_a_round": len(plan.batches(0)),
         "minutes": {"least": round(least_s / 60, 2), "most": round(most_s / 60, 2)},
-        "rough": ROUGH.format(count=len(pace.op_macs) + 1),
-        "batch_memory_mib": round(max(_batch_mib(plan, batch, pace, foretold) for batch in batches)),
+        "rough": rough,
+        "batch_memory_mib": memory,
     }
+
+
+def _ends(plan: Plan) -> tuple[int, int]:
+    """Return how many rounds every item gets, and how many one can get."""
+    return plan.rounds, plan.rounds_most
 
 
 def _batch_mib(plan: Plan, batch: Sequence[int], pace: Pace, foretold: Foretold) -> float:

@@ -209,11 +209,9 @@ def bench(
     from harness.bench import Scope
 
     space, ops = load_space(name, width, channels, classes), _ops(ops, runtime)
-    networks = _counts(space, missing_from, ops, fit, holdout)
     scope = Scope(
         way=way_of(runtime, unit, kernels, precision, threads, cores),
-        fit=networks[0],
-        holdout=networks[1],
+        **_counts(space, missing_from, ops, fit, holdout),
         rounds=rounds,
         rounds_most=max(rounds, rounds_most),
         soak_s=SOAK_S if regime is Regime.sustained else 0,
@@ -273,12 +271,12 @@ def device_for(name: str, runtime: Runtime, program: Path | None) -> Device:
 
 def _counts(
     space: SearchSpace, missing_from: Path | None, ops: bool, fit: int | None, holdout: int | None
-) -> tuple[int, int]:
+) -> dict[str, Any]:
     """Return how many networks are measured to fit to and to hold out: what is said, or what is usual."""
     from harness.networks import FIT, FIT_ALONE, holdout_of
 
     usual = (0, 0) if missing_from is not None else (FIT if ops else FIT_ALONE, holdout_of(space))
-    return usual[0] if fit is None else fit, usual[1] if holdout is None else holdout
+    return {"fit": usual[0] if fit is None else fit, "holdout": usual[1] if holdout is None else holdout}
 
 
 def _table(missing_from: Path | None) -> Lut | None:

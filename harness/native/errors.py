@@ -58,15 +58,6 @@ def no_shell(device: str, runtime: str) -> UsageInvalid:
     )
 
 
-def no_preview(runtime: str) -> UsageInvalid:
-    """Say that nothing is foretold of a runtime."""
-    return UsageInvalid(
-        f"'--dry-run' does not know how long '{runtime}' takes",
-        why="it starts a process for each network, and the times of single calls do not say how long that lasts",
-        hint="measure one network first: '--fit 1 --holdout 0 --rounds 1 --no-again'",
-    )
-
-
 def no_little_cores(device: str) -> MeasurementRefused:
     """Say that a device has no slow cores that a process could be kept to."""
     return MeasurementRefused(
