@@ -15,7 +15,7 @@ from harness.artefacts import Artefacts
 from harness.errors import no_data_to_test, no_table_named
 from harness.inventory import Device
 from harness.networks import middle
-from harness.plan import NATIVE, Kernels, Precision, RuntimeName, Unit, Way
+from harness.plan import NATIVE, Cores, Kernels, Precision, RuntimeName, Unit, Way
 from harness.points import with_points
 from harness.prepare import ready_way
 from harness.protocol import Runtime
@@ -81,7 +81,7 @@ def appraise(
     files = _checked(models, device, runtime, lut)
     artefacts = Artefacts(device.transport.files)
     chosen = (way or Way()) if lut is None else way_of(lut)
-    about = ready_way(device, runtime, chosen)
+    about, chosen = ready_way(device, runtime, chosen)
     known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
     for subnet in subnets:
         file = artefacts.for_network(ops_of(subnet), about, chosen.file_precision)
@@ -135,6 +135,10 @@ def add(found: Appraisal, folder: Path | None) -> str:
     return f"{count} networks were added to '{folder}'"
 
 
+# The cores of a table by what its environment says of them.
+CORES: dict[str, Cores] = {"big cores": "big", "little cores": "little"}
+
+
 def way_of(lut: Lut) -> Way:
     """Return how the runtime was used when a table was made."""
     environment = lut.header.environment
@@ -147,6 +151,7 @@ def way_of(lut: Lut) -> Way:
         kernels=kernels if kernels in get_args(Kernels) else "default",
         precision=precision if precision != "unknown" else "fp32",
         threads=threads if isinstance(threads, int) else 1,
+        cores=CORES.get(str(environment.get("pinned")), "all"),
     )
 
 

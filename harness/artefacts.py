@@ -31,6 +31,7 @@ FORMATS = {
     "torch": "pytorch",
     "benchmark_model": "tflite",
     "ort_perf_test": "onnx",
+    "trtexec": "onnx",
     "simulated": "keys",
 }
 INT8_WRITERS = {"onnx": "qdq", "tflite": "tflite"}

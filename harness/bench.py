@@ -39,8 +39,8 @@ class Scope:
     """
 
     way: Way = field(default_factory=Way)
-    fit: int
-    holdout: int
+    fit: int = 0
+    holdout: int = 0
     rounds: int
     rounds_most: int = 15
     soak_s: int = 0

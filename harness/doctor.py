@@ -7,15 +7,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from harness import gate
+from harness.answers import Facts
 from harness.inventory import Device
 from harness.lab import LAB, lab_folder, read_lab
 from harness.lease import for_a_moment, leased
+from harness.native import facts
+from harness.native.devices import over
+from harness.native.phone import Phone
 from harness.plan import NATIVE
-from harness.prepare import check_way
-from harness.protocol import Hello
+from harness.prepare import TIERS, check_way
 from harness.session import greet
 from harness.transport.adb import Adb
 from harness.ways import use_of
@@ -105,13 +109,64 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
         # A phone without a Python is held all the same, by programs that are brought to it.
         if isinstance(device.transport, Adb):
             yield from _held(device)
+            yield from _without_agent(device)
         return
     python = str(hello.environment.get("python", "unreadable"))
     yield Check(what="agent", fine=True, seen=f"greets, Python {python}")
     if leased(device):
         yield from _held(device)
+    yield _cores(device, hello.environment)
     yield from _runtimes(device)
-    yield from _condition(device, hello)
+    yield from _programs(device)
+    yield from _condition(device, hello.environment, hello.state)
+
+
+def _without_agent(device: Device) -> Iterator[Check]:
+    """Look at a phone that no agent runs on: programs can be brought there all the same."""
+    way = device.transport
+    assert isinstance(way, Adb)
+    try:
+        files = facts.read(way, facts.ENVIRONMENT)
+        environment = Phone(device=device.name, ask=way.ask).environment(may_pin="taskset" in facts.tools(files))
+        environment |= facts.environment(files)
+        state = facts.state(facts.read(way, facts.STATE))
+    except OfaError as fault:
+        yield _failed("shell", fault)
+        return
+    seen = f"answers: {environment['model']}, Android {environment['android']}, {environment['abis']}"
+    yield Check(what="shell", fine=True, seen=f"{seen}; it can be measured by a program, without the agent")
+    yield _cores(device, environment)
+    yield from _programs(device)
+    yield from _condition(device, environment, state)
+
+
+def _cores(device: Device, environment: Facts) -> Check:
+    """Say which cores of a device are fast, and which of them are measured on where nobody says."""
+    tiers = environment.get(TIERS)
+    apart = f"the fastest first: {tiers}; measured on are {device.profile.cores}, or what '--cores' says"
+    alike = "of one kind, or nobody can tell: a process runs on any of them"
+    return Check(what="cores", fine=True, seen=alike if tiers is None else apart)
+
+
+def _programs(device: Device) -> Iterator[Check]:
+    """Say of each program that the profile names where it is, or what to bring."""
+    for name, offer in device.profile.runtimes.items():
+        if name not in NATIVE:
+            continue
+        what, units = f"program {name}", ", ".join(offer.units)
+        if offer.program is None:
+            seen = f"for {units}: none comes with us; '--program FILE' brings your build, whose SHA-256 is recorded"
+            yield Check(what=what, fine=True, seen=seen)
+            continue
+        try:
+            sha256 = over(device, name, Path(offer.program), on_device=True).sha256_there()
+        except OfaError as fault:
+            yield _failed(what, fault)
+            continue
+        fine = sha256 is not None
+        seen = f"for {units}: {offer.program}" + (f", sha256 {sha256[:12]}…" if sha256 else " is not there")
+        remedy = "" if fine else f"install it there, or name it: '--program FILE' or '--program device:PATH' ({name})"
+        yield Check(what=what, fine=fine, seen=seen, remedy=remedy)
 
 
 def _use(device: Device) -> Iterator[Check]:
@@ -156,11 +211,11 @@ def _runtimes(device: Device) -> Iterator[Check]:
         yield Check(what=f"runtime {name}", fine=ready, seen=seen, remedy=remedy)
 
 
-def _condition(device: Device, hello: Hello) -> Iterator[Check]:
+def _condition(device: Device, environment: Facts, state: Facts) -> Iterator[Check]:
     """Say how warm a device is, against what its profile allows, and how busy."""
     limit_c, now_c = device.profile.calm.max_temp_c, None
     try:
-        now_c = None if limit_c is None else gate.hottest_c(gate.seen(device, hello.state))
+        now_c = None if limit_c is None else gate.hottest_c(gate.seen(device, state))
     except OfaError as fault:
         yield _failed("temperature", fault)
         limit_c = None
@@ -168,9 +223,9 @@ def _condition(device: Device, hello: Hello) -> Iterator[Check]:
         fine = now_c is not None and now_c <= limit_c
         seen = "no sensor can be read" if now_c is None else f"{now_c:.1f} °C, limit {limit_c:g} °C"
         yield Check(what="temperature", fine=fine, seen=seen, remedy="" if fine else "let it cool, or look at its fan")
-    load = hello.state.get("load_1min")
+    load = state.get("load_1min")
     if isinstance(load, int | float):
-        cores = hello.environment.get("cores")
+        cores = environment.get("cores")
         fine = not isinstance(cores, int) or load < 0.5 * cores
         remedy = "" if fine else "end what runs there: it is in the measurement"
         yield Check(what="other work there", fine=fine, seen=f"load {load:.2f}", remedy=remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from secrets import token_hex
 
 from harness import ways
@@ -74,7 +74,7 @@ def ask(
     """
     way, job = way or Way(), job or token_hex(16)
     request = {
-        "do": "energy", "runtime": runtime, **asdict(way), "file": file,
+        "do": "energy", "runtime": runtime, **way.said(), "file": file,
         "windows": windows, "window_s": window_s, "idle_s": idle_s, "pulses": pulses, "at": at,
     }  # fmt: skip
     found: Answer | None = None

@@ -138,7 +138,7 @@ def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefu
 
 def _mended(runtime: str) -> str:
     """Return how a runtime that cannot do something on a device is replaced by one that can."""
-    if runtime in ("benchmark_model", "ort_perf_test"):
+    if runtime in ("benchmark_model", "ort_perf_test", "trtexec"):
         return "give another build for this device with '--program'"
     return f"install a build of '{runtime}' that can, for the Python that runs the agent"
 

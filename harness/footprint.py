@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from secrets import token_hex
 
 from harness import ways
@@ -75,7 +74,7 @@ def of_file(
     A process that breaks off is begun anew twice; raises DeviceLost where none of the three answers.
     """
     way = way or Way()
-    request = {"runtime": runtime, **asdict(way), "file": file}
+    request = {"runtime": runtime, **way.said(), "file": file}
     for _ in range(ATTEMPTS_PER_SESSION - 1):
         with suppress(DeviceLost):
             return _asked(device, request, ways.patience_s(way, patience_s))

@@ -21,8 +21,8 @@ TUNED = {
 def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
     """Return the short name of what differs between tables of one device, runtime and precision: "xnnpack-1t".
 
-    A power mode that the device tells, what it was tuned to and the sustained regime stand behind it:
-    "cpu-1t-15w-locked-sustained".
+    Which cores it was kept to, a power mode that the device tells, what it was tuned to and the sustained regime stand
+    behind it: "cpu-1t-big", "cpu-1t-15w-locked-sustained".
     """
     usual: str = plan.unit
     if plan.unit == "cpu" and plan.runtime in ("litert", "tflite_runtime", "benchmark_model"):
@@ -30,6 +30,7 @@ def conditions_slug(plan: Plan, environment: Mapping[str, Any]) -> str:
     # A provider of phones drives more than one unit.
     kernels = f"{plan.unit}-{plan.kernels}" if plan.kernels in ("nnapi", "qnn") else plan.kernels
     parts = [usual if kernels == "default" else kernels, f"{plan.threads}t"]
+    parts += [plan.cores] if plan.cores is not None else []
     mode = str(environment.get("power_mode", "unreadable")).lower()
     parts += [re.sub(r"[^a-z0-9]+", "_", mode).strip("_")] if mode != "unreadable" else []
     asked = environment.get("tuned", {}).get("asked", {})

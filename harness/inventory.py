@@ -23,7 +23,7 @@ AGENT_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 SSH_FOLDER, ADB_FOLDER = ".cache/ofa-lab", "/data/local/tmp/ofa-lab"
 Slug = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 RuntimeName = Literal[
-    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "simulated"
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec", "simulated"
 ]
 
 
@@ -39,11 +39,15 @@ class Calm(Part):
 
 
 class Offer(Part):
-    """What a runtime is used for on this kind of device: all of ``units``, with all of the rest."""
+    """What a runtime is used for on this kind of device: all of ``units``, with all of the rest.
+
+    ``program`` is where such a device has a runtime's program, if its system brings one.
+    """
 
     units: Annotated[tuple[Literal["cpu", "gpu", "npu"], ...], Field(strict=False, min_length=1)] = ("cpu",)
     precisions: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], Field(strict=False, min_length=1)] = ("fp32",)
     threads: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False, min_length=1)] = (1,)
+    program: Annotated[str, Field(max_length=300, pattern=r"^/[^\x00-\x1f\x7f]+$")] | None = None
 
 
 class Fact(Part):
@@ -54,13 +58,17 @@ class Fact(Part):
 
 
 class Profile(Part):
-    """One kind of device: facts that may be shared; no serials, no addresses."""
+    """One kind of device: facts that may be shared; no serials, no addresses.
+
+    ``cores`` are those that are measured on where nobody says, if the device has fast and slow ones.
+    """
 
     schema_name: Literal["device/1"] = Field(alias="schema")
     name: Slug
     title: Annotated[str, Field(min_length=1, max_length=200)]
     transport: Literal["local", "simulated", "ssh", "adb"]
     measured_by_us: bool
+    cores: Literal["big", "little", "all"] = "big"
     calm: Calm = Calm()
     runtimes: dict[RuntimeName, Offer] = Field(default_factory=dict)
     simulation: Machine | None = None

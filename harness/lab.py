@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness import toml
-from harness.plan import Kernels, Precision, RuntimeName
+from harness.plan import Cores, Kernels, Precision, RuntimeName
 from harness.plan import Unit as Computes
 from harness.simulation.machine import Machine
 from harness.toml import Part
@@ -45,6 +45,7 @@ class Unit(Part):
     precision: Precision | None = None
     kernels: Kernels | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    cores: Cores | None = None
 
     @model_validator(mode="after")
     def one_way(self) -> Unit:
@@ -65,7 +66,9 @@ class Unit(Part):
     @property
     def use(self) -> dict[str, Any]:
         """Return what is said of how it is measured, by name."""
-        return self.model_dump(include={"runtime", "unit", "precision", "kernels", "threads"}, exclude_none=True)
+        return self.model_dump(
+            include={"runtime", "unit", "precision", "kernels", "threads", "cores"}, exclude_none=True
+        )
 
 
 class Group(Part):

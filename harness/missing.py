@@ -10,7 +10,7 @@ import numpy as np
 from harness.errors import nothing_missing, table_of_others
 from harness.inventory import Device
 from harness.plan import IO_KEY, SESSION_KEY, Rounds, RuntimeName, Way
-from harness.prepare import Known, network_key
+from harness.prepare import Known, network_key, on_cores
 from harness.session import environment_of, ready_runtime
 from ofa.lut import student
 from ofa.lut.diff import differing
@@ -72,7 +72,7 @@ def refuse_unlike(
     }
     hello, about = ready_runtime(device, runtime)
     ours = {
-        "environment": environment_of(hello, about, way, protocol.regime),
+        "environment": environment_of(hello, about, on_cores(device, hello, way), protocol.regime),
         "protocol": {**protocol.model_dump(), "reference": network_key(reference.space.id, reference.id)},
     }
     if found := list(differing(theirs, ours)):

@@ -23,6 +23,7 @@ class Runtime(StrEnum):
     torch = "torch"
     benchmark_model = "benchmark_model"
     ort_perf_test = "ort_perf_test"
+    trtexec = "trtexec"
     simulated = "simulated"
 
 
@@ -47,6 +48,15 @@ class Unit(StrEnum):
     cpu = "cpu"
     gpu = "gpu"
     npu = "npu"
+
+
+class Cores(StrEnum):
+    """Which of a device's cores are measured on, where it has fast and slow ones."""
+
+    usual = "usual"
+    big = "big"
+    little = "little"
+    all = "all"
 
 
 class Kernels(StrEnum):
@@ -99,6 +109,10 @@ KernelsOption = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, max=1024, help="Threads of the runtime; 1 if not given.", show_default=False),
+]
+CoresOption = Annotated[
+    Cores | None,
+    typer.Option("--cores", help="Where cores differ: those of the profile (big), or others.", show_default=False),
 ]
 RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the measurement that the folder holds.")]
@@ -158,7 +172,11 @@ AllowLoad = Annotated[
 ]
 ProgramFile = Annotated[
     Path | None,
-    typer.Option("--program", metavar="FILE", help="The program of runtime benchmark_model or ort_perf_test."),
+    typer.Option(
+        "--program",
+        metavar="FILE",
+        help="The program of runtime benchmark_model, ort_perf_test or trtexec; device:PATH is one on the device.",
+    ),
 ]
 EnergyOption = Annotated[
     bool, typer.Option("--energy", help="Measure the energy of some whole networks too, where the device can say it.")

@@ -27,19 +27,22 @@ FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
 Hex = Annotated[str, Field(max_length=400, pattern=r"^([0-9a-f]{2})+$")]
 State = Literal["hot", "cold"]
 RuntimeName = Literal[
-    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "simulated"
+    "onnxruntime", "litert", "tflite_runtime", "torch", "benchmark_model", "ort_perf_test", "trtexec", "simulated"
 ]
 # Programs that run one network in each process: none of them has a cold state, and they are slow at many small files.
-NATIVE: tuple[RuntimeName, ...] = ("benchmark_model", "ort_perf_test")
+NATIVE: tuple[RuntimeName, ...] = ("benchmark_model", "ort_perf_test", "trtexec")
 Split = Literal["fit", "holdout", "verify"]
 Unit = Literal["cpu", "gpu", "npu"]
 Kernels = Literal["default", "builtin", "cuda", "tensorrt", "xnnpack", "nnapi", "qnn"]
 Precision = Literal["fp32", "fp16", "int8"]
+# Which cores a process is kept to: "usual" is what the device's profile says, settled once the device was asked.
+Cores = Literal["usual", "big", "little", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How a runtime is used: on which unit, with which of its kernels, in which precision, on how many threads.
+    """How a runtime is used: on which unit, with which of its kernels, in which precision, on how many threads, and on
+    which of the device's cores.
 
     ``builtin`` are TFLite's own kernels without XNNPACK; ``cuda`` and ``tensorrt`` are those of onnxruntime on a GPU,
     ``xnnpack``, ``nnapi`` and ``qnn`` those of its program for phones.
@@ -49,6 +52,13 @@ class Way:
     kernels: Kernels = "default"
     precision: Precision = "fp32"
     threads: int = 1
+    cores: Cores = "usual"
+
+    def said(self) -> dict[str, Any]:
+        """Return it as plans and requests name it: cores only where the process is kept to some of them."""
+        pinned = {"cores": self.cores} if self.cores in ("big", "little") else {}
+        named = {"unit": self.unit, "kernels": self.kernels, "precision": self.precision, "threads": self.threads}
+        return named | pinned
 
     @property
     def file_precision(self) -> Precision:
@@ -142,6 +152,7 @@ class Plan(Entry):
     kernels: Kernels = "default"
     precision: Precision = "fp32"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    cores: Literal["big", "little"] | None = None
     rounds: Annotated[int, Field(ge=1, le=1000)] = 5
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
     rounds_before: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -175,7 +186,13 @@ class Plan(Entry):
     @property
     def way(self) -> Way:
         """Return how the runtime is used."""
-        return Way(unit=self.unit, kernels=self.kernels, precision=self.precision, threads=self.threads)
+        return Way(
+            unit=self.unit,
+            kernels=self.kernels,
+            precision=self.precision,
+            threads=self.threads,
+            cores=self.cores or "all",
+        )
 
     @property
     def rounds_most(self) -> int:

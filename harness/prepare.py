@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from harness.artefacts import File, Source
 from harness.errors import runtime_not_offered, unit_not_ready, way_not_offered
 from harness.inventory import Device
+from harness.native.errors import no_little_cores
 from harness.plan import (
     EMPTY,
     IO,
@@ -26,7 +27,7 @@ from harness.plan import (
     State,
     Way,
 )
-from harness.protocol import Runtime
+from harness.protocol import Hello, Runtime
 from harness.session import OnProgress, quiet, ready_runtime
 from harness.ways import check_use
 from ofa.space.core import Subnet
@@ -38,6 +39,10 @@ CANARIES = {
     "compute": "mbconv.k3.s1.i160x14.o160x14.m960.relu.n1",
     "memory": "mbconv.k3.s2.i24x112.o40x56.m144.relu.n1",
 }
+
+
+# What a device of fast and slow cores says of them in its environment, the fastest first: "7 4-6 0-3".
+TIERS = "tiers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +86,7 @@ def bench_plan(
     """
     way, known, states = way or Way(), known or Known(), states or states_of(runtime)
     on_progress(0, 1, f"greeting {device.name}")
-    about = ready_way(device, runtime, way)
+    about, way = ready_way(device, runtime, way)
     build = partial(artefacts.for_network, runtime=about, precision=way.file_precision)
     work = [(op, wanted) for op in ops if (wanted := known.lacking(op, states))]
     total = len(work) + len(known.company) + len(networks) + 1
@@ -99,7 +104,7 @@ def bench_plan(
     return Plan(
         device=device.kind,
         runtime=runtime,
-        **asdict(way),
+        **way.said(),
         rounds=rounds,
         seed=seed,
         protocol=protocol or Rounds(),
@@ -135,11 +140,26 @@ def check_way(device: Device, runtime: RuntimeName, way: Way) -> None:
         raise way_not_offered(device.name, runtime, f"{way.threads} threads", offer.threads)
 
 
-def ready_way(device: Device, runtime: RuntimeName, way: Way) -> Runtime:
-    """Return a runtime as a device found it; raises DeviceLost, MeasurementRefused where it cannot be used so."""
-    _, about = ready_runtime(device, runtime)
+def ready_way(device: Device, runtime: RuntimeName, way: Way) -> tuple[Runtime, Way]:
+    """Return a runtime as a device found it, and the way with its cores settled; raises DeviceLost, MeasurementRefused
+    where it cannot be used so."""
+    hello, about = ready_runtime(device, runtime)
     check_unit(device, about, way)
-    return about
+    return about, on_cores(device, hello, way)
+
+
+def on_cores(device: Device, hello: Hello, way: Way) -> Way:
+    """Return a way whose cores are settled: those that were asked for, else those of the profile; all where a device
+    has cores of one kind only.
+
+    Raises MeasurementRefused where little cores are asked for and there are none.
+    """
+    wanted = device.profile.cores if way.cores == "usual" else way.cores
+    if TIERS in hello.environment:
+        return replace(way, cores=wanted)
+    if wanted == "little":
+        raise no_little_cores(device.name)
+    return replace(way, cores="all")
 
 
 def check_unit(device: Device, about: Runtime, way: Way) -> None:

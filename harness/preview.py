@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from harness.again import plan_again
 from harness.artefacts import Artefacts, File
 from harness.bench import Scope, plan_of
 from harness.inventory import Device
-from harness.native.errors import no_preview
+from harness.native.walk import walk_of
 from harness.pace import Pace, pace_of, seconds_of
 from harness.plan import NATIVE, Plan, Precision, RuntimeName
 from harness.protocol import Runtime
@@ -27,6 +27,10 @@ COPIES = 2
 # What a session or interpreter holds besides, as seen with LiteRT.
 LOADED_MIB = 0.35
 ROUGH = "from {count} probes, right within a factor of 2; building files, rests for cooling and lost rounds come on top"
+ROUGH_WALK = (
+    "from {count} runs of a process each, right within a factor of 2 where networks build or load as fast as the middle"
+    " one; rests for cooling and lost rounds come on top"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +67,21 @@ def preview(
 
     Nothing is written but the files of a few probes, which the measurement needs as well. ``minutes`` are those of the
     rounds every item gets, and of as many as an item can get, and those of energy where it is asked for; ``rough`` says
-    how far to trust them. Memory is that of the process that runs the largest batch, MiB. Raises what `bench.plan_of`
-    and `pace.pace_of` raise, UsageInvalid for programs that run one network in each process, and MeasurementRefused
-    where nothing could say the energy.
+    how far to trust them. Memory is that of the process that runs the largest batch, MiB, "unreadable" where a program
+    does not tell it. Raises what `bench.plan_of` and `pace.pace_of` raise, and MeasurementRefused where nothing could
+    say the energy.
     """
-    if runtime in NATIVE:
-        raise no_preview(runtime)
     foretold = Foretold(Artefacts(device.transport.files))
     if scope.energy is not None:
         refuse_without_source(device, runtime, scope.energy)
     plan = plan_of(space, device=device, runtime=runtime, scope=scope, artefacts=foretold)
     later = plan_again(plan) if scope.again else None
-    pace = pace_of(space, device=device, runtime=runtime, way=scope.way, on_progress=on_progress)
     passes = [one for one in (plan, later) if one is not None]
-    least_s, most_s = (
-        sum(seconds_of(one, pace, foretold.ops, rounds) for one in passes) for rounds in (plan.rounds, plan.rounds_most)
-    )
     drawn = None if scope.energy is None else scope.energy.facts(plan)
     windows_s = 0.0 if drawn is None else 60 * float(drawn["minutes"])
+    how = _by_programs if runtime in NATIVE else _by_batches
+    cost = how(plan, passes, foretold, space=space, device=device, scope=scope, on_progress=on_progress)
     kinds = [item.kind for item in plan.items]
-    batches = plan.batches(0)
     return {
         "rows": kinds.count("op") + kinds.count("overhead"),
         "networks": kinds.count("network"),
@@ -91,12 +90,58 @@ def preview(
         "files": len(foretold.ops),
         "files_to_build": sum(not foretold.artefacts.has_built(recipe) for recipe in foretold.lacking),
         "rounds": {"least": plan.rounds, "most": plan.rounds_most},
-        "batches_a_round": len(batches),
-        "minutes": {"least": round((least_s + windows_s) / 60, 2), "most": round((most_s + windows_s) / 60, 2)},
+        "batches_a_round": len(plan.batches(0)),
+        "minutes": {name: round((total_s + windows_s) / 60, 2) for name, total_s in cost.seconds.items()},
         **({} if drawn is None else {"energy": drawn}),
-        "rough": ROUGH.format(count=len(pace.op_macs) + 1),
-        "batch_memory_mib": round(max(_batch_mib(plan, batch, pace, foretold) for batch in batches)),
+        "rough": cost.rough,
+        "batch_memory_mib": cost.memory_mib,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """How long all rounds take, s, at least and at most, how far to trust that, and the largest process's memory."""
+
+    seconds: Mapping[str, float]
+    rough: str
+    memory_mib: int | str
+
+
+def _by_batches(
+    plan: Plan, passes: Sequence[Plan], foretold: Foretold, *, space: SearchSpace, device: Device, scope: Scope,
+    on_progress: OnProgress,
+) -> Cost:  # fmt: skip
+    """Return what batches of an agent cost."""
+    pace = pace_of(space, device=device, runtime=plan.runtime, way=scope.way, on_progress=on_progress)
+    return Cost(
+        seconds={
+            end: sum(seconds_of(one, pace, foretold.ops, rounds) for one in passes)
+            for end, rounds in _ends(plan).items()
+        },
+        rough=ROUGH.format(count=len(pace.op_macs) + 1),
+        memory_mib=round(max(_batch_mib(plan, batch, pace, foretold) for batch in plan.batches(0))),
+    )
+
+
+def _by_programs(
+    plan: Plan, passes: Sequence[Plan], foretold: Foretold, *, space: SearchSpace, device: Device, scope: Scope,
+    on_progress: OnProgress,
+) -> Cost:  # fmt: skip
+    """Return what processes of a program cost."""
+    walk = walk_of(space, device=device, runtime=plan.runtime, way=scope.way, on_progress=on_progress)
+    return Cost(
+        seconds={
+            end: sum(walk.seconds_of(one, rounds) for one in passes) + walk.memory_s(plan, scope.memory)
+            for end, rounds in _ends(plan).items()
+        },
+        rough=ROUGH_WALK.format(count=walk.runs),
+        memory_mib=walk.most_mib(plan),
+    )
+
+
+def _ends(plan: Plan) -> dict[str, int]:
+    """Return how many rounds every item gets, and how many one can get."""
+    return {"least": plan.rounds, "most": plan.rounds_most}
 
 
 def _batch_mib(plan: Plan, batch: Sequence[int], pace: Pace, foretold: Foretold) -> float:

@@ -317,7 +317,8 @@ def _energy_columns(drawn: Energy) -> dict[str, Any]:
 def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
     """Return one record for each session: when, with what, how quiet the device was, the reference's own time.
 
-    The session that measured the empty network's memory holds it: the share of the runtime, not of any network.
+    The session that measured the empty network's memory holds it: the share of the runtime, not of any network. Where
+    it is known on which cores the session ran, it is said.
     """
     rounds, empty = journal.session_of_rounds(), journal.footprints().get(EMPTY)
     records = []
@@ -332,6 +333,14 @@ def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
         }
         if empty is not None and empty.session == identity:
             quiet["empty_rss_kib"] = empty.peak_rss_kib or "unreadable"
+        on = sorted(
+            {
+                str(facts["state"]["cores"])
+                for facts in batches
+                if facts["state"].get("cores", "unreadable") != "unreadable"
+            }
+        )
+        quiet |= {"on_cores": " / ".join(on)} if on else {}
         temperatures = [facts["state"].get("temperature_c", "unreadable") for facts in batches[-1:]]
         records.append(
             {

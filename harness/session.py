@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -129,11 +129,15 @@ def environment(plan: Plan, hello: Hello, runtime: Runtime) -> dict[str, Any]:
 
 def environment_of(hello: Hello, runtime: Runtime, way: Way, regime: str) -> dict[str, Any]:
     """Return everything that changes latency: device, runtime and how it is used."""
+    said = way.said()
+    # The word "cores" is how many the device has.
+    pinned = said.pop("cores", None)
     return {
         **hello.environment,
         "runtime": runtime.name,
         "runtime_version": runtime.version or "unreadable",
-        **asdict(way),
+        **said,
+        **({} if pinned is None else {"pinned": f"{pinned} cores"}),
         **({"accelerator": runtime.units[way.unit].says} if way.unit in runtime.units else {}),
         "regime": regime,
     }
@@ -346,7 +350,7 @@ def measure_batch(
         "do": "bench",
         "at": ask.at(place),
         "runtime": plan.runtime,
-        **asdict(plan.way),
+        **plan.way.said(),
         "parameters": plan.protocol.for_agent(place) | {"seed": plan.batch_seed(ask.number, place)},
         "reference": plan.reference.file,
         "canaries": plan.canaries,

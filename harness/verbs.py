@@ -17,6 +17,7 @@ from harness.options import (
     Again,
     AllowLoad,
     AllowTuning,
+    CoresOption,
     DeviceNames,
     DryRun,
     EnergyNetworks,
@@ -90,6 +91,7 @@ def bench(
     precision: PrecisionOption = None,
     kernels: KernelsOption = None,
     threads: Threads = None,
+    cores: CoresOption = None,
     rounds: Rounds = 5,
     rounds_most: RoundsMost = 15,
     regime: RegimeOption = Regime.burst,
@@ -120,17 +122,14 @@ def bench(
 
     space = load_space(name, width, channels, classes)
     scope = Scope(
-        fit=0,
-        holdout=0,
-        **_depth(rounds, rounds_most, regime),
+        **_depth(rounds, rounds_most, regime, again),
         seed=seed,
-        again=again,
         energy=energies_of(energy, pulses, energy_networks),
         missing_from=_table(missing_from),
         subnets=_of_space(subnets, space),
         allow_load=allow_load,
     )
-    asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads)
+    asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads, cores=cores)
     tasks = _tasks(device, asked, program, lambda use: _scoped(scope, space, use, ops, fit, holdout))
     measure = _foretold if dry_run else partial(_measured, resume=resume, tuning=tuning_of(allow_tuning))
     _told(json, *measure(space, tasks, out))
@@ -154,10 +153,10 @@ def _tasks(names: list[str] | None, asked: Asked, program: Path | None, scope_of
     ]
 
 
-def _depth(rounds: int, rounds_most: int, regime: Regime) -> dict[str, Any]:
+def _depth(rounds: int, rounds_most: int, regime: Regime, again: bool) -> dict[str, Any]:
     """Return how often everything is measured, and for how long the device is worked before."""
     soak_s = SOAK_S if regime is Regime.sustained else 0
-    return {"rounds": rounds, "rounds_most": max(rounds, rounds_most), "soak_s": soak_s}
+    return {"rounds": rounds, "rounds_most": max(rounds, rounds_most), "soak_s": soak_s, "again": again}
 
 
 def _scoped(

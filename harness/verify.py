@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -178,7 +178,7 @@ def _plan(
     return Plan(
         device=device.kind,
         runtime=runtime,
-        **asdict(way),
+        **way.said(),
         rounds=rounds,
         seed=seed,
         # Few items leave time for more bursts: they cost less than starting the process.

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.options import DeviceName, KernelsOption, PrecisionOption, ProgramFile, RuntimeOption, Threads, UnitOption
+from harness.options import (
+    CoresOption,
+    DeviceName,
+    KernelsOption,
+    PrecisionOption,
+    ProgramFile,
+    RuntimeOption,
+    Threads,
+    UnitOption,
+)
 from harness.verbs import Asked, device_for, use_of
 from ofa.cli import Json, Seed, read_subnets
 
 if TYPE_CHECKING:
+    from harness.appraise import Appraisal
+    from harness.plan import RuntimeName
+    from ofa.lut.format import Lut
     from ofa.space.core import Subnet
 
 Models = Annotated[
@@ -44,6 +56,7 @@ def verify(
     precision: PrecisionOption = None,
     kernels: KernelsOption = None,
     threads: Threads = None,
+    cores: CoresOption = None,
     program: ProgramFile = None,
     rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
     seed: Seed = 0,
@@ -57,12 +70,10 @@ def verify(
     from harness.ledger import at_work
     from harness.phases import phases
     from ofa import console
-    from ofa.files import readable_json, write_atomic
-    from ofa.lut import shelf
-    from ofa.lut.format import read
 
-    use = use_of(device, Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads))
-    place = None if lut is None else shelf.place(lut, device=device, runtime=use.runtime)
+    asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads, cores=cores)
+    use = use_of(device, asked)
+    place, table = _table(lut, device, use.runtime)
     with at_work(out), phases(f"verifying with {use.runtime}") as tell:
         found = appraise.appraise(
             models or [],
@@ -71,15 +82,13 @@ def verify(
             runtime=use.runtime,
             way=use.way,
             folder=out,
-            lut=None if place is None else read(place),
+            lut=table,
             rounds=rounds,
             seed=seed,
             on_progress=tell,
         )
         facts = appraise.with_accuracy(found, models or [], data, use.runtime)
-        write_atomic(out / "verify.json", readable_json(facts))
-        if add:
-            console.note(appraise.add(found, place))
+        _keep(found, facts, out, place if add else None)
     console.emit_json(facts) if json else appraise.show(facts)
 
 
@@ -93,3 +102,25 @@ def _sampled(path: Path | None, data: str | None, add: bool, lut: Path | None) -
     if add and lut is None:
         raise no_table_named()
     return subnets
+
+
+def _table(lut: Path | None, device: str, runtime: RuntimeName) -> tuple[Path | None, Lut | None]:
+    """Return the folder of the device's table, and the table; None where none is named."""
+    from ofa.lut import shelf
+    from ofa.lut.format import read
+
+    if lut is None:
+        return None, None
+    place = shelf.place(lut, device=device, runtime=runtime)
+    return place, read(place)
+
+
+def _keep(found: Appraisal, facts: dict[str, Any], out: Path, table: Path | None) -> None:
+    """Write the verdicts, and add the networks to a table where one is named."""
+    from harness import appraise
+    from ofa import console
+    from ofa.files import readable_json, write_atomic
+
+    write_atomic(out / "verify.json", readable_json(facts))
+    if table is not None:
+        console.note(appraise.add(found, table))

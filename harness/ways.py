@@ -20,7 +20,7 @@ _TFLITE: Uses = {
 # The first kernels of a unit are those that run where none are named. fp16 is relaxed fp16: the file is fp32, and the
 # runtime computes it in fp16. CUDA kernels of onnxruntime compute in the file's own precision, and have none in int8.
 # Of onnxruntime's programs the kernels are its providers: NNAPI chooses its accelerator itself, so it is never called
-# a GPU, and a Qualcomm NPU computes floats in fp16 whatever is asked for.
+# a GPU, and a Qualcomm NPU computes floats in fp16 only. A DLA takes no file with its own ranges, so none in int8.
 # TensorRT inside onnxruntime lets a DLA leave layers to the GPU without saying which, so there is no npu there.
 USES: dict[RuntimeName, Uses] = {
     "onnxruntime": {
@@ -37,8 +37,9 @@ USES: dict[RuntimeName, Uses] = {
     "ort_perf_test": {
         "cpu": {"default": ("fp32", "int8"), "xnnpack": ("fp32", "int8")},
         "gpu": {"qnn": ("fp32",)},
-        "npu": {"nnapi": ("fp32", "int8"), "qnn": ("int8",)},
+        "npu": {"nnapi": ("fp32", "fp16", "int8"), "qnn": ("fp16", "int8")},
     },
+    "trtexec": {"gpu": {"default": ("fp32", "fp16", "int8")}, "npu": {"default": ("fp16",)}},
     "torch": {"cpu": {"default": ("fp32",)}, "gpu": {"default": ("fp32", "fp16")}},
     "simulated": {"cpu": {"default": ("fp32",)}},
 }
@@ -78,6 +79,13 @@ def check_use(runtime: RuntimeName, way: Way) -> None:
         raise kernels_unknown(runtime, way.kernels, way.unit, uses[way.unit])
     if way.precision not in uses[way.unit][way.kernels]:
         raise precision_unwritten(runtime, way.precision, uses[way.unit][way.kernels])
+
+
+def first_way(runtime: RuntimeName, unit: Unit | None = None, kernels: Kernels | None = None) -> Way:
+    """Return the first way a runtime can be used in, or the first on a unit with some kernels."""
+    on = next(iter(USES[runtime])) if unit is None else unit
+    by = next(iter(USES[runtime][on])) if kernels is None else kernels
+    return Way(unit=on, kernels=by, precision=USES[runtime][on][by][0])
 
 
 def settled(runtime: RuntimeName, way: Way) -> Way:

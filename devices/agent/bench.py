@@ -7,6 +7,7 @@ import re
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+import cores
 import frequencies
 import probe
 import runtimes
@@ -58,6 +59,8 @@ def check_way(request: Dict[str, Any]) -> None:
         raise RequestInvalid("'threads' must be a whole number from 1 to 1024")
     if not isinstance(request.get("kernels"), str):
         raise RequestInvalid("'kernels' must be a word")
+    if request.get("cores") is not None and request["cores"] not in cores.CHOICES:
+        raise RequestInvalid("'cores' must be one of " + ", ".join(cores.CHOICES))
     if request.get("unit", "cpu") not in UNITS:
         raise RequestInvalid("'unit' must be one of " + ", ".join(UNITS))
     if request.get("precision", "fp32") not in PRECISIONS:
@@ -140,6 +143,7 @@ def load(request: Dict[str, Any], name: str, folder: str) -> Loaded:
 def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
     """Answer one bench request: progress, failed, sample and reference records, then done; raises RequestInvalid."""
     check(request)
+    on_cores = cores.pin(request)
     report = Progress(send)
     loaded, failures = load_all(request, folder, report)
     for index, reason in failures:
@@ -183,6 +187,7 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
     done["canaries"] = canaries
     at_khz = probe.known(frequencies.shares(resided, probe.residency()))
     state_then = dict(probe.state(), at_khz=at_khz, peak_rss_mib=peak_rss_mib())
+    state_then.update({} if on_cores is None else {"cores": on_cores})
     send(dict(done, state=state_then, clocks=clocks.record(), **load_record))
 
 

@@ -6,6 +6,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import bench
+import cores
 import power
 import runtimes
 import sysfs
@@ -126,6 +127,7 @@ def energy(request: Dict[str, Any], folder: str, send: bench.Send) -> None:
     With ``pulses`` the windows are there whether or not the device has a source: a meter beside it sees them.
     """
     check(request)
+    cores.pin(request)
     root = sysfs.root_of(None)
     name, averaging_s, reason = power.source(root)
     answer: Dict[str, Any] = {"ev": "energy", "source": name or None, "averaging_s": averaging_s, "reason": None}

@@ -3,6 +3,7 @@
 from typing import Any, Callable, Dict
 
 import bench
+import cores
 import probe
 import runtimes
 
@@ -18,6 +19,7 @@ def footprint(request: Dict[str, Any], folder: str, send: Callable[[Dict[str, An
     bench.check_way(request)
     if not bench.is_file(request.get("file")):
         raise bench.RequestInvalid("'file' must be the sha256 of a file")
+    cores.pin(request)
     try:
         run = bench.opener(request, request["file"], folder)()
         for _ in range(CALLS):

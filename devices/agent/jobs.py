@@ -15,7 +15,9 @@ from typing import IO, Any, Callable, Dict, List, Tuple
 import bench
 import lease
 import probe
+import scope
 import store
+import sysfs
 
 JOB = re.compile(r"^[0-9a-f]{32}$")
 MOST_CAP_S = 86400
@@ -76,9 +78,18 @@ def start(request: Dict[str, Any], files: str, send: Send) -> None:
 def spawn(place: str, files: str, cap_s: int) -> None:
     """Start a worker in a session of its own, and wait until its journal says so.
 
-    A new interpreter and no fork: the runtimes this process may have loaded have threads that a fork would lose.
+    A new interpreter and no fork: the runtimes this process may have loaded have threads that a fork would lose. Where
+    logging out would end it, the user's own service manager is given it first, if that can be.
     """
     command = [sys.executable, sys.argv[0], "--files", files, "--work", place, str(cap_s)]
+    before = scope.before(sysfs.root_of(None))
+    if not before or not _begins(before + command, place):
+        if not _begins(command, place):
+            raise bench.RequestInvalid("the worker ended before it began; its last words: " + last_words(place))
+
+
+def _begins(command: List[str], place: str) -> bool:
+    """Start a worker; say whether it has begun, or may still: False is one that ended before."""
     with open(os.devnull, "r+b") as nowhere, open(os.path.join(place, "log"), "wb") as log:
         process = subprocess.Popen(
             command, stdin=nowhere, stdout=nowhere, stderr=log, start_new_session=True, close_fds=True
@@ -86,8 +97,9 @@ def spawn(place: str, files: str, cap_s: int) -> None:
     deadline = time.time() + BEGIN_S
     while time.time() < deadline and not begun(place)["pid"]:
         if process.poll() is not None and not begun(place)["pid"]:
-            raise bench.RequestInvalid("the worker ended before it began; its last words: " + last_words(place))
+            return False
         time.sleep(0.02)
+    return True
 
 
 class Journal(object):

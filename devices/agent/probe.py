@@ -7,6 +7,7 @@ import sys
 from typing import Any, Dict, List, Optional
 
 import battery
+import cores
 import frequencies
 import heat
 import jetson
@@ -26,12 +27,12 @@ def environment(root: Optional[str] = None) -> Dict[str, Any]:
     """
     root = root_of(root)
     memory = field(root, "/proc/meminfo", ["MemTotal"])
-    cores = sum(1 for line in (text(root, "/proc/cpuinfo") or "").splitlines() if line.startswith("processor"))
+    count = sum(1 for line in (text(root, "/proc/cpuinfo") or "").splitlines() if line.startswith("processor"))
     found = {
         "machine": known(platform.machine()),
         "board": known(text(root, "/proc/device-tree/model")),
         "cpu": known(field(root, "/proc/cpuinfo", ["model name", "Hardware", "Model", "CPU part"])),
-        "cores": known(cores or None),
+        "cores": known(count or None),
         "governor": known(",".join(frequencies.per_cpu(root, "scaling_governor"))),
         "max_khz": known(",".join(frequencies.per_cpu(root, "cpuinfo_max_freq"))),
         "memory_gib": known(_gib(_kib(memory))),
@@ -40,6 +41,7 @@ def environment(root: Optional[str] = None) -> Dict[str, Any]:
         "python": "%d.%d.%d" % sys.version_info[:3],
     }
     special = {"boost": frequencies.boost(root), "locked_khz": frequencies.locked_khz(root)}
+    special["tiers"], special["context"] = cores.told(root), android_context(root)
     if jetson.is_jetson(root):
         special["l4t"] = known(jetson.l4t(root))
         special["power_mode"] = known(jetson.power_mode(root))
@@ -48,6 +50,14 @@ def environment(root: Optional[str] = None) -> Dict[str, Any]:
         special["simulated"] = "a recorded tree, no device"
     found.update((name, value) for name, value in special.items() if value is not None)
     return found
+
+
+def android_context(root: str) -> Optional[str]:
+    """Return what Android takes this process for, and so how it schedules it: "shell" or "app"; None elsewhere."""
+    if not os.path.isdir(sysfs.below(root, "system/app")):
+        return None
+    # android_filesystem_config.h: applications have numbers from 10000 on, adb's shell has 2000.
+    return "app" if os.getuid() % 100000 >= 10000 else "shell"
 
 
 def _kib(memory: Optional[str]) -> Optional[int]:

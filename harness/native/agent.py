@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from harness.native import facts, request
+from harness.native.board import Board
 from harness.native.errors import native_coarse, native_cold
 from harness.native.lease import Lease, NotHeld
 from harness.native.phone import Phone
@@ -18,7 +19,7 @@ from harness.native.runner import Runner
 from harness.native.runs import COARSE_CANARY_NS, COARSE_NS, CannotRun, Timed, Use, Wanted, together
 from harness.plan import EMPTY, Way
 from harness.protocol import VERSION
-from harness.ways import USES
+from harness.ways import USES, first_way
 
 Record = dict[str, Any]
 FOOTPRINT = Wanted(warm_calls=1, warm_s=0.0, calls=3, least_s=0.0)
@@ -27,6 +28,7 @@ TRIAL = Wanted(warm_calls=1, warm_s=0.0, calls=5, least_s=0.0)
 # An agent renews a lease every few seconds; while a program is timed nobody does, and it outlives the longest run.
 RENEW_S = 10.0
 LOOK_S = 0.5
+NO_MEMORY = "the program does not say how much memory it held"
 # What the programs measure by is theirs: nothing is subtracted.
 CLOCKS = {"wall_clock": "the program's", "wall_cost_ns": 0, "cpu_clock": "unreadable", "cpu_cost_ns": 0}
 STATISTIC = {"each": "p10", "p5": "p5", "min": "min"}
@@ -42,7 +44,7 @@ class Beside:
     runner: Runner
     use: Use
     context: Literal["shell", "app"]
-    phone: Phone | None
+    phone: Phone | Board | None
     lease: Lease | None
     warm_s: float
     run_s: float
@@ -96,9 +98,10 @@ class Beside:
         """Say what the device is, and try the program where it is asked for."""
         self.files = facts.read(self.runner.shell, facts.ENVIRONMENT)
         runtimes = [self._about(name) for name in asked.runtimes]
+        may_pin = self.runner.mask is None and "taskset" in facts.tools(self.files)
         environment = {
             **facts.environment(self.files),
-            **({} if self.phone is None else self.phone.environment()),
+            **({} if self.phone is None else self.phone.environment(may_pin=may_pin)),
             **self.runner.facts(),
             "context": self.context,
             "warm_s": self.warm_s,
@@ -124,13 +127,14 @@ class Beside:
         try:
             self.runner.prepare(self.files)
             # Whatever a network is to be relaxed to later, this one needs no more than to run.
-            timed = self.runner.run(EMPTY, TRIAL, self._use(Way()))
+            timed = self.runner.run(EMPTY, TRIAL, self._use(first_way(self.runner.runtime)))
         except CannotRun as fault:
             return {"name": name, "version": None, "ready": False, "reason": str(fault)[:900], "facts": {}}
         kept = {"calls": "each" if timed.known == "each" else "summary", "statistic": STATISTIC[timed.known]}
         version = self.runner.version or f"{self.runner.tool}-{self.runner.sha256[:12]}"
         known = kept | self.runner.facts()
-        return {"name": name, "version": version, "ready": True, "units": self._units(), "facts": known}
+        about = {"name": name, "version": version, "ready": True, "units": self._units(), "facts": known}
+        return about if self.runner.kind.opset is None else {**about, "opset": self.runner.kind.opset}
 
     def _units(self) -> dict[str, Record]:
         """Return on which units other than the CPU the network that does nothing runs whole, and with which kernels."""
@@ -139,7 +143,7 @@ class Beside:
             ready, reasons = [], []
             for kernels in uses if unit != "cpu" else ():
                 try:
-                    self.runner.run(EMPTY, TRIAL, self._use(Way(unit=unit, kernels=kernels)))
+                    self.runner.run(EMPTY, TRIAL, self._use(first_way(self.runner.runtime, unit, kernels)))
                     ready.append(kernels)
                 except CannotRun as fault:
                     reasons.append(f"{kernels}: {fault}" if len(uses) > 1 else str(fault))
@@ -156,9 +160,12 @@ class Beside:
     def footprint(self, asked: request.Footprint) -> Iterator[Record]:
         """Say the peak memory of a process that calls one network, or why nobody knows."""
         self._prepare(asked.runtime)
+        if not self.runner.kind.memory:
+            yield {"ev": "footprint", "peak_rss_kib": None, "reason": NO_MEMORY}
+            return
         try:
             kib = self.runner.run(asked.file, FOOTPRINT, self._use(asked.way)).peak_rss_kib
-            reason = None if kib is not None else "the program does not say how much memory it held"
+            reason = None if kib is not None else NO_MEMORY
         except CannotRun as fault:
             kib, reason = None, str(fault)
         yield {"ev": "footprint", "peak_rss_kib": kib, "reason": reason}
@@ -168,8 +175,7 @@ class Beside:
         self._prepare(asked.runtime)
         use, wanted, every = self._use(asked.way), self._wanted(asked), asked.parameters.reference_every
         cold = [index for index, state, _ in asked.asked if state == "cold"]
-        for index in cold:
-            yield {"ev": "failed", "item": index, "reason": native_cold(asked.runtime)}
+        yield from ({"ev": "failed", "item": index, "reason": native_cold(asked.runtime)} for index in cold)
         hot = [(index, file) for index, state, file in asked.asked if state == "hot"]
         random.Random(asked.parameters.seed).shuffle(hot)
         looks = [facts.load(self.runner.shell, LOOK_S)]
@@ -178,6 +184,7 @@ class Beside:
         canaries: dict[str, list[Record]] = {name: [] for name in sorted(asked.canaries)}
         self._turn(asked, canaries, use, wanted)
         references: list[Timed] = []
+        built: dict[str, list[str]] = {}
         for place, (index, file) in enumerate(hot):
             if place % every == 0:
                 references.append(self._reference(asked, use, wanted))
@@ -189,8 +196,14 @@ class Beside:
                 yield {"ev": "failed", "item": index, "reason": str(fault)}
                 continue
             counts["samples"] += 1
-            times = {"load_ns": timed.load_ns, "first_ns": timed.first_ns}
-            yield {"ev": "sample", "item": index, **timed.record(), **times}
+            built |= {file[:12]: list(timed.built)} if timed.built else {}
+            yield {
+                "ev": "sample",
+                "item": index,
+                **timed.record(),
+                "load_ns": timed.load_ns,
+                "first_ns": timed.first_ns,
+            }
         if references:
             references.append(self._reference(asked, use, wanted))
             yield {"ev": "reference", "state": "hot", **together(references).record()}
@@ -203,7 +216,12 @@ class Beside:
             **counts,
             "timed_s": round(timed_s, 3),
             **{name: between(*(look[name] for look in looks)) for name in looks[0]},
-            "state": {**self._state(), "cores": self.runner.cores or facts.UNREADABLE},
+            "state": {
+                **self._state(),
+                "cores": self.runner.cores or facts.UNREADABLE,
+                # The SHA-256 of what the program built, by the beginning of the network's own.
+                **({"built": built} if built else {}),
+            },
             "clocks": CLOCKS,
             "canaries": canaries,
         }
@@ -218,7 +236,7 @@ class Beside:
     def _reference(self, asked: request.Bench, use: Use, wanted: Wanted) -> Timed:
         """Time the reference; raises CannotRun."""
         try:
-            return self.runner.run(asked.reference, wanted, use)
+            return self.runner.run(asked.reference, wanted, use, keep=True)
         except CannotRun as fault:
             raise CannotRun(f"the reference network cannot be run: {fault}") from fault
 
@@ -226,7 +244,7 @@ class Beside:
         """Time every canary once more; one that moves by less than the program's own steps tells nothing and goes."""
         for name in list(canaries):
             try:
-                timed = self.runner.run(asked.canaries[name], wanted, use)
+                timed = self.runner.run(asked.canaries[name], wanted, use, keep=True)
             except CannotRun as fault:
                 raise CannotRun(f"canary '{name}' cannot be run: {fault}") from fault
             canaries[name].append({"wall_min_ns": timed.min_ns, "cpu_min_ns": None})

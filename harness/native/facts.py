@@ -15,21 +15,19 @@ MOST_BYTES = 1 << 20
 MOST_CHARACTERS = 300
 QUERY_S = 30.0
 MARK = "@@"
-# POSIX words only; a pattern that matches nothing stays as it is, and is then no file.
-READ = f"""for path in "$@"; do
-  for file in $path; do
-    if [ -r "$file" ]; then echo "{MARK}$file"; cat "$file" 2>/dev/null; echo; fi
-  done
-done
-for tool in timeout taskset; do command -v $tool >/dev/null && echo "{MARK}tool/$tool"; done
-echo "{MARK}machine"; uname -m"""
+# POSIX words only, and one line: what is sent over SSH holds no line break. A pattern that matches nothing stays as it
+# is, and is then no file.
+READ = (
+    'for path in "$@"; do for file in $path; do if [ -r "$file" ]; then '
+    f'echo "{MARK}$file"; cat "$file" 2>/dev/null; echo; fi; done; done; '
+    f'for tool in timeout taskset; do command -v $tool >/dev/null && echo "{MARK}tool/$tool"; done; '
+    f'echo "{MARK}machine"; uname -m'
+)
 # The first line of /proc/stat sums the cores up: user, nice, system, idle, iowait, irq, softirq, steal, in ticks.
-LOAD = """for turn in 1 2; do
-  read -r now rest < /proc/uptime
-  read -r ticks < /proc/stat
-  echo "$now $ticks"
-  [ $turn = 2 ] || sleep "$1" 2>/dev/null || sleep 1
-done"""
+LOAD = (
+    "for turn in 1 2; do read -r now rest < /proc/uptime; read -r ticks < /proc/stat; "
+    'echo "$now $ticks"; [ $turn = 2 ] || sleep "$1" 2>/dev/null || sleep 1; done'
+)
 TICKS_A_SECOND = 100
 LEAST_LOOK_S = 0.1
 CPU = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"

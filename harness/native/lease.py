@@ -25,33 +25,26 @@ PAUSE_S = 0.2
 NONCE = re.compile(r"[0-9a-f]{16}")
 NOT_HELD = "the device is not held by this host any more"
 
-# POSIX words only. Time is what the kernel says since the device was started: a clock that nobody can set, and the one
-# an agent there goes by.
-LOOK = """read -r now rest < /proc/uptime
-echo "$now"
-echo "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
-head -c 4096 "$1/lease.json" 2>/dev/null
-exit 0"""
+# POSIX words only, and one line: what is sent over SSH holds no line break. Time is what the kernel says since the
+# device was started: a clock that nobody can set, and the one an agent there goes by.
+LOOK = (
+    'read -r now rest < /proc/uptime; echo "$now"; echo "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"; '
+    'head -c 4096 "$1/lease.json" 2>/dev/null; exit 0'
+)
 # Of several that come at once mkdir lets one in. Who died inside left a name there, and whoever waited for that name in
 # vain removes it: a second one finds another name, or none. Where it was there and is gone, it is tried again at once.
-CHANGE = """cd "$1" 2>/dev/null || { mkdir -p "$1" && cd "$1"; } || exit 1
-umask 077
-if [ -n "$5" ]; then rm "lease.change/$5" 2>/dev/null; rmdir lease.change 2>/dev/null; fi
-for turn in 1 2 3 4 5; do
-  why=$(mkdir lease.change 2>&1) && turn=in && break
-  [ -d lease.change ] && { echo "busy $(ls lease.change 2>/dev/null)"; exit 0; }
-done
-[ "$turn" = in ] || { echo "$why" >&2; exit 1; }
-: > "lease.change/$4"
-case "$(head -c 4096 lease.json 2>/dev/null | sha256sum)" in
-"$2"*)
-  if [ -z "$3" ]; then rm -f lease.json && echo done
-  else printf %s "$3" > "lease.json.$4" && mv -f "lease.json.$4" lease.json && echo done; fi ;;
-*) echo changed ;;
-esac
-rm -f "lease.change/$4" "lease.json.$4"
-rmdir lease.change
-exit 0"""
+CHANGE = (
+    'cd "$1" 2>/dev/null || { mkdir -p "$1" && cd "$1"; } || exit 1; umask 077; '
+    'if [ -n "$5" ]; then rm "lease.change/$5" 2>/dev/null; rmdir lease.change 2>/dev/null; fi; '
+    "for turn in 1 2 3 4 5; do why=$(mkdir lease.change 2>&1) && turn=in && break; "
+    '[ -d lease.change ] && { echo "busy $(ls lease.change 2>/dev/null)"; exit 0; }; done; '
+    '[ "$turn" = in ] || { echo "$why" >&2; exit 1; }; : > "lease.change/$4"; '
+    'case "$(head -c 4096 lease.json 2>/dev/null | sha256sum)" in "$2"*) '
+    'if [ -z "$3" ]; then rm -f lease.json && echo done; '
+    'else printf %s "$3" > "lease.json.$4" && mv -f "lease.json.$4" lease.json && echo done; fi ;; '
+    "*) echo changed ;; esac; "
+    'rm -f "lease.change/$4" "lease.json.$4"; rmdir lease.change; exit 0'
+)
 
 
 class NotHeld(Exception):

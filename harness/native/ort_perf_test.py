@@ -40,8 +40,8 @@ def argv(tool: str, flags: frozenset[str], graph: str, result: str, wanted: Want
     On a GPU or NPU no op may fall to the CPU.
     """
     way = use.way
-    if way.precision == "fp16":
-        raise CannotRun("onnxruntime_perf_test relaxes no network to fp16")
+    if way.precision == "fp16" and "fp16" not in USES["ort_perf_test"].get(way.unit, {}).get(way.kernels, ()):
+        raise CannotRun("only NNAPI and a Qualcomm NPU relax a network to fp16")
     if way.kernels not in USES["ort_perf_test"].get(way.unit, {}):
         raise CannotRun(f"provider '{way.kernels}' is none for a {way.unit}")
     provider = DEFAULT_PROVIDER if way.kernels == "default" else way.kernels
@@ -66,10 +66,11 @@ def argv(tool: str, flags: frozenset[str], graph: str, result: str, wanted: Want
         words += ["-C", NO_FALLBACK]
     if provider == "nnapi":
         # Else its own reference implementation on the CPU takes what no accelerator does.
-        words += ["-i", "NNAPI_FLAG_CPU_DISABLED"]
+        words += ["-i", "NNAPI_FLAG_CPU_DISABLED" + (" NNAPI_FLAG_USE_FP16" if way.precision == "fp16" else "")]
     if provider == "qnn":
         folder = "" if use.libraries is None else use.libraries.rstrip("/") + "/"
-        words += ["-i", f"backend_path|{folder}{BACKENDS[way.unit]}"]
+        half = " enable_htp_fp16_precision|1" if way.precision == "fp16" else ""
+        words += ["-i", f"backend_path|{folder}{BACKENDS[way.unit]}{half}"]
     return [*words, graph, result]
 
 

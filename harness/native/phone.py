@@ -26,15 +26,19 @@ class Phone:
             self.found = android.clusters(self.ask)
         return self.found
 
-    def mask(self, threads: int) -> str | None:
-        """Return the big cores for a number of threads as a hex mask, None where nobody can tell which they are."""
-        mask = android.taskset_mask(android.big_cores(self.clusters, threads))
+    def mask(self, threads: int, which: str) -> str | None:
+        """Return the big or the little cores for a number of threads as a hex mask, None where nobody can tell."""
+        mask = android.taskset_mask(android.cores_for(android.tiers(self.clusters), threads, which))
         return None if mask == UNREADABLE else str(mask)
 
-    def environment(self) -> Facts:
-        """Return what kind of phone it is, and its clusters: they and the threads say which cores a program gets."""
+    def environment(self, *, may_pin: bool) -> Facts:
+        """Return what kind of phone it is, its clusters, and which of its cores are fast and which slow, where a
+        program may be kept to some of them."""
         said = [f"{','.join(map(str, one.cpus))}@{one.max_khz or UNREADABLE}" for one in self.clusters]
-        return {**android.properties(self.ask), "clusters": " ".join(said) or UNREADABLE}
+        found = {**android.properties(self.ask), "clusters": " ".join(said) or UNREADABLE}
+        tiers = android.tiers(self.clusters)
+        apart = {"tiers": " ".join(map(android.listed, tiers))} if may_pin and len(tiers) > 1 else {}
+        return found | apart
 
     def state(self, files: Facts) -> Facts:
         """Return how it is doing: what its files say, and heat and battery as Android tells them.

@@ -68,11 +68,18 @@ class Used(Request):
     kernels: Kernels = "default"
     precision: Precision = "fp32"
     threads: Threads
+    cores: Literal["big", "little"] | None = None
 
     @property
     def way(self) -> Way:
         """Return how networks are run."""
-        return Way(unit=self.unit, kernels=self.kernels, precision=self.precision, threads=self.threads)
+        return Way(
+            unit=self.unit,
+            kernels=self.kernels,
+            precision=self.precision,
+            threads=self.threads,
+            cores=self.cores or "all",
+        )
 
 
 class Footprint(Used):

@@ -5,38 +5,42 @@ from __future__ import annotations
 import posixpath
 import re
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.native.board import Board
 from harness.native.facts import MOST_BYTES, QUERY_S, tools
 from harness.native.phone import Phone
 from harness.native.programs import PROGRAMS
 from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, told
 from harness.native.shell import Said, Shell
-from harness.plan import RuntimeName
+from harness.plan import RuntimeName, Way
 from ofa.files import sha256_file
 
-# Loading may take longer than timing: a GPU or NPU compiles the network first.
-LOAD_S = 60.0
 SPARE_S = 20.0
-MOST_RESULT_BYTES = 8 << 20
+# A GPU answers a small network tens of thousands of times in the seconds it is timed, each of them with a line.
+MOST_RESULT_BYTES = 64 << 20
 # How 'timeout' says that it ended a process: its own word, or the signal's.
 TIMED_OUT = (124, 137, 143)
 # The shell becomes the program, so what is read of it here holds for the program too.
 RUN = 'rm -f "$1"; grep "^Cpus_allowed_list" "/proc/$$/status"; shift; exec "$@"'
+HASH = 'for path in "$@"; do if [ -f "$path" ]; then sha256sum < "$path"; fi; done'
 TAKE = 'cat "$1" 2>/dev/null; rm -f "$1"'
 CORES = re.compile(r"^Cpus_allowed_list:\s*([0-9,-]{1,400})\s*$", re.MULTILINE)
-VERSION = re.compile(r"(?i)\bversion[: =]+v?([0-9]+\.[0-9]+[\w.+-]{0,40})")
+FLAG = re.compile(r"--([A-Za-z][A-Za-z0-9_]{1,60})\b")
+DIGEST = re.compile(r"^\\?([0-9a-f]{64})\b", re.MULTILINE)
 
 
 @dataclass(slots=True, kw_only=True)
 class Runner:
     """A program on a device, for as long as one conversation lasts.
 
-    ``program`` is its file here, ``mask`` the cores it is pinned to as hex digits; without one, on a phone it is pinned
-    to the big cores. ``path_of`` returns where a network is here by its name; ``before_each`` is called before a run.
+    ``program`` is its file here, or on the device where it is ``on_device`` already; ``mask`` the cores it is pinned to
+    as hex digits, whatever a way asks for. ``path_of`` returns where a network is here by its name. ``kept`` is what
+    was built and may be run again, for as long as the conversation lasts; ``before_each`` is called before a run.
     """
 
     shell: Shell
@@ -44,8 +48,10 @@ class Runner:
     program: Path
     path_of: Callable[[str], Path]
     mask: str | None = None
-    phone: Phone | None = None
+    phone: Phone | Board | None = None
+    on_device: bool = False
     before_each: Callable[[], None] = lambda: None
+    kept: dict[tuple[str, Way], str] = field(default_factory=dict)
     there: dict[str, str] = field(default_factory=dict)
     small: frozenset[str] = frozenset()
     tool: str | None = None
@@ -69,44 +75,78 @@ class Runner:
         self.small = tools(files)
         if self.mask is not None and "taskset" not in self.small:
             raise CannotRun("it is to be pinned to cores, and the device has no 'taskset'")
-        self.sha256 = sha256_file(self.program)
-        path = self._brought(self.program, f"{self.runtime}-{self.sha256[:16]}")
-        self.shell.shell(["chmod", "700", path], timeout_s=QUERY_S, max_bytes=MOST_BYTES)
+        path = self._program()
         said = self._said([path, *self.kind.help], QUERY_S)
         text = text_of(said)
         tool = self.kind.tool_of(text)
         if tool is None:
             raise told(f"'{self.program.name}' is no {self.runtime}", text)
-        self.flags = frozenset(re.findall(r"--([a-z][a-z0-9_]{1,60})\b", text))
+        self.flags = frozenset(FLAG.findall(text))
         self.tool, self.there[self.runtime] = tool, path
-        found = VERSION.search(text)
-        self.version = None if found is None else found[1]
+        self.version = self.kind.version(text)
 
-    def run(self, file: str, wanted: Wanted, use: Use) -> Timed:
-        """Run a network until it was timed for long enough; raises CannotRun, DeviceLost."""
+    def _program(self) -> str:
+        """Return where the program is on the device, after bringing it there, and note its SHA-256."""
+        if self.on_device:
+            found = sha256_on(self.shell, str(self.program))
+            if found is None:
+                raise CannotRun(f"there is no program '{self.program}' on it that can be read")
+            self.sha256 = found
+            return str(self.program)
+        self.sha256 = sha256_file(self.program)
+        path = self._brought(self.program, f"{self.runtime}-{self.sha256[:16]}")
+        self.shell.shell(["chmod", "700", path], timeout_s=QUERY_S, max_bytes=MOST_BYTES)
+        return path
+
+    def run(self, file: str, wanted: Wanted, use: Use, *, keep: bool = False) -> Timed:
+        """Run a network until it was timed for long enough; raises CannotRun, DeviceLost.
+
+        Where the program builds something, ``keep`` lets what the first run built be run again by the next.
+        """
+        if keep and self.kind.builds:
+            return self._once(file, replace(wanted, built=self.kept.get((file, use.way))), use, keep=True)
         timed = self._once(file, wanted, use)
         repeats = self.kind.again(timed, wanted)
         return timed if repeats is None else self._once(file, replace(wanted, repeats=repeats), use)
 
-    def _once(self, file: str, wanted: Wanted, use: Use) -> Timed:
+    def _once(self, file: str, wanted: Wanted, use: Use, *, keep: bool = False) -> Timed:
         """Run a network in one process."""
         assert self.tool is not None
         self.before_each()
         path = self._network(file)
         result = posixpath.join(self.shell.there, f"result-{secrets.token_hex(8)}")
         arguments = self.kind.argv(self.tool, self.flags, path, result, wanted, use)
-        limit_s = LOAD_S + wanted.warm_s + wanted.most_s
+        limit_s = self.kind.load_s + wanted.warm_s + wanted.most_s
         libraries = [] if use.libraries is None else ["env", f"LD_LIBRARY_PATH={use.libraries}"]
         words = [*libraries, "sh", "-c", RUN, "sh", result, self.there[self.runtime], *arguments]
-        mask = self.mask_for(use.way.threads)
+        mask = self.mask_for(use.way)
+        began_s = time.monotonic()
         said = self._said([*([] if mask is None else ["taskset", mask]), *words], limit_s)
+        took_ns = round(1e9 * (time.monotonic() - began_s))
         taken = self.shell.shell(["sh", "-c", TAKE, "sh", result], timeout_s=QUERY_S, max_bytes=MOST_RESULT_BYTES)
         text = self._cores_read(text_of(said), mask)
+        built = self._built(result, (file, use.way) if keep and said.code == 0 and wanted.built is None else None)
         if said.code in TIMED_OUT:
             raise told(f"it did not end within {limit_s:g} s", text)
         if said.code != 0:
             self._refuse(said.code, text, wanted, use)
-        return self.kind.read(text, taken.out, wanted, use)
+        timed = self.kind.read(text, taken.out, wanted, use)
+        # Where it does not say how long loading took, that was no longer than the whole command.
+        return replace(timed, built=built, load_ns=timed.load_ns or max(1, took_ns))
+
+    def _built(self, result: str, keep: tuple[str, Way] | None) -> tuple[str, ...]:
+        """Return the SHA-256 of what a run built, and remove it, but for the first of it where that is run again."""
+        if not self.kind.builds:
+            return ()
+        paths = [f"{result}.{name}" for name in self.kind.builds]
+        said = self.shell.shell(["sh", "-c", HASH, "sh", *paths], timeout_s=QUERY_S, max_bytes=MOST_BYTES)
+        found = tuple(DIGEST.findall(said.out.decode("ascii", "replace")))
+        if keep is not None and found:
+            place = posixpath.join(self.shell.there, f"kept-{keep[0][:16]}.{self.kind.builds[0]}")
+            moved = self.shell.shell(["mv", "-f", paths[0], place], timeout_s=QUERY_S, max_bytes=MOST_BYTES)
+            self.kept |= {keep: place} if moved.code == 0 else {}
+        self.shell.shell(["rm", "-f", *paths], timeout_s=QUERY_S, max_bytes=MOST_BYTES)
+        return found
 
     def _refuse(self, code: int, text: str, wanted: Wanted, use: Use) -> None:
         """Raise CannotRun for a run that failed: for the reason that the text gives, where it is one we know."""
@@ -117,11 +157,18 @@ class Runner:
                 raise
         raise told(f"it ended with exit code {code}", text)
 
-    def mask_for(self, threads: int) -> str | None:
-        """Return the cores that a program of so many threads is pinned to, as hex digits; None where it is not."""
-        if self.mask is not None or self.phone is None or "taskset" not in self.small:
+    def mask_for(self, way: Way) -> str | None:
+        """Return the cores that a program is pinned to, as hex digits; None where it is not.
+
+        Raises CannotRun where it is to be pinned and cannot be: it would be measured on other cores than its table
+        says.
+        """
+        if self.mask is not None or way.cores not in ("big", "little"):
             return self.mask
-        return self.phone.mask(threads)
+        mask = None if self.phone is None or "taskset" not in self.small else self.phone.mask(way.threads, way.cores)
+        if mask is None:
+            raise CannotRun(f"it is to be pinned to its {way.cores} cores, and nobody can tell which these are")
+        return mask
 
     def _cores_read(self, text: str, mask: str | None) -> str:
         """Return what the program itself said, after what we read of its cores; raises CannotRun where those are not
@@ -160,8 +207,15 @@ class Runner:
             "program_sha256": self.sha256,
             "program_tool": self.tool or "unreadable",
             "program_version": self.version or "unreadable",
-            "pinned": self.mask or ("no" if self.mask_for(1) is None else "big cores"),
+            "pinned": self.mask or "no",
         }
+
+
+def sha256_on(shell: Shell, path: str) -> str | None:
+    """Return the SHA-256 of a file on a device, None where it cannot be read; raises DeviceLost."""
+    said = shell.shell(["sha256sum", "--", path], timeout_s=QUERY_S, max_bytes=MOST_BYTES)
+    found = DIGEST.search(text_of(said))
+    return found[1] if said.code == 0 and found is not None else None
 
 
 def text_of(said: Said) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,6 +22,9 @@ LEAST_SUMMARY_NS = 1000
 # Below these a whole µs is too much: of an item's time, and of what a canary may move by.
 COARSE_NS = 10_000
 COARSE_CANARY_NS = 50_000
+# Loading may take longer than timing: a GPU or NPU compiles the network first.
+LOAD_S = 60.0
+VERSION = re.compile(r"(?i)\bversion[: =]+v?([0-9]+\.[0-9]+[\w.+-]{0,40})")
 
 
 class CannotRun(Exception):
@@ -43,7 +47,8 @@ class Use:
 class Wanted:
     """How long is warmed up and timed: at least so many calls, and at least so many seconds, s; ``most_s`` in all.
 
-    ``repeats`` is how often a program calls that takes a number of calls only.
+    ``repeats`` is how often a program calls that takes a number of calls only. ``built`` is what an earlier run of the
+    same network built on the device, where that is to be run again.
     """
 
     warm_calls: int
@@ -52,6 +57,7 @@ class Wanted:
     least_s: float
     most_s: float = 20.0
     repeats: int | None = None
+    built: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +65,8 @@ class Timed:
     """What a run said, ns.
 
     Where only a summary is known, ``p10_ns`` and ``p20_ns`` are lower bounds: the 5th percentile or the minimum, as
-    ``known`` says; without percentiles ``median_ns`` is the mean and ``p95_ns`` the maximum.
+    ``known`` says; without percentiles ``median_ns`` is the mean and ``p95_ns`` the maximum. ``built`` are the SHA-256
+    of what the program built of the network.
     """
 
     calls: int
@@ -72,6 +79,7 @@ class Timed:
     first_ns: int
     known: Known
     peak_rss_kib: int | None = None
+    built: tuple[str, ...] = ()
 
     def finer_than(self, least_ns: int) -> bool:
         """Say whether the time is told in steps that are small beside it."""
@@ -150,11 +158,15 @@ def together(runs: Sequence[Timed]) -> Timed:
         values: list[int] = sorted(getattr(run, name) for run in runs)
         return values[(len(values) - 1) // 2]
 
-    names = ("p10_ns", "p20_ns", "median_ns", "p95_ns", "load_ns", "first_ns")
     return Timed(
         calls=sum(run.calls for run in runs),
         min_ns=min(run.min_ns for run in runs),
-        **{name: middle(name) for name in names},
+        p10_ns=middle("p10_ns"),
+        p20_ns=middle("p20_ns"),
+        median_ns=middle("median_ns"),
+        p95_ns=middle("p95_ns"),
+        load_ns=middle("load_ns"),
+        first_ns=middle("first_ns"),
         known=runs[0].known,
     )
 
@@ -179,6 +191,12 @@ def partial(unit: Unit, ops: Sequence[str], text: str) -> CannotRun:
     return told(native_partial(unit, ops), text)
 
 
+def version_said(text: str) -> str | None:
+    """Return the version that a help text names, None where it names none."""
+    found = VERSION.search(text)
+    return None if found is None else found[1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """A kind of program: the format of file it takes, and how it is told from others, started, and read.
@@ -186,6 +204,10 @@ class Program:
     ``tool_of`` returns the variant by the text of its help, None for another program. ``argv`` gets that variant, the
     flags its help names, the paths of network and result, and how to run. ``read`` gets what it said and what is in
     the result. ``again`` returns how many calls are needed where one run had too few.
+
+    ``version`` reads the help, too. Loading takes ``load_s`` at most. ``builds`` are the endings of the files that a
+    run leaves beside its result, the first of which can be run again. ``memory`` says whether it tells its peak,
+    ``opset`` the newest that all its releases read.
     """
 
     suffix: str
@@ -194,3 +216,8 @@ class Program:
     argv: Callable[[str, frozenset[str], str, str, Wanted, Use], list[str]]
     read: Callable[[str, bytes, Wanted, Use], Timed]
     again: Callable[[Timed, Wanted], int | None]
+    version: Callable[[str], str | None] = version_said
+    load_s: float = LOAD_S
+    builds: tuple[str, ...] = ()
+    memory: bool = True
+    opset: int | None = None

@@ -12,16 +12,17 @@ from typing import Any, Literal
 from harness.errors import answer_refused, device_lost
 from harness.native.agent import Beside
 from harness.native.bare import SHAPES, network
+from harness.native.board import Board
 from harness.native.errors import mask_invalid
 from harness.native.lease import Lease
 from harness.native.phone import Phone
 from harness.native.programs import PROGRAMS
-from harness.native.runner import Runner
+from harness.native.runner import Runner, sha256_on
 from harness.native.runs import Use
 from harness.native.shell import Shell
 from harness.plan import RuntimeName
 from harness.transport.android import Ask
-from harness.transport.contract import OnBytes, silent
+from harness.transport.contract import OnBytes, Transport, silent
 from ofa.files import sha256_bytes, write_atomic
 
 MASK = re.compile(r"[0-9a-f]{1,64}")
@@ -36,8 +37,9 @@ class Native:
 
     ``runtime`` is the program's word, ``program`` its file here, ``use`` what is the device's own of how it runs one.
     ``mask`` pins it to cores, hex digits as `taskset` takes them. ``ask`` asks a phone for what only phones say, and
-    for its big cores, which it is pinned to without a mask. Where it is ``leased`` other hosts reach it, too, and it is
-    held by a lease that lies on it.
+    for which of its cores are fast; ``agent_there`` starts the agent of a board, which is asked for that. The program
+    is a path on the device where it is ``on_device`` already. Where it is ``leased`` other hosts reach it, too, and it
+    is held by a lease that lies on it.
     """
 
     device: str
@@ -50,6 +52,8 @@ class Native:
     mask: str | None = None
     ask: Ask | None = None
     leased: bool = False
+    agent_there: Transport | None = None
+    on_device: bool = False
     warm_s: float = WARM_S
     run_s: float = RUN_S
 
@@ -76,11 +80,14 @@ class Native:
     def open(self) -> Conversation:
         """Begin a conversation: nothing is started on the device yet. Raises DeviceLost where it does not answer."""
         self.shell.ready()
-        phone = None if self.ask is None else Phone(device=self.device, ask=self.ask)
+        phone: Phone | Board | None = None if self.ask is None else Phone(device=self.device, ask=self.ask)
+        if self.agent_there is not None:
+            phone = Board(device=self.device, transport=self.agent_there)
         runner = Runner(
             shell=self.shell,
             runtime=self.runtime,
             program=self.program,
+            on_device=self.on_device,
             path_of=self.path_of,
             mask=self.mask,
             phone=phone,
@@ -105,6 +112,12 @@ class Native:
         if not path.exists():
             write_atomic(path, data)
         return path
+
+    def sha256_there(self) -> str | None:
+        """Return the SHA-256 of the program that is on the device already, None where it cannot be read; raises
+        DeviceLost."""
+        self.shell.ready()
+        return sha256_on(self.shell, str(self.program))
 
     def push(self, path: Path, name: str, *, on_bytes: OnBytes = silent) -> None:
         """Do nothing: the agent beside the device reads this computer's folder."""

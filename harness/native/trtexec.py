@@ -1,186 +1,123 @@
-"""Times whole networks by TensorRT's own program on a GPU or a DLA, each built several times: the choice of kernels
-differs from build to build, and the interval holds by how much."""
+"""`trtexec`, TensorRT's own program: it builds an engine from an ONNX file for a GPU or a DLA, and times it.
+
+Two builds of one network may choose other kernels. So each run builds anew, without the timings of any other build, and
+the rounds of a measurement hold by how much builds differ; only what a round is compared with (the reference, the
+canaries) is built once in it. Formats: `samples/common/{sampleOptions,sampleReporting}.cpp` of NVIDIA/TensorRT.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
-
-import numpy as np
 
 from harness.native import trtexec_text
-from harness.native.errors import layers_elsewhere, trtexec_refused, trtexec_unfit
-from harness.plan import Precision, Unit
-from harness.stats import over_rounds
-from ofa.files import MEBIBYTE
+from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, nanoseconds, of_calls, partial, told
 
-# Words, seconds to wait, bytes to read at most; gives the exit code and what was said, both outputs in one. Raises
-# DeviceLost.
-Execute = Callable[[Sequence[str], float, int], tuple[int, str]]
-
-REBUILDS = 3
+TOOL = "trtexec"
 WARM_UP_MS = 500
 DURATION_S = 3
+# A small board builds a large network for minutes, the kernels of each layer tried in turn.
 BUILD_S = 3600.0
-QUERY_S = 60.0
-MOST_OUTPUT_BYTES = 16 * MEBIBYTE
-MOST_TIMES_BYTES = 256 * MEBIBYTE
-DIGEST = re.compile(r"^\\?([0-9a-f]{64})\s")
+# Newer releases have a node for hard swish that the ones of older boards do not know.
+OPSET = 13
+ENGINE, TIMINGS = "engine", "timings"
+NEEDED = {"onnx", "saveEngine", "loadEngine", "exportTimes"}
+FLAG = re.compile(r"--([A-Za-z][A-Za-z0-9_]{1,60})\b")
+RELEASE = re.compile(r"TensorRT\.trtexec \[TensorRT v(\d{3,7})\]")
+TOOK_S = re.compile(r"Engine (?:built|created|loaded|deserialized) in ([0-9][0-9.eE+-]{0,20}) sec")
+NOT_ON_DLA = re.compile(r"[Ll]ayer[: ]+\S?(.{1,120}?) is not supported on DLA|\((\w{1,60}): not supported on DLA\)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One network to time: ``model`` is its ONNX file on the device, ``folder`` what engines, caches and times go to.
+def tool_of(text: str) -> str | None:
+    """Return the one tool there is; None where a help text is of another program."""
+    return TOOL if set(FLAG.findall(text)) >= NEEDED else None
 
-    ``calibration`` is a calibration cache there: for int8 on a DLA it is needed, on a GPU a file with its own ranges
-    (QDQ) does without. ``profile`` also writes the time of each layer, from a run of its own.
+
+def release(text: str) -> str | None:
+    """Return TensorRT's release as the first line of the program says it; before 8 it says none."""
+    found = RELEASE.search(text)
+    return None if found is None else trtexec_text.version(found[1])
+
+
+def argv(tool: str, flags: frozenset[str], graph: str, result: str, wanted: Wanted, use: Use) -> list[str]:
+    """Return the arguments that build a network and time it, or time the engine that an earlier run built.
+
+    Raises CannotRun for what TensorRT cannot do, and where the program lacks a flag. `--allowGPUFallback` is never
+    given: where a DLA cannot run a layer, the build fails.
     """
-
-    model: str
-    folder: str
-    unit: Unit = "gpu"
-    precision: Precision = "fp16"
-    dla_core: int = 0
-    calibration: str | None = None
-    profile: bool = False
-
-    def path(self, build: int, what: str) -> str:
-        """Return where a build keeps its engine, its timing cache, its times or its profile."""
-        return str(PurePosixPath(self.folder) / f"{PurePosixPath(self.model).name}.{build}.{what}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """One engine, built without the timings of any other, and what it took: ``p10_ns``, ``p95_ns`` of its samples."""
-
-    engine_sha256: str
-    timing_cache_sha256: str
-    version: str
-    throughput_qps: float
-    samples: int
-    p10_ns: int
-    p95_ns: int
-    median_ms: float
+    given = {"warmUp": str(WARM_UP_MS), "duration": str(DURATION_S), "exportTimes": result}
+    named = ["noDataTransfers", "useSpinWait", *_unit(use)]
+    if wanted.built is not None:
+        given["loadEngine"] = wanted.built
+        named = [name for name in named if name not in ("fp16", "int8")]
+    else:
+        given |= {"onnx": graph, "saveEngine": f"{result}.{ENGINE}"}
+        # Without it the timings of a build are kept nowhere, and each build takes its own all the same.
+        given |= {"timingCacheFile": f"{result}.{TIMINGS}"} if "timingCacheFile" in flags else {}
+    words = [f"--{name}={value}" for name, value in given.items()]
+    words += [f"--{name}" for name in named]
+    lacking = sorted({word[2:].partition("=")[0] for word in words} - flags)
+    if lacking:
+        raise CannotRun("this trtexec has no " + ", ".join(f"--{name}" for name in lacking))
+    return words
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """A network's time on the unit, without copies to it and back: ns with the 95 % interval over its builds."""
+def _unit(use: Use) -> list[str]:
+    """Return the options that say what computes, and in what; raises CannotRun."""
+    way = use.way
+    if way.unit == "cpu":
+        raise CannotRun("TensorRT runs on a GPU or a DLA, and not on a CPU")
+    if way.unit == "npu" and way.precision != "fp16":
+        raise CannotRun("a DLA is measured in fp16: in fp32 it does not compute, and for int8 it takes no QDQ file")
+    numbers = [] if way.precision == "fp32" else [str(way.precision)]
+    return [*numbers, "useDLACore=0"] if way.unit == "npu" else numbers
 
-    ns: int
-    lo: int
-    hi: int
-    p95_ns: int
-    builds: tuple[Build, ...]
-    calibration_sha256: str | None
 
+def read(text: str, result: bytes, wanted: Wanted, use: Use) -> Timed:
+    """Return what a run said: the GPU's or DLA's own compute time of each query after the warm-up.
 
-def words(program: str, job: Job, build: int) -> list[str]:
-    """Return the command that builds one engine and times it; raises UsageInvalid for what TensorRT cannot do.
-
-    `--allowGPUFallback` is never given: where a DLA cannot run a layer, the build fails.
+    Raises CannotRun, also where a DLA leaves layers to the GPU; `load_ns` is 0 where it does not say how long building
+    or loading took.
     """
-    if job.unit == "cpu":
-        raise trtexec_unfit("it runs on a GPU or a DLA, and not on a CPU")
-    if job.unit == "npu" and job.precision == "fp32":
-        raise trtexec_unfit("a DLA computes in fp16 or int8, and not in fp32")
-    if job.unit == "npu" and job.precision == "int8" and job.calibration is None:
-        raise trtexec_unfit("int8 on a DLA needs a calibration cache")
-    return [
-        program,
-        f"--onnx={job.model}",
-        f"--saveEngine={job.path(build, 'engine')}",
-        f"--timingCacheFile={job.path(build, 'timing')}",
-        *([f"--{job.precision}"] if job.precision != "fp32" else []),
-        *([f"--calib={job.calibration}"] if job.precision == "int8" and job.calibration is not None else []),
-        # A DLA computes some layers of an int8 network in fp16, where it may.
-        *([f"--useDLACore={job.dla_core}"] if job.unit == "npu" else []),
-        "--noDataTransfers",
-        "--useSpinWait",
-        f"--warmUp={WARM_UP_MS}",
-        f"--duration={DURATION_S}",
-        f"--exportTimes={job.path(build, 'times')}",
-        *([f"--exportProfile={job.path(build, 'profile')}", "--separateProfileRun"] if job.profile else []),
-    ]
-
-
-def measure(job: Job, execute: Execute, *, device: str, program: str = "trtexec", rebuilds: int = REBUILDS) -> Timing:
-    """Build and time a network ``rebuilds`` times, each from nothing, and return what they say together.
-
-    Raises DeviceLost, UsageInvalid, and MeasurementRefused where it cannot be built, where what trtexec says cannot be
-    believed, and where a DLA leaves layers to the GPU.
-    """
-    name = PurePosixPath(job.model).name
-    calibration = None if job.calibration is None else _sha256(execute, job.calibration, device, name)
-    builds = tuple(_built(job, execute, device, program, number) for number in range(rebuilds))
-    estimate = over_rounds([build.p10_ns for build in builds])
-    return Timing(
-        ns=round(estimate.value),
-        lo=round(estimate.lo),
-        hi=round(estimate.hi),
-        p95_ns=round(float(np.median([build.p95_ns for build in builds]))),
-        builds=builds,
-        calibration_sha256=calibration,
-    )
-
-
-def _built(job: Job, execute: Execute, device: str, program: str, number: int) -> Build:
-    """Build one engine and time it."""
-    name = PurePosixPath(job.model).name
-    command = words(program, job, number)
-    kept = {what: job.path(number, what) for what in ("engine", "timing", "times")}
-    # A timing cache that is there would give this build the choices of the one before.
-    code, said = execute(["rm", "-f", "--", *kept.values()], QUERY_S, MOST_OUTPUT_BYTES)
-    if code != 0:
-        raise trtexec_refused(device, name, f"what an earlier build left cannot be removed: {said[-200:]}")
-    code, said = execute(command, BUILD_S, MOST_OUTPUT_BYTES)
+    refused = list(dict.fromkeys(one or other for one, other in NOT_ON_DLA.findall(text)))
+    if use.way.unit == "npu" and refused:
+        raise partial("npu", refused, text)
     try:
-        found = trtexec_text.summary(said)
-        if code != 0:
-            raise ValueError(f"it ended with exit code {code}")
-        if job.unit == "npu" and found.on_gpu:
-            raise layers_elsewhere(device, name, found.on_gpu)
-        if job.unit == "npu" and not found.on_dla:
+        found = trtexec_text.summary(text)
+        if use.way.unit == "npu" and found.on_gpu:
+            raise partial("npu", found.on_gpu, text)
+        if use.way.unit == "npu" and not found.on_dla and wanted.built is None:
             raise ValueError("it does not say which layers run on the DLA")
-        code, times = execute(["cat", "--", kept["times"]], QUERY_S, MOST_TIMES_BYTES)
-        if code != 0:
-            raise ValueError("it wrote no times")
-        took_ns = trtexec_text.samples_ns(times, WARM_UP_MS)
+        took_ns = trtexec_text.samples_ns(result.decode("utf-8", "replace"), WARM_UP_MS)
     except ValueError as fault:
-        raise trtexec_refused(device, name, str(fault)) from fault
-    p10_ns, p95_ns = np.percentile(took_ns, (10, 95), method="lower")
-    return Build(
-        engine_sha256=_sha256(execute, kept["engine"], device, name),
-        timing_cache_sha256=_sha256(execute, kept["timing"], device, name),
-        version=found.version,
-        throughput_qps=found.throughput_qps,
-        samples=len(took_ns),
-        p10_ns=int(p10_ns),
-        p95_ns=int(p95_ns),
-        median_ms=found.times_ms["compute"]["median"],
-    )
+        raise told(f"what it said cannot be used: {fault}", text) from fault
+    took = TOOK_S.search(text)
+    load_ns = 0 if took is None else nanoseconds(1e6 * _number(took[1]))
+    return of_calls(took_ns, load_ns=load_ns, first_ns=took_ns[0])
 
 
-def _sha256(execute: Execute, path: str, device: str, name: str) -> str:
-    """Return the SHA-256 of a file on the device; raises MeasurementRefused where it is not there."""
-    code, said = execute(["sha256sum", "--", path], QUERY_S, MOST_OUTPUT_BYTES)
-    found = DIGEST.match(said)
-    if code != 0 or found is None:
-        raise trtexec_refused(device, name, f"'{PurePosixPath(path).name}' is not there")
-    return found[1]
+def again(timed: Timed, wanted: Wanted) -> int | None:
+    """Return None: a run lasts as long as it is told."""
+    return None
 
 
-def record(timing: Timing) -> dict[str, Any]:
-    """Return what a table's session says of a network's builds."""
-    return {
-        "engines": [build.engine_sha256 for build in timing.builds],
-        "timing_caches": [build.timing_cache_sha256 for build in timing.builds],
-        "calibration": timing.calibration_sha256,
-        "tensorrt": sorted({build.version for build in timing.builds}),
-        "throughput_qps": [build.throughput_qps for build in timing.builds],
-        "samples": [build.samples for build in timing.builds],
-        "p10_ns": [build.p10_ns for build in timing.builds],
-    }
+def _number(text: str) -> float:
+    """Return a number; raises CannotRun where it only looks like one."""
+    try:
+        return float(text)
+    except ValueError:
+        raise CannotRun(f"'{text[:40]}' is no number") from None
+
+
+PROGRAM = Program(
+    suffix=".onnx",
+    help=("--help",),
+    tool_of=tool_of,
+    argv=argv,
+    read=read,
+    again=again,
+    version=release,
+    load_s=BUILD_S,
+    builds=(ENGINE, TIMINGS),
+    memory=False,
+    opset=OPSET,
+)

@@ -47,14 +47,14 @@ def summary(text: str) -> Summary:
     """Return what the output of a run says; raises ValueError where it does not say that the run passed, or no time."""
     times_ms: dict[str, dict[str, float]] = {}
     layers: dict[str, list[str]] = {"dla": [], "gpu": []}
-    throughput, passed, version, heading, listing = 0.0, "", "unreadable", "", ""
+    throughput, passed, release, heading, listing = 0.0, "", "unreadable", "", ""
     complaint = ""
     for raw in text.splitlines():
         tags, line = _parts(raw)
         if "[E]" in tags:
             complaint = line[:300]
         if found := ENDING.match(line):
-            passed, version = found[1], _version(found[2])
+            passed, release = found[1], version(found[2]) if found[2] else "unreadable"
         elif found := THROUGHPUT.match(line):
             throughput = float(found[1])
         elif (title := line.partition(":")[0]) in TITLES and (fields := FIELD.findall(line)):
@@ -69,7 +69,7 @@ def summary(text: str) -> Summary:
     if "median" not in times_ms.get("compute", {}):
         raise ValueError("it passed and said no GPU compute time")
     return Summary(
-        version=version,
+        version=release,
         throughput_qps=throughput,
         times_ms=times_ms,
         on_dla=tuple(layers["dla"]),
@@ -110,10 +110,8 @@ def _ms(text: str) -> float:
     return value
 
 
-def _version(digits: str | None) -> str:
+def version(digits: str) -> str:
     """Return "8.4.1" for 8401 and "10.3.0" for 100300, as NvInferVersion.h numbers releases."""
-    if not digits:
-        return "unreadable"
     number = int(digits)
     if number >= 100_000:
         return f"{number // 10000}.{number // 100 % 100}.{number % 100}"

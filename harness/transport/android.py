@@ -14,6 +14,8 @@ UNREADABLE = "unreadable"
 MAX_CHARACTERS = 200
 MAX_LINES = 5000
 MAX_CORES = 1024
+# Cores whose speeds are nearer than this are of one kind, as the agent has it.
+ALIKE = 0.9
 
 Reading = str | int | float
 # Runs a command on the phone and returns its output, None where it failed.
@@ -66,7 +68,7 @@ def clusters(ask: Ask, root: str = "/sys/devices/system/cpu") -> tuple[Cluster, 
     for line in _lines(ask(["sh", "-c", CORES, "sh", root])):
         name, first, second = [*line.split("="), "", ""][:3]
         if name == "policy":
-            cpus = _cores(first)
+            cpus = cores_in(first)
             if cpus:
                 policies[cpus] = _number(second)
         elif re.fullmatch(r"cpu[0-9]{1,4}", name) and (capacity := _number(first)) is not None:
@@ -79,20 +81,42 @@ def clusters(ask: Ask, root: str = "/sys/devices/system/cpu") -> tuple[Cluster, 
     )
 
 
-def big_cores(found: Sequence[Cluster], threads: int = 1) -> tuple[int, ...]:
-    """Return the cores of the fastest clusters, as many clusters as ``threads`` need; empty where nobody can tell.
+def tiers(found: Sequence[Cluster]) -> list[tuple[int, ...]]:
+    """Return the cores by how fast they are, the fastest first; empty where nobody can tell.
 
     Capacity says which are faster where every cluster has one, else the highest clock does.
     """
     by_capacity = all(cluster.capacity is not None for cluster in found)
     if not by_capacity and any(cluster.max_khz is None for cluster in found):
-        return ()
+        return []
+    speeds = [((one.capacity if by_capacity else one.max_khz) or 0, one.cpus) for one in found]
+    grouped: list[tuple[int, tuple[int, ...]]] = []
+    for speed, cpus in sorted(speeds, key=lambda one: -one[0]):
+        if grouped and speed >= ALIKE * grouped[-1][0]:
+            grouped[-1] = (grouped[-1][0], tuple(sorted({*grouped[-1][1], *cpus})))
+        else:
+            grouped.append((speed, cpus))
+    return [cpus for _, cpus in grouped]
+
+
+def cores_for(found: Sequence[tuple[int, ...]], threads: int, which: str = "big") -> tuple[int, ...]:
+    """Return the big or the little cores of tiers: of as many tiers as so many threads need, from that end."""
     chosen: list[int] = []
-    for cluster in sorted(found, key=lambda one: -((one.capacity if by_capacity else one.max_khz) or 0)):
-        if len(chosen) >= threads:
-            break
-        chosen += cluster.cpus
+    for tier in found if which == "big" else list(found)[::-1]:
+        if len(chosen) < threads:
+            chosen += tier
     return tuple(sorted(chosen))
+
+
+def listed(cores: Sequence[int]) -> str:
+    """Return cores as the kernel lists them: "0-3,7"."""
+    parts: list[list[int]] = []
+    for core in sorted(set(cores)):
+        if parts and core == parts[-1][1] + 1:
+            parts[-1][1] = core
+        else:
+            parts.append([core, core])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
 
 
 def taskset_mask(cpus: Sequence[int]) -> Reading:
@@ -159,7 +183,7 @@ def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text.strip(), re.ASCII) else None
 
 
-def _cores(text: str) -> tuple[int, ...]:
+def cores_in(text: str) -> tuple[int, ...]:
     """Return core numbers as the kernel lists them, with spaces ("4 5 6 7") or as ranges ("4-7"); empty for neither."""
     cores: set[int] = set()
     for part in text.replace(",", " ").split():

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.errors import device_lost
 from harness.transport.contract import OnBytes, silent
 from harness.transport.errors import device_lacks, words_refused
 from harness.transport.sshchannel import START, SshChannel
 from harness.transport.sshconfig import Address
 from harness.transport.sshfiles import Place, bring
-from harness.transport.sshline import Line, begin, shut, words
+from harness.transport.sshline import Line, begin, run, shut, words
 from harness.transport.sshlink import Route
 from ofa.files import sha256_file
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 FILES = "files"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """How a command ended: its exit code, and both its outputs in one."""
+
+    code: int
+    out: bytes
+    err: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +101,24 @@ class Ssh:
         if not FILE_NAME.fullmatch(name):
             raise words_refused(name)
         bring(self._place(FILES), path, name, sha256=sha256_file(path), on_bytes=on_bytes)
+
+    @property
+    def there(self) -> str:
+        """Return the device's folder of files, as its commands find it from the user's home."""
+        return self._at(FILES)
+
+    def ready(self) -> None:
+        """Return where the device answers; raises DeviceLost."""
+        self.line.linked(self.route)
+
+    def shell(self, arguments: Sequence[str], *, timeout_s: float, max_bytes: int) -> Answered:
+        """Run one command there, each word as it is; raises DeviceLost, also where it does not end in ``timeout_s`` or
+        says more than ``max_bytes``. Both its outputs come as one."""
+        both = ["sh", "-c", 'exec "$@" 2>&1', "sh", *arguments]
+        found = run(self.line, self.route, both, timeout_s=timeout_s, most_bytes=max_bytes)
+        if found.status < 0 and not self.line.alive:
+            raise device_lost(self.device, "the connection broke in the middle of a command")
+        return Answered(code=found.status, out=found.output)
 
     def end(self) -> None:
         """End the connection; the transport can be opened again."""

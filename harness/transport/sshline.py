@@ -35,6 +35,11 @@ class Line:
         self.link: Link | None = None
         self.lock = threading.Lock()
 
+    @property
+    def alive(self) -> bool:
+        """Say whether there is a connection that nothing has ended."""
+        return self.link is not None and self.link.alive
+
     def linked(self, route: Route) -> Link:
         """Return the connection, made anew where it is dead; raises DeviceLost."""
         with self.lock:
@@ -153,8 +158,11 @@ def begin(route: Route, channel: paramiko.Channel, command: str) -> None:
         raise device_lost(route.device, f"'{route.address}' started no command: {fault or 'end of file'}") from fault
 
 
-def run(line: Line, route: Route, arguments: Sequence[str], *, timeout_s: float) -> Finished:
-    """Run a short command and return how it ended; raises DeviceLost after ``timeout_s``, or for too long an answer.
+def run(
+    line: Line, route: Route, arguments: Sequence[str], *, timeout_s: float, most_bytes: int = MOST_ANSWER_BYTES
+) -> Finished:
+    """Run a command and return how it ended; raises DeviceLost after ``timeout_s``, or for an answer of more than
+    ``most_bytes``.
 
     A status of -1 is a command that was ended by a signal, or a connection that broke.
     """
@@ -170,8 +178,8 @@ def run(line: Line, route: Route, arguments: Sequence[str], *, timeout_s: float)
             channel.settimeout(max(0.05, deadline_s - time.monotonic()))
             chunk = channel.recv(READ_BYTES)
             output += chunk
-            if len(output) > MOST_ANSWER_BYTES:
-                raise answer_refused(route.device, f"'{arguments[0]}' printed more than {MOST_ANSWER_BYTES:,} bytes")
+            if len(output) > most_bytes:
+                raise answer_refused(route.device, f"'{arguments[0]}' printed more than {most_bytes:,} bytes")
             if not chunk:
                 break
         channel.status_event.wait(max(0.05, deadline_s - time.monotonic()))

@@ -9,6 +9,7 @@ import pytest
 
 from harness.inventory import device_named, devices_folder, load_profile, profile_names
 from harness.lab import FOLDER_VARIABLE, LAB
+from harness.ways import USES
 from ofa.errors import FileInvalid
 
 NAMES = profile_names()
@@ -79,3 +80,24 @@ def test_nobody_measured_the_far_ones_and_each_can_run_something(name: str) -> N
     assert not profile.measured_by_us and profile.runtimes and profile.simulation is None
     # A limit at which boards throttle already would hold nothing back.
     assert profile.calm.max_temp_c is None or 40 <= profile.calm.max_temp_c <= 70
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_profile_offers_can_be_used_so_on_each_of_its_units(name: str) -> None:
+    for runtime, offer in load_profile(name).runtimes.items():
+        for unit in offer.units:
+            known = {precision for precisions in USES[runtime][unit].values() for precision in precisions}
+            assert known & set(offer.precisions), f"{runtime} on the {unit} in none of its precisions"
+        known = {one for unit in offer.units for precisions in USES[runtime][unit].values() for one in precisions}
+        assert set(offer.precisions) <= known, f"{runtime} cannot be used in all of its precisions on any of its units"
+        # A program that a kind comes with has a page that says so.
+        assert offer.program is None or load_profile(name).facts[runtime].value == offer.program
+
+
+def test_phones_and_jetsons_are_measured_beyond_their_cpu() -> None:
+    for name in ("pixel-7", "galaxy-s23"):
+        assert {"cpu", "gpu", "npu"} == set(load_profile(name).runtimes["benchmark_model"].units)
+        assert load_profile(name).cores == "big"
+    for name in ("jetson-nano", "jetson-xavier-nx", "jetson-orin-nano", "jetson-agx-orin"):
+        assert "gpu" in load_profile(name).runtimes["trtexec"].units and load_profile(name).runtimes["trtexec"].program
+    assert "int8" not in load_profile("jetson-nano").runtimes["trtexec"].precisions

@@ -11,11 +11,13 @@ from harness.transport.android import (
     UNREADABLE,
     Cluster,
     battery,
-    big_cores,
     clusters,
+    cores_for,
+    listed,
     properties,
     taskset_mask,
     thermal,
+    tiers,
 )
 from ofa.errors import MeasurementRefused
 
@@ -168,20 +170,28 @@ def test_big_cores_are_those_of_the_fastest_clusters(tmp_path: Path) -> None:
     found = clusters(here, tree(tmp_path / "cpu", THREE, small_first))
     assert [cluster.cpus for cluster in found] == [(0, 1, 2, 3), (4, 5, 6, 7), (8,)]
     assert found[1] == Cluster(cpus=(4, 5, 6, 7), max_khz=2367000, capacity=670)
-    assert big_cores(found) == (8,) and taskset_mask(big_cores(found)) == "100"
-    assert big_cores(found, threads=4) == (4, 5, 6, 7, 8) and taskset_mask(big_cores(found, 4)) == "1f0"
+    kinds = tiers(found)
+    assert kinds == [(8,), (4, 5, 6, 7), (0, 1, 2, 3)] and list(map(listed, kinds)) == ["8", "4-7", "0-3"]
+    assert cores_for(kinds, 1) == (8,) and taskset_mask(cores_for(kinds, 1)) == "100"
+    assert cores_for(kinds, 4) == (4, 5, 6, 7, 8) and taskset_mask(cores_for(kinds, 4)) == "1f0"
+    assert cores_for(kinds, 1, "little") == (0, 1, 2, 3) and cores_for(kinds, 6, "little") == tuple(range(8))
+
+
+def test_cores_of_nearly_one_speed_are_of_one_kind(tmp_path: Path) -> None:
+    near = {"policy0": ("0-3", "2800000"), "policy4": ("4-7", "2900000")}
+    assert tiers(clusters(here, tree(tmp_path / "cpu", near, {}))) == [tuple(range(8))]
 
 
 def test_without_capacities_the_highest_clock_counts(tmp_path: Path) -> None:
-    assert big_cores(clusters(here, tree(tmp_path / "cpu", THREE, {}))) == (8,)
+    assert tiers(clusters(here, tree(tmp_path / "cpu", THREE, {})))[0] == (8,)
     # One cluster with a capacity says nothing about the others.
-    assert big_cores(clusters(here, tree(tmp_path / "some", THREE, {0: 1024}))) == (8,)
+    assert tiers(clusters(here, tree(tmp_path / "some", THREE, {0: 1024})))[0] == (8,)
 
 
 def test_where_nothing_can_be_read_no_core_is_big(tmp_path: Path) -> None:
     hidden = {"policy0": ("0-3", None), "policy4": ("4-7", "2000000")}
-    assert big_cores(clusters(here, tree(tmp_path / "cpu", hidden, {}))) == ()
-    assert clusters(here, str(tmp_path / "none")) == () and big_cores(()) == ()
+    assert tiers(clusters(here, tree(tmp_path / "cpu", hidden, {}))) == []
+    assert clusters(here, str(tmp_path / "none")) == () and tiers(()) == [] and cores_for([], 1) == ()
     assert taskset_mask(()) == UNREADABLE
     assert clusters(saying("policy=0-99999999=1=\npolicy=9-3=5\npolicy=²=1\ncpu²=5\n")) == ()
 

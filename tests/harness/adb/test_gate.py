@@ -63,4 +63,4 @@ def test_a_phone_whose_heat_is_overridden_is_not_measured(warm: Callable[..., De
     with pytest.raises(MeasurementRefused, match="does not say how hot it is"):
         cool(one, resting([]), {}, (0, 0, 0))
     hello = cast(Hello, SimpleNamespace(state={}, environment={}))
-    assert [check.fine for check in doctor._condition(one, hello)] == [False]
+    assert [check.fine for check in doctor._condition(one, hello.environment, hello.state)] == [False]

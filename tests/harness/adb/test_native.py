@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,7 @@ from harness.native.transport import Native
 from harness.plan import Rounds
 from harness.tables import TABLE
 from harness.transport.adb import Adb
+from harness.transport.ssh import Ssh
 from ofa.errors import DeviceLost, UsageInvalid
 from ofa.files import sha256_file
 from ofa.lut.format import read
@@ -121,8 +123,30 @@ def test_a_phone_that_vanishes_is_a_lost_device(listed: Callable[[], Phone], pro
     assert one.serial not in f"{fault.value.what}: {fault.value.why}"
 
 
-def test_a_board_over_ssh_takes_no_program(listed: Callable[[], Phone], program: Path, tmp_path: Path) -> None:
+def test_a_board_over_ssh_takes_a_program_and_a_simulated_device_none(
+    listed: Callable[[], Phone], program: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("paramiko", reason="the package 'paramiko' is not installed")
     listed()
-    with pytest.raises(UsageInvalid, match="not measured on device 'board'"):
-        devices.native("board", tmp_path / "files", runtime="benchmark_model", program=program)
+    board = devices.native("board", tmp_path / "files", runtime="benchmark_model", program=program)
+    assert isinstance(board.transport, Native) and isinstance(board.transport.shell, Ssh)
+    with pytest.raises(UsageInvalid, match="not measured on device 'simulated-phone'"):
+        devices.native("simulated-phone", tmp_path / "files", runtime="benchmark_model", program=program)
+
+
+@pytest.mark.slow
+def test_a_check_of_a_phone_without_python_says_what_can_be_brought(
+    listed: Callable[[], Phone], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    listed()
+    path = tmp_path / "lab" / LAB
+    path.write_text(path.read_text().replace('kind = "this-computer"\nadb', 'kind = "pixel-7"\npython = "none"\nadb'))
+    with pytest.raises(SystemExit) as ended:
+        main(["devices", "check", "some-phone", "--json"])
+    found = {one["check"]: one for one in json.loads(capsys.readouterr().out)}
+    assert ended.value.code == 4 and not found["agent"]["fine"]
+    assert found["shell"]["fine"] and "A made-up phone" in found["shell"]["seen"]
+    for program in ("benchmark_model", "ort_perf_test"):
+        assert "'--program FILE' brings your build" in found[f"program {program}"]["seen"]
+    assert "npu" in found["program benchmark_model"]["seen"]
+    assert found["temperature"]["fine"] and "33.5" in found["temperature"]["seen"] and found["cores"]["fine"]

@@ -1,6 +1,7 @@
 """A stand-in for trtexec: it prints the documented text of several releases and writes the files it is told to.
 
-It is test code: it builds nothing, and nothing it says is a measurement. Texts have the form of NVIDIA/TensorRT's
+It is test code: it builds nothing, and nothing it says is a measurement. STYLE is the release whose text it prints,
+FAULT what goes wrong, if anything. Texts have the form of NVIDIA/TensorRT's
 `samples/common/sampleReporting.cpp` (8.2 to 10) and of logs of 7.1 and 7.2 that users published; the list of a DLA's
 layers has that of the same repository's `samples/sampleCudla/README.md` and of published logs of 8.4.
 """
@@ -10,6 +11,9 @@ import os
 import sys
 from pathlib import Path
 
+STYLE = "10"
+FAULT = "none"
+FORM = STYLE
 SEVEN = """[10/20/2020-19:56:29] [I] Host Latency
 [10/20/2020-19:56:29] [I] min: 4.34442 ms (end to end 4.35388 ms)
 [10/20/2020-19:56:29] [I] max: 7.12915 ms (end to end 7.14398 ms)
@@ -44,7 +48,6 @@ TEN = """[09/02/2024-17:47:04] [I] Throughput: 1574.34 qps
 [09/02/2024-17:47:04] [W] * Throughput may be bound by Enqueue Time rather than GPU Compute and the GPU may be under-utilized.
 &&&& PASSED TensorRT.trtexec [TensorRT v100300] # trtexec
 """  # noqa: E501
-FORMS = {"7": SEVEN, "8": EIGHT, "10": TEN}
 ON_DLA = "[I] [TRT] ---------- Layers Running on DLA ----------\n[I] [TRT] [DlaLayer] {ForeignNode[conv1...pool5]}\n"
 ON_GPU = "[I] [TRT] ---------- Layers Running on GPU ----------\n"
 LEFT = "[I] [TRT] [GpuLayer] SHUFFLE: shuffle_between\n[I] [TRT] [GpuLayer] CONVOLUTION: fc6\n"
@@ -54,34 +57,76 @@ REFUSED = """[E] Error[4]: [network.cpp::validate::2991] Error Code 4: Internal 
 """
 
 
-def main(arguments: list[str], fault: str) -> int:
-    options = dict(argument.lstrip("-").partition("=")[::2] for argument in arguments)
-    if fault == "refused":
+SINCE_8 = ("timingCacheFile", "separateProfileRun")
+KNOWN = ("onnx", "saveEngine", "loadEngine", "warmUp", "duration", "exportTimes", "useDLACore", "allowGPUFallback",
+         "fp16", "int8", "noDataTransfers", "useSpinWait", "help")  # fmt: skip
+
+
+def usage() -> int:
+    release = {"7": "", "8": " [TensorRT v8401]", "10": " [TensorRT v100300]"}[FORM]
+    print(f"&&&& RUNNING TensorRT.trtexec{release} # trtexec --help")
+    print("A stand-in (test code)\n=== Model Options ===\n  --onnx=<file>               ONNX model")
+    for name in (*KNOWN[1:], *(SINCE_8 if FORM != "7" else ())):
+        print(f"  --{name}")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    options = dict(argument.removeprefix("--").partition("=")[::2] for argument in arguments)
+    unknown = set(options) - set(KNOWN) - set(SINCE_8 if FORM != "7" else ())
+    if unknown:
+        print(f"[E] Unknown option: --{unknown.pop()}\n&&&& FAILED TensorRT.trtexec [TensorRT v8502] # trtexec")
+        return 1
+    if "help" in options:
+        return usage()
+    if "allowGPUFallback" in options:
+        return 3
+    if FAULT == "refused":
         print(REFUSED, end="")
         return 1
-    if "useDLACore" in options and fault != "silent":
-        print(ON_DLA + ON_GPU + (LEFT if fault == "left" else "") + AFTER, end="")
-    number = int(options["saveEngine"].rsplit(".", 2)[1])
-    # Builds differ by a percent, as choices of kernels do.
-    took_ms = 2.0 * (1 + 0.01 * number)
+    if "loadEngine" in options:
+        base_ms, factor = json.loads(Path(options["loadEngine"]).read_text())
+        print("[I] Engine loaded in 0.0045 sec.")
+    else:
+        base_ms, factor = built(options)
+    return timed(options, base_ms * factor)
+
+
+def built(options: dict[str, str]) -> tuple[float, float]:
+    """Build an engine: what it takes is by the size of the network, and by a percent another from build to build."""
+    size_bytes = Path(options["onnx"]).stat().st_size
+    assert size_bytes > 0
+    base_ms = (0.2 + size_bytes / 1e6) / (2 if {"fp16", "int8"} & set(options) else 1)
+    factor = 1 + (os.urandom(1)[0] - 128) / 12800
+    if "useDLACore" in options and FAULT != "silent":
+        left = FAULT.startswith("left") and size_bytes > int(FAULT.partition(" ")[2] or 0)
+        print(ON_DLA + ON_GPU + (LEFT if left else "") + AFTER, end="")
+    if FAULT != "no engine":
+        Path(options["saveEngine"]).write_text(json.dumps([base_ms, factor]))
+    if "timingCacheFile" in options:
+        if Path(options["timingCacheFile"]).exists():
+            print("[I] Loaded timing cache")
+        Path(options["timingCacheFile"]).write_text(f"timings {factor}")
+    if FORM != "7":
+        print("[05/09/2022-06:27:20] [I] Engine built in 12.5 sec.")
+    return base_ms, factor
+
+
+def timed(options: dict[str, str], took_ms: float) -> int:
+    """Write the times of queries, those of the warm-up nine times as long, and print a summary."""
     entries = [
         {
             "startComputeMs": place * 20.0,
             "endComputeMs": 1.0,
-            "computeMs": took_ms * (9 if place < 25 else 1),
+            "computeMs": took_ms * (9 if place * 20.0 < float(options["warmUp"]) else 1) * (1 + 0.001 * (place % 7)),
             "latencyMs": 1.0,
         }
         for place in range(125)
     ]
-    if fault != "no engine":
-        Path(options["saveEngine"]).write_text(f"engine {number} of {options['onnx']}")
-    if Path(options["timingCacheFile"]).exists():
-        print("[I] Loaded timing cache")
-    Path(options["timingCacheFile"]).write_text(f"timings {number}")
-    Path(options["exportTimes"]).write_text("{}" if fault == "no times" else json.dumps(entries))
-    print(FORMS[os.environ.get("STAND_IN_FORM", "10")], end="")
+    Path(options["exportTimes"]).write_text("{}" if FAULT == "no times" else json.dumps(entries))
+    print({"7": SEVEN, "8": EIGHT, "10": TEN}[FORM], end="")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ.get("STAND_IN_FAULT", "none")))
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,14 @@ from harness.bench import Scope, bench, plan_of
 from harness.cli import main
 from harness.inventory import Device
 from harness.native import devices
+from harness.native.runner import Runner
 from harness.native.transport import Native
+from harness.native.walk import Walk, runs_of
 from harness.plan import Rounds, Way
+from harness.preview import preview
+from harness.session import Ask, measure_round
 from harness.tables import TABLE
+from harness.ways import first_way
 from ofa.errors import MeasurementRefused, UsageInvalid
 from ofa.lut.check import check
 from ofa.lut.format import read
@@ -99,7 +105,6 @@ def test_options_that_do_not_belong_together_are_refused(
             ["--runtime", "benchmark_model", "--precision", "fp16", "--program", str(program())],
             "cannot be measured in fp16",
         ),
-        (["--runtime", "benchmark_model", "--program", str(program()), "--dry-run"], "'--dry-run' does not know"),
     ):
         with pytest.raises(SystemExit):
             main([*OPTIONS, *options, *out])
@@ -120,3 +125,36 @@ def test_another_program_and_a_mask_of_no_core_are_refused(beside: Callable[...,
     for mask in ("0", "xyz", "", "-1", "f0; reboot"):
         with pytest.raises(UsageInvalid, match="names no cores"):
             replace(device.transport, mask=mask)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["benchmark_model", "trtexec"])
+def test_what_is_foretold_counts_the_processes_that_are_started(
+    beside: Callable[..., Device], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Any
+) -> None:
+    started: list[str] = []
+    once = Runner._once
+
+    def counted(self: Runner, file: str, *rest: Any, **more: Any) -> Any:
+        started.append(file)
+        return once(self, file, *rest, **more)
+
+    monkeypatch.setattr(Runner, "_once", counted)
+    device, way = beside(runtime), first_way(runtime)
+    scope = Scope(fit=3, holdout=1, rounds=1, rounds_most=2, seed=0, ops=False, again=False, memory=False, way=way)
+    facts = preview(SPACE, device=device, runtime=runtime, scope=scope)
+    assert (facts["rows"], facts["networks"], facts["rounds"]) == (2, 4, {"least": 1, "most": 2})
+    assert facts["minutes"]["most"] >= facts["minutes"]["least"] and " processes" not in facts["rough"]
+    known = facts["batch_memory_mib"]
+    assert known == "unreadable" if runtime == "trtexec" else known > 10
+    assert not (tmp_path / "run").exists()
+    plan = plan_of(SPACE, device=device, runtime=runtime, scope=scope)
+    began = len(started)
+    ask = Ask(plan=plan, number=0, redo=0, items=tuple(range(6)), device=device, patience_s=60, run="x")
+    measure_round(ask, lambda text, share: None)
+    # Six items, the reference before the first of them and at the end, three canaries twice; where whole µs are told,
+    # one that takes next to nothing tells nothing and goes after its first turn.
+    foretold = sum(runs_of(plan, batch) for batch in plan.batches(0))
+    assert foretold == 6 + 2 + 6 and foretold - (runtime == "benchmark_model") <= len(started) - began <= foretold
+    walk = Walk(runs=1, run_s=2.0, middle_mib=None, middle_bytes=1)
+    assert walk.seconds_of(plan, 3) == 3 * 14 * 2.0 and walk.memory_s(plan, True) == 0.0

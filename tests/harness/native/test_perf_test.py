@@ -90,6 +90,12 @@ def test_arguments_are_the_documented_ones() -> None:
     assert argv("perf_test", frozenset(), "a", "r", WANTED, Use(way=Way(kernels="xnnpack")))[2] == "xnnpack"
     npu = argv("perf_test", frozenset(), "a", "r", WANTED, Use(way=Way(unit="npu", kernels="qnn"), libraries="/t/libs"))
     assert "session.disable_cpu_ep_fallback|1" in npu and "backend_path|/t/libs/libQnnHtp.so" in npu
+    half = argv("perf_test", frozenset(), "a", "r", WANTED, Use(way=Way(unit="npu", kernels="qnn", precision="fp16")))
+    assert "backend_path|libQnnHtp.so enable_htp_fp16_precision|1" in half
+    half = argv("perf_test", frozenset(), "a", "r", WANTED, Use(way=Way(unit="npu", kernels="nnapi", precision="fp16")))
+    assert "NNAPI_FLAG_CPU_DISABLED NNAPI_FLAG_USE_FP16" in half
+    with pytest.raises(CannotRun, match="relax a network to fp16"):
+        argv("perf_test", frozenset(), "a", "r", WANTED, Use(way=Way(unit="gpu", kernels="qnn", precision="fp16")))
     nnapi = argv("perf_test", frozenset(), "a", "r", WANTED, Use(way=Way(unit="npu", kernels="nnapi")))
     assert nnapi[2] == "nnapi" and "NNAPI_FLAG_CPU_DISABLED" in nnapi and "session.disable_cpu_ep_fallback|1" in nnapi
     with pytest.raises(CannotRun, match="provider 'qnn' is none for a cpu"):

@@ -10,8 +10,10 @@ import pytest
 from harness.gate import hottest_c
 from harness.inventory import Device
 from harness.native.phone import Phone
+from harness.plan import Way
+from harness.prepare import on_cores
 from harness.protocol import Conversation, Done
-from harness.session import ready_runtime
+from harness.session import environment_of, ready_runtime
 from ofa.errors import MeasurementRefused
 
 HERE = sorted(os.sched_getaffinity(0))
@@ -33,15 +35,22 @@ def phone(heat: str = HEAT, cores: str | None = None) -> Callable[[Sequence[str]
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(len(HERE) < 2, reason="one core alone is neither big nor little")
 def test_a_program_runs_on_a_phones_big_cores_and_the_gate_sees_its_heat(beside: Callable[..., Device]) -> None:
     device = beside(ask=phone())
-    hello, _ = ready_runtime(device, "benchmark_model")
+    hello, runtime = ready_runtime(device, "benchmark_model")
     environment, state = hello.environment, hello.state
-    assert environment["pinned"] == "big cores" and f"{HERE[-1]}@2400000" in environment["clusters"]
+    assert environment["tiers"].split()[0] == str(HERE[-1]) and f"{HERE[-1]}@2400000" in environment["clusters"]
     assert (environment["model"], environment["sdk"]) == ("A made-up phone", "34")
     assert hottest_c(state) == 41.5 and (state["thermal_status"], state["battery_pct"]) == (1, 80)
+    way = on_cores(device, hello, Way())
+    assert way.cores == "big" and on_cores(device, hello, Way(cores="all")).cores == "all"
+    said = environment_of(hello, runtime, way, "burst")
+    assert said["pinned"] == "big cores" and said["cores"] == environment["cores"]
+    assert environment_of(hello, runtime, Way(cores="all"), "burst")["pinned"] == "no"
     request = {
-        "do": "bench", "runtime": "benchmark_model", "threads": 1, "reference": "io", "items": [[0, "hot", "io"]],
+        "do": "bench", "runtime": "benchmark_model", "threads": 1, "cores": "big", "reference": "io",
+        "items": [[0, "hot", "io"]],
         "parameters": {
             "warm_calls": 1, "hot_bursts": 1, "burst_least": 4, "reference_every": 2, "soak_s": 0, "seed": 7,
         },
@@ -52,8 +61,12 @@ def test_a_program_runs_on_a_phones_big_cores_and_the_gate_sees_its_heat(beside:
 
 @pytest.mark.slow
 def test_where_nobody_can_tell_the_big_cores_no_program_is_pinned(beside: Callable[..., Device]) -> None:
-    environment = ready_runtime(beside(ask=phone(cores="")), "benchmark_model")[0].environment
-    assert (environment["pinned"], environment["clusters"]) == ("no", "unreadable")
+    device = beside(ask=phone(cores=""))
+    hello, _ = ready_runtime(device, "benchmark_model")
+    assert (hello.environment["pinned"], hello.environment["clusters"]) == ("no", "unreadable")
+    assert "tiers" not in hello.environment and on_cores(device, hello, Way(cores="big")).cores == "all"
+    with pytest.raises(MeasurementRefused, match="on its little cores"):
+        on_cores(device, hello, Way(cores="little"))
 
 
 def test_a_phone_whose_heat_is_overridden_is_not_measured(beside: Callable[..., Device]) -> None:
@@ -71,4 +84,6 @@ def test_sensors_that_files_tell_count_where_android_tells_none() -> None:
 
 def test_more_threads_get_more_clusters() -> None:
     one = Phone(device="x", ask=phone(cores="policy=0-3=1800000\npolicy=4-6=2400000\npolicy=7=2900000\n"))
-    assert [one.mask(threads) for threads in (1, 2, 4, 8)] == ["80", "f0", "f0", "ff"]
+    assert [one.mask(threads, "big") for threads in (1, 2, 4, 8)] == ["80", "f0", "f0", "ff"]
+    assert [one.mask(threads, "little") for threads in (1, 5, 8)] == ["f", "7f", "ff"]
+    assert one.environment(may_pin=True)["tiers"] == "7 4-6 0-3" and "tiers" not in one.environment(may_pin=False)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import ofa.space as spaces
+from harness import bench as benches
+from harness.artefacts import FORMATS
+from harness.bench import Scope, bench, plan_of
+from harness.inventory import Device
 from harness.native import trtexec, trtexec_text
-from harness.native.trtexec import Job
+from harness.native.devices import reached
+from harness.native.programs import PROGRAMS
+from harness.native.runs import CannotRun, Use, Wanted
+from harness.plan import NATIVE, Rounds, Way
+from harness.protocol import Conversation, Done, Sample
+from harness.session import ready_runtime
+from harness.ways import USES, check_use
 from ofa.errors import MeasurementRefused, UsageInvalid
+from ofa.files import sha256_file
 
 STAND_IN = Path(__file__).parent / "stand_in_trtexec.py"
-Execute = trtexec.Execute
 
 
 def stand_in_text(name: str) -> str:
@@ -26,31 +35,6 @@ def stand_in_text(name: str) -> str:
     found: dict[str, object] = {}
     exec(compile(STAND_IN.read_text(), str(STAND_IN), "exec"), found | {"__name__": "texts"}, found)
     return str(found[name])
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Callable[..., Job]:
-    def make(**changes: object) -> Job:
-        return Job(**{"model": "net.onnx", "folder": str(tmp_path), **changes})  # type: ignore[arg-type]
-
-    return make
-
-
-@pytest.fixture
-def execute(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Execute]:
-    """Run commands on this computer, the stand-in where the program is "trtexec"."""
-
-    def make(fault: str = "none", form: str = "10") -> Execute:
-        environment = {**os.environ, "STAND_IN_FAULT": fault, "STAND_IN_FORM": form}
-
-        def run(words: Sequence[str], timeout_s: float, max_bytes: int) -> tuple[int, str]:
-            command = [sys.executable, str(STAND_IN), *words[1:]] if words[0] == "trtexec" else list(words)
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-            return ended.returncode, (ended.stdout + ended.stderr)[:max_bytes]
-
-        return run
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -135,72 +119,170 @@ def test_files_of_times_that_are_none_are_refused(text: str) -> None:
         trtexec_text.samples_ns(text, 500)
 
 
-def test_what_it_is_told(job: Callable[..., Job]) -> None:
-    told = trtexec.words("trtexec", job(precision="fp32"), 0)
-    assert "--noDataTransfers" in told and "--useSpinWait" in told and not {"--fp32", "--fp16"} & set(told)
-    told = trtexec.words(
-        "trtexec", job(unit="npu", precision="int8", calibration="c.cache", dla_core=1, profile=True), 2
+FLAGS = frozenset(
+    (
+        "onnx", "saveEngine", "loadEngine", "timingCacheFile", "warmUp", "duration", "exportTimes", "useDLACore",
+        "fp16", "int8", "noDataTransfers", "useSpinWait",
     )
-    assert {"--int8", "--calib=c.cache", "--useDLACore=1", "--separateProfileRun"} <= set(told)
-    assert any(word.startswith("--exportProfile=") and word.endswith("net.onnx.2.profile") for word in told)
-    assert "--allowGPUFallback" not in told
+)  # fmt: skip
+WANTED = Wanted(warm_calls=2, warm_s=0.2, calls=16, least_s=0.3)
+
+
+def told(way: Way, flags: frozenset[str] = FLAGS, wanted: Wanted = WANTED) -> list[str]:
+    return trtexec.argv("trtexec", flags, "/t/a.onnx", "/t/r", wanted, Use(way=way))
+
+
+def test_what_it_is_told() -> None:
+    assert " ".join(told(Way(unit="gpu"))) == (
+        "--warmUp=500 --duration=3 --exportTimes=/t/r --onnx=/t/a.onnx --saveEngine=/t/r.engine "
+        "--timingCacheFile=/t/r.timings --noDataTransfers --useSpinWait"
+    )
+    assert "--int8" in told(Way(unit="gpu", precision="int8")) and "--fp16" in told(Way(unit="gpu", precision="fp16"))
+    dla = told(Way(unit="npu", precision="fp16"))
+    assert {"--fp16", "--useDLACore=0"} <= set(dla) and "--allowGPUFallback" not in dla
+    # A release without a file of timings takes its own each time.
+    assert not [word for word in told(Way(unit="gpu"), FLAGS - {"timingCacheFile"}) if "timing" in word]
+    loaded = told(Way(unit="npu", precision="fp16"), wanted=replace(WANTED, built="/t/kept.engine"))
+    assert "--loadEngine=/t/kept.engine" in loaded and "--useDLACore=0" in loaded
+    assert not [word for word in loaded if word.startswith(("--onnx", "--save", "--timing", "--fp16"))]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("way", "flags", "said"),
     [
-        ({"unit": "cpu"}, "not on a CPU"),
-        ({"unit": "npu", "precision": "fp32"}, "not in fp32"),
-        ({"unit": "npu", "precision": "int8"}, "calibration cache"),
+        (Way(), FLAGS, "not on a CPU"),
+        (Way(unit="npu"), FLAGS, "a DLA is measured in fp16"),
+        (Way(unit="npu", precision="int8"), FLAGS, "takes no QDQ file"),
+        # TensorRT 11 has no such option any more.
+        (Way(unit="gpu", precision="fp16"), FLAGS - {"fp16"}, "has no --fp16"),
     ],
 )
-def test_what_it_cannot_do_is_refused(job: Callable[..., Job], changes: dict[str, object], said: str) -> None:
-    with pytest.raises(UsageInvalid) as fault:
-        trtexec.words("trtexec", job(**changes), 0)
-    assert said in fault.value.why
+def test_what_it_cannot_do_is_refused(way: Way, flags: frozenset[str], said: str) -> None:
+    with pytest.raises(CannotRun, match=said):
+        told(way, flags)
 
 
+def test_it_is_told_from_other_programs() -> None:
+    help_text = "&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec --help\n" + " ".join(
+        f"--{one}" for one in FLAGS
+    )
+    assert trtexec.tool_of(help_text) == "trtexec" and trtexec.release(help_text) == "8.5.2"
+    assert trtexec.tool_of("--graph --num_runs") is None and trtexec.release("TensorRT.trtexec # trtexec") is None
+    # Each program's word, its uses and the format of its files are there, or a user meets a traceback.
+    assert set(PROGRAMS) == set(NATIVE) and set(NATIVE) <= set(USES) & set(FORMATS)
+    assert check_use("trtexec", Way(unit="gpu", precision="int8")) is None  # type: ignore[func-returns-value]
+    with pytest.raises(UsageInvalid, match="trtexec"):
+        check_use("trtexec", Way())
+
+
+def test_layers_that_a_dla_cannot_run_are_named() -> None:
+    npu = Use(way=Way(unit="npu", precision="fp16"))
+    ten = stand_in_text("TEN")
+    left = "".join(stand_in_text(name) for name in ("ON_DLA", "ON_GPU", "LEFT")) + ten
+    for text, said in (
+        (left, "^unsupported: the npu does not run all of it, not SHUFFLE: shuffle_between, CONVOLUTION: fc6; it said"),
+        (stand_in_text("REFUSED"), "^unsupported: the npu does not run all of it, not hswish"),
+        (ten, "which layers run on the DLA"),
+    ):
+        with pytest.raises(CannotRun, match=said):
+            trtexec.read(text, TIMES, WANTED, npu)
+    assert trtexec.read(ten, TIMES, replace(WANTED, built="e"), npu).p10_ns == 2_000_000
+    with pytest.raises(CannotRun, match="cannot be used"):
+        trtexec.read(ten.replace("PASSED", "FAILED"), TIMES, WANTED, Use(way=Way(unit="gpu")))
+
+
+TIMES = json.dumps([{"startComputeMs": 600.0 + place, "computeMs": 2.0} for place in range(9)]).encode()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["7", "8", "10"])
-def test_the_interval_holds_what_builds_differ_by(
-    job: Callable[..., Job], execute: Callable[..., Execute], form: str, tmp_path: Path
+def test_each_run_builds_anew_and_what_others_are_compared_with_is_built_once(
+    beside: Callable[..., Device], form: str
 ) -> None:
-    found = trtexec.measure(job(), execute(form=form), device="board")
-    assert [build.p10_ns for build in found.builds] == [2_000_000, 2_020_000, 2_040_000]
-    assert found.ns == 2_020_000 and found.lo < 2_000_000 and found.hi > 2_040_000
-    # 125 samples, the first 25 of them in the warm-up and nine times as long.
-    assert {build.samples for build in found.builds} == {100} and found.p95_ns == 2_020_000
-    said = trtexec.record(found)
-    assert len(set(said["engines"])) == len(set(said["timing_caches"])) == 3
-    assert said["engines"][0] == hashlib.sha256((tmp_path / "net.onnx.0.engine").read_bytes()).hexdigest()
-    again = trtexec.measure(job(), execute(form=form), device="board")
-    assert again == found, "what an earlier build left is used by the next one"
+    device = beside("trtexec", form)
+    hello, about = ready_runtime(device, "trtexec")
+    assert (
+        about.version
+        == {"7": f"trtexec-{str(hello.environment['program_sha256'])[:12]}", "8": "8.4.1", "10": "10.3.0"}[form]
+    )
+    assert about.opset == 13 and about.units["gpu"].ready and about.units["npu"].ready
+    request = {
+        "do": "bench", "runtime": "trtexec", "unit": "gpu", "precision": "fp16", "threads": 1, "reference": "io",
+        "items": [[0, "hot", "io"], [1, "cold", "io"]], "canaries": {"dispatch": "empty"},
+        "parameters": {
+            "warm_calls": 1, "hot_bursts": 1, "burst_least": 4, "reference_every": 1, "soak_s": 0, "seed": 7,
+        },
+    }  # fmt: skip
+    rounds = []
+    for _ in range(3):
+        channel = device.transport.open()
+        rounds.append(list(Conversation(channel, "x").ask(request, patience_s=60)))
+    samples = [next(one for one in answers if isinstance(one, Sample)) for answers in rounds]
+    ends = [answers[-1] for answers in rounds]
+    # Builds differ, so do the times of three rounds, and the engines; the canary was the same engine both times.
+    assert len({one.wall_p10_ns for one in samples}) > 1 and all(
+        (one.calls, one.cpu_min_ns) == (100, None) for one in samples
+    )
+    assert all(one.load_ns == 12_500_000_000 for one in samples) == (form != "7")
+    built = [done.state["built"]["io"] for done in ends if isinstance(done, Done)]
+    assert len({tuple(one) for one in built}) == 3
+    assert [len(one) for one in built] == [1 if form == "7" else 2] * 3 and all(len(sha) == 64 for sha in built[0])
+    turns = [done.canaries["dispatch"] for done in ends if isinstance(done, Done)]
+    assert all(turn[0].wall_min_ns == turn[1].wall_min_ns for turn in turns)
+    there = Path(device.transport.shell.there)  # type: ignore[attr-defined]
+    assert not list(there.glob("result-*")) and len(list(there.glob("kept-*.engine"))) == 2
 
 
-def test_a_calibration_cache_is_named_by_its_content(
-    job: Callable[..., Job], execute: Callable[..., Execute], tmp_path: Path
+@pytest.mark.slow
+def test_networks_on_a_dla_make_a_table_and_one_that_is_left_to_the_gpu_a_row_without_a_time(
+    beside: Callable[..., Device], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "calibration").write_bytes(b"ranges")
-    wanted = job(unit="npu", precision="int8", calibration=str(tmp_path / "calibration"))
-    found = trtexec.measure(wanted, execute(), device="board", rebuilds=1)
-    assert found.calibration_sha256 == hashlib.sha256(b"ranges").hexdigest() and found.lo == found.ns == found.hi
-    with pytest.raises(MeasurementRefused, match="did not time") as fault:
-        trtexec.measure(job(precision="int8", calibration=str(tmp_path / "absent")), execute(), device="board")
-    assert "'absent' is not there" in fault.value.why
+    monkeypatch.setattr(benches, "Rounds", partial(Rounds, drift_most=10.0))
+    space = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+    way = Way(unit="npu", precision="fp16")
+    scope = Scope(fit=3, holdout=0, rounds=3, rounds_most=3, seed=0, ops=False, again=False, memory=True, way=way)
+    plan = plan_of(space, device=beside("trtexec"), runtime="trtexec", scope=scope)
+    sizes = sorted(item.size_bytes for item in plan.items if item.kind == "network")
+    assert plan.canaries and sizes[-1] > plan.reference.size_bytes
+    files = beside("trtexec").transport.files
+    others = [(files / name).stat().st_size for name in plan.canaries.values() if (files / name).exists()]
+    left = max(sizes[-2], *others)
+    device = beside("trtexec", fault=f"left {left}")
+    lut = bench(space, device=device, runtime="trtexec", folder=tmp_path / "run", scope=scope)
+    first, *_, last = sorted(lut.networks, key=lambda row: row.file_bytes or 0)
+    assert first.status in ("ok", "noisy") and (last.status == "unsupported") == (sizes[-1] > left)
+    assert first.lo and first.hi and first.lo < (first.ns or 0) < first.hi and first.peak_rss_kib is None
+    assert lut.header.conditions == "npu-1t" and (lut.header.runtime, lut.header.precision) == ("trtexec", "fp16")
+    assert lut.header.environment["calls"] == "each" and lut.header.runtime_version == "10.3.0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "unit", "said"),
-    [
-        ("left", "npu", "2 of its layers are left to the GPU: SHUFFLE: shuffle_between, CONVOLUTION: fc6"),
-        ("silent", "npu", "which layers run on the DLA"),
-        ("refused", "npu", "not supported on DLA"),
-        ("no times", "gpu", "no list"),
-        ("no engine", "gpu", "engine' is not there"),
-    ],
+    ("fault", "said"), [("refused", "exit code 1"), ("no times", "no list"), ("silent", "which layers run on the DLA")]
 )
-def test_a_run_that_cannot_be_believed_is_refused(
-    job: Callable[..., Job], execute: Callable[..., Execute], fault: str, unit: str, said: str
-) -> None:
+def test_a_program_that_times_nothing_is_not_ready(beside: Callable[..., Device], fault: str, said: str) -> None:
+    device = beside("trtexec", fault=fault)
+    if fault == "silent":
+        _, about = ready_runtime(device, "trtexec")
+        assert not about.units["npu"].ready and said in about.units["npu"].says
+        return
     with pytest.raises(MeasurementRefused) as refused:
-        trtexec.measure(job(unit=unit), execute(fault), device="board")
-    assert said in refused.value.why and refused.value.hints
+        ready_runtime(device, "trtexec")
+    assert said in refused.value.why
+
+
+@pytest.mark.slow
+def test_a_program_that_is_there_already_is_named_by_its_path(
+    program: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = program("trtexec")
+    path.chmod(0o700)
+    device = reached("this-computer", tmp_path / "files", runtime="trtexec", program=Path(f"device:{path}"))
+    assert ready_runtime(device, "trtexec")[0].environment["program_sha256"] == sha256_file(path)
+    assert not list((tmp_path / "files" / "there").glob("trtexec-*"))
+    path.unlink()
+    with pytest.raises(MeasurementRefused, match="cannot run a network") as refused:
+        ready_runtime(device, "trtexec")
+    assert "there is no program" in refused.value.why
+    with pytest.raises(UsageInvalid, match="no path on device"):
+        reached("this-computer", tmp_path / "files", runtime="trtexec", program=Path("device:trtexec"))
