@@ -122,11 +122,9 @@ def bench(
 
     space = load_space(name, width, channels, classes)
     scope = Scope(
-        **_depth(rounds, rounds_most, regime, again),
-        seed=seed,
+        **_depth(rounds, rounds_most, regime, again, seed),
+        **_extent(space, missing_from, subnets),
         energy=energies_of(energy, pulses, energy_networks),
-        missing_from=_table(missing_from),
-        subnets=_of_space(subnets, space),
         allow_load=allow_load,
     )
     asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads, cores=cores)
@@ -153,10 +151,15 @@ def _tasks(names: list[str] | None, asked: Asked, program: Path | None, scope_of
     ]
 
 
-def _depth(rounds: int, rounds_most: int, regime: Regime, again: bool) -> dict[str, Any]:
-    """Return how often everything is measured, and for how long the device is worked before."""
+def _depth(rounds: int, rounds_most: int, regime: Regime, again: bool, seed: int) -> dict[str, Any]:
+    """Return how often everything is measured, in which order, and for how long the device is worked before."""
     soak_s = SOAK_S if regime is Regime.sustained else 0
-    return {"rounds": rounds, "rounds_most": max(rounds, rounds_most), "soak_s": soak_s, "again": again}
+    return {"rounds": rounds, "rounds_most": max(rounds, rounds_most), "soak_s": soak_s, "again": again, "seed": seed}
+
+
+def _extent(space: SearchSpace, missing_from: Path | None, subnets: Path | None) -> dict[str, Any]:
+    """Return what is measured where not everything is."""
+    return {"missing_from": _table(missing_from), "subnets": _of_space(subnets, space)}
 
 
 def _scoped(

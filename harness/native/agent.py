@@ -197,13 +197,8 @@ class Beside:
                 continue
             counts["samples"] += 1
             built |= {file[:12]: list(timed.built)} if timed.built else {}
-            yield {
-                "ev": "sample",
-                "item": index,
-                **timed.record(),
-                "load_ns": timed.load_ns,
-                "first_ns": timed.first_ns,
-            }
+            times = {"load_ns": timed.load_ns, "first_ns": timed.first_ns}
+            yield {"ev": "sample", "item": index, **timed.record(), **times}
         if references:
             references.append(self._reference(asked, use, wanted))
             yield {"ev": "reference", "state": "hot", **together(references).record()}
@@ -216,12 +211,7 @@ class Beside:
             **counts,
             "timed_s": round(timed_s, 3),
             **{name: between(*(look[name] for look in looks)) for name in looks[0]},
-            "state": {
-                **self._state(),
-                "cores": self.runner.cores or facts.UNREADABLE,
-                # The SHA-256 of what the program built, by the beginning of the network's own.
-                **({"built": built} if built else {}),
-            },
+            "state": {**self._state(), "cores": self.runner.cores or facts.UNREADABLE, **_told_of(built)},
             "clocks": CLOCKS,
             "canaries": canaries,
         }
@@ -284,3 +274,8 @@ class Beside:
 def between(first: float | str, last: float | str) -> float | str:
     """Return the mean of two readings, "unreadable" where either is."""
     return facts.UNREADABLE if isinstance(first, str) or isinstance(last, str) else round((first + last) / 2, 3)
+
+
+def _told_of(built: dict[str, list[str]]) -> Record:
+    """Return the SHA-256 of what a program built, by the beginning of the network's own; nothing where it built none."""
+    return {"built": built} if built else {}
