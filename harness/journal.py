@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import file_invalid
-from harness.plan import EMPTY, Plan, validate
-from harness.protocol import Done
+from harness.plan import Plan, validate
+from harness.soundness import refuse_unsound
 from ofa.files import canonical_json
 
 SCHEMA = "journal/3"
@@ -305,20 +305,7 @@ def _checked_plan(database: sqlite3.Connection, path: Path) -> Plan:
     if meta.get("schema") != SCHEMA:
         raise file_invalid("journal", path, f"its schema is {meta.get('schema')!r}, this version reads '{SCHEMA}'")
     plan = validate({**json.loads(meta["plan"]), "hash": meta["plan_hash"]}, path)
-    items = len(plan.items)
-    for table in ("samples", "failures"):
-        if database.execute(
-            f"SELECT count(*) FROM {table} WHERE item >= ? OR round >= ?", (items, plan.rounds_most)
-        ).fetchone()[0]:
-            raise ValueError(f"table '{table}' has rows that the plan does not know")
-    known = {EMPTY, *(item.file for item in plan.items)}
-    if any(file not in known for (file,) in database.execute("SELECT file FROM footprints")):
-        raise ValueError("table 'footprints' has files that the plan does not know")
-    for (record,) in database.execute("SELECT record FROM sessions"):
-        if not isinstance(json.loads(record)["environment"], dict):
-            raise ValueError("a session does not say its environment")
-    for (record,) in database.execute("SELECT record FROM batches"):
-        Done.model_validate({**json.loads(record), "id": 0, "ev": "done"})
+    refuse_unsound(database, plan, TABLES, COMPLETE)
     return plan
 
 
