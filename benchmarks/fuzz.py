@@ -34,11 +34,11 @@ from ofa.lut import check, format
 
 # How many of the 200,000 inputs each reader gets: by what an input costs, and by how far its writer is from us.
 INPUTS = {
-    "answers": 60_000,
+    "answers": 66_000,
     "conversations": 20_000,
     "requests": 60_000,
     "journals on the device": 20_000,
-    "journals here": 10_000,
+    "journals here": 4_000,
     "tables": 30_000,
 }
 HERE = Path(__file__).resolve().parent

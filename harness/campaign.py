@@ -8,6 +8,7 @@ from typing import Any
 
 from harness import tables
 from harness.bench import Scope, bench
+from harness.discreet import discreetly
 from harness.errors import devices_failed
 from harness.fleet import Facts, Outcome, together
 from harness.inventory import Device
@@ -35,7 +36,7 @@ def measured(
     Raises what `bench.bench` raises, UsageInvalid where the folder is at work or holds another measurement, and
     MeasurementRefused where somebody else holds the device.
     """
-    with at_work(out):
+    with at_work(out), discreetly(device):
         tables.check_begin(out, resume=resume)
         with held(device, out) as mine:
             bench(space, device=mine, runtime=runtime, folder=out, scope=scope, on_progress=on_progress)

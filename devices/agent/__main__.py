@@ -9,6 +9,7 @@ import time
 from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
 import bench
+import discreet
 import energy
 import footprint
 import jobs
@@ -120,6 +121,8 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
     number: Optional[int] = None
 
     def send(record: Dict[str, Any]) -> None:
+        if isinstance(record.get("reason"), str):
+            record = dict(record, reason=discreet.discreet(record["reason"]))
         channel.send(dict(record, id=number))
 
     try:

@@ -101,7 +101,12 @@ def whole(value: Any, least: int, most: int) -> bool:
 
 def is_file(value: Any) -> bool:
     """Say whether a value names a file: a content hash, so that no path can leave the folder; or a bare network."""
-    return isinstance(value, str) and (value in runtimes.BARE or FILE_NAME.match(value) is not None)
+    return is_hash(value) or (isinstance(value, str) and value in runtimes.BARE)
+
+
+def is_hash(value: Any) -> bool:
+    """Say whether a value is the SHA-256 of a file."""
+    return isinstance(value, str) and FILE_NAME.match(value) is not None
 
 
 def opener(request: Dict[str, Any], name: str, folder: str) -> Callable[[], timing.Run]:
