@@ -110,6 +110,7 @@ def journals_here(rng: random.Random, tally: Tally, count: int, folder: Path) ->
     for number in range(count):
         if number % 2:
             path.write_bytes(damaged(rng, whole.raw, [whole.raw]))
+            whole.last = "its bytes"
         else:
             path.write_bytes(whole.edited(rng, folder))
         with alone_within(tally, f"journal {number}: {whole.last}"):

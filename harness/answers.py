@@ -10,7 +10,7 @@ MOST_DEPTH = 20
 MOST_NUMBER = 2**64
 
 
-def _kept(facts: dict[str, Any]) -> dict[str, Any]:
+def kept(facts: dict[str, Any]) -> dict[str, Any]:
     """Refuse what no journal, page or sum can take: numbers beyond 64 bits, halves of characters, endless nesting."""
     waiting: list[tuple[Any, int]] = [(facts, 0)]
     while waiting:
@@ -28,7 +28,7 @@ def _kept(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 Text = Annotated[str, Field(max_length=1000)]
-Facts = Annotated[dict[str, Any], AfterValidator(_kept)]
+Facts = Annotated[dict[str, Any], AfterValidator(kept)]
 Offset = Annotated[int, Field(ge=0, le=2**40)]
 Attempt = Annotated[int, Field(ge=0, le=2**31)]
 Seconds = Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)]

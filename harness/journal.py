@@ -284,7 +284,7 @@ def check(path: Path) -> Plan:
         try:
             with closing(_connect(copy)) as database:
                 return _checked_plan(database, path)
-        except (sqlite3.Error, ValueError, TypeError, LookupError) as fault:
+        except (sqlite3.Error, ValueError, TypeError, LookupError, RecursionError) as fault:
             why = "it is damaged: " + " ".join(str(fault).split())[:200]
             raise file_invalid("journal", path, why, "measure again into a new journal") from fault
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from harness.answers import kept
 from harness.plan import EMPTY, Plan
 from harness.protocol import Done
 from ofa.lut.rows import is_session
@@ -66,8 +67,9 @@ def _refuse_session(identity: str, record: Any) -> None:
     if not is_session(identity):
         raise ValueError("the id of a session is none")
     environment = record["environment"]
-    if not isinstance(environment, dict):
+    if not isinstance(environment, dict) or not isinstance(environment.get("runtime_version"), str):
         raise ValueError("a session does not say its environment")
+    kept(record)
     if not isinstance(record.get("started_utc", ""), str):
         raise ValueError("a session does not say when it began")
     if "started_utc" in record:
