@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -91,7 +92,9 @@ def of_agent(kind: str) -> Callable[[random.Random, Tally, int, Path], None]:
     def run(rng: random.Random, tally: Tally, count: int, folder: Path) -> None:
         place = folder / f"agent-{kind}"
         command = [sys.executable, str(HERE / "fuzz_agent.py"), str(place), str(rng.randrange(2**31)), kind, str(count)]
-        ended = subprocess.run(command, capture_output=True, timeout=MOST_S, check=False)
+        # This checkout's own modules, whichever copy is installed.
+        variables = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+        ended = subprocess.run(command, capture_output=True, timeout=MOST_S, check=False, env=variables)
         if ended.returncode != 0:
             raise SystemExit(ended.stderr.decode(errors="replace")[-4000:])
         found = json.loads(ended.stdout)
