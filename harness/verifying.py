@@ -66,7 +66,6 @@ def verify(
     A table says how the runtime is used; without one, options do. Ctrl-C is safe: the same command goes on.
     """
     from harness import appraise
-    from harness.discreet import discreetly
     from harness.ledger import at_work
     from harness.phases import phases
     from ofa import console
@@ -75,12 +74,11 @@ def verify(
     from ofa.lut.format import read
 
     place = None if lut is None else shelf.place(lut, device=device, runtime=runtime.value)
-    reached = device_for(device, runtime, program)
-    with at_work(out), discreetly(reached), phases(f"verifying with {runtime.value}") as tell:
+    with at_work(out), phases(f"verifying with {runtime.value}") as tell:
         found = appraise.appraise(
             models or [],
             subnets=_sampled(subnets, data, add, lut),
-            device=reached,
+            device=device_for(device, runtime, program),
             runtime=runtime.value,
             way=way_of(runtime, unit, kernels, precision, threads),
             folder=out,

