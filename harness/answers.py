@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MOST_DEPTH = 20
+MOST_NUMBER = 2**64
+
+
+def kept(facts: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what no journal, page or sum can take: numbers beyond 64 bits, halves of characters, endless nesting."""
+    waiting: list[tuple[Any, int]] = [(facts, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if depth > MOST_DEPTH:
+            raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
+        if isinstance(item, dict | list):
+            waiting += [(part, depth + 1) for part in (item.values() if isinstance(item, dict) else item)]
+            waiting += [(name, depth + 1) for name in item if isinstance(item, dict)]
+        elif isinstance(item, str) and any("\ud800" <= character <= "\udfff" for character in item):
+            raise ValueError("it holds half of a character")
+        elif isinstance(item, int | float) and not abs(item) < MOST_NUMBER:
+            raise ValueError("it holds a number that no device has")
+    return facts
+
 
 Text = Annotated[str, Field(max_length=1000)]
-Facts = dict[str, Any]
+Facts = Annotated[dict[str, Any], AfterValidator(kept)]
 Offset = Annotated[int, Field(ge=0, le=2**40)]
 Attempt = Annotated[int, Field(ge=0, le=2**31)]
 Seconds = Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)]

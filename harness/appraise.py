@@ -12,6 +12,7 @@ import numpy as np
 import ofa.space as spaces
 from harness import verify
 from harness.artefacts import Artefacts
+from harness.discreet import discreetly
 from harness.errors import no_data_to_test, no_table_named
 from harness.inventory import Device
 from harness.networks import middle
@@ -81,24 +82,27 @@ def appraise(
     files = _checked(models, device, runtime, lut)
     artefacts = Artefacts(device.transport.files)
     chosen = (way or Way()) if lut is None else way_of(lut)
-    about, chosen = ready_way(device, runtime, chosen)
-    known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
-    for subnet in subnets:
-        file = artefacts.for_network(ops_of(subnet), about, chosen.file_precision)
-        files[subnet.id], known[subnet.id] = artefacts.path(file.name), subnet
-    found = verify.measure(
-        files,
-        device=device,
-        runtime=runtime,
-        way=chosen,
-        folder=folder,
-        reference=artefacts.for_network(ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about, chosen.file_precision),
-        predicted_ms={} if lut is None else predictions(lut, known),
-        anchors={} if lut is None else anchors(lut, artefacts, about, chosen.file_precision),
-        rounds=rounds,
-        seed=seed,
-        on_progress=on_progress,
-    )
+    with discreetly(device):
+        about, chosen = ready_way(device, runtime, chosen)
+        known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
+        for subnet in subnets:
+            file = artefacts.for_network(ops_of(subnet), about, chosen.file_precision)
+            files[subnet.id], known[subnet.id] = artefacts.path(file.name), subnet
+        found = verify.measure(
+            files,
+            device=device,
+            runtime=runtime,
+            way=chosen,
+            folder=folder,
+            reference=artefacts.for_network(
+                ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about, chosen.file_precision
+            ),
+            predicted_ms={} if lut is None else predictions(lut, known),
+            anchors={} if lut is None else anchors(lut, artefacts, about, chosen.file_precision),
+            rounds=rounds,
+            seed=seed,
+            on_progress=on_progress,
+        )
     return Appraisal(found=found, lut=lut, subnets=known)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness import tables
 from harness.bench import Scope, bench
+from harness.discreet import discreetly
 from harness.errors import devices_failed
 from harness.fleet import Facts, Outcome, together
 from harness.inventory import Device
@@ -49,7 +50,7 @@ def measured(
     UsageInvalid where the folder is at work or holds another measurement, and MeasurementRefused where somebody else
     holds the device, or it cannot be tuned so.
     """
-    with at_work(out):
+    with at_work(out), discreetly(device):
         tables.check_begin(out, resume=resume)
         with held(device, out) as mine, prepared(mine, tuning, runtime) as ready:
             bench(space, device=ready, runtime=runtime, folder=out, scope=scope, on_progress=on_progress)

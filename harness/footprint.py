@@ -7,6 +7,7 @@ from contextlib import suppress
 from secrets import token_hex
 
 from harness import ways
+from harness.discreet import public
 from harness.errors import device_lost
 from harness.inventory import Device
 from harness.journal import Footprint, Journal
@@ -43,7 +44,8 @@ def run(
         session = begin_session(plan, device, journal, *ready_runtime(device, plan.runtime))
     for done, file in enumerate(wanted, 1):
         answer = of_file(device, plan.runtime, file, plan.way, patience_s=patience_s)
-        found = Footprint(session=session, peak_rss_kib=answer.peak_rss_kib, reason=answer.reason or "")
+        why = public(device, answer.reason or "")
+        found = Footprint(session=session, peak_rss_kib=answer.peak_rss_kib, reason=why)
         journal.add_footprint(file, found)
         on_progress(done, len(wanted), "memory of whole networks")
 

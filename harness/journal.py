@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import file_invalid
-from harness.plan import EMPTY, Plan, validate
-from harness.protocol import Done, Energy
+from harness.plan import Plan, validate
+from harness.protocol import Energy
+from harness.soundness import refuse_unsound
 from ofa.files import canonical_json
 
 SCHEMA = "journal/3"
@@ -324,7 +325,7 @@ def check(path: Path) -> Plan:
         try:
             with closing(_connect(copy)) as database:
                 return _checked_plan(database, path)
-        except (sqlite3.Error, ValueError, TypeError, LookupError) as fault:
+        except (sqlite3.Error, ValueError, TypeError, LookupError, RecursionError) as fault:
             why = "it is damaged: " + " ".join(str(fault).split())[:200]
             raise file_invalid("journal", path, why, "measure again into a new journal") from fault
 
@@ -346,23 +347,7 @@ def _checked_plan(database: sqlite3.Connection, path: Path) -> Plan:
     if meta.get("schema") != SCHEMA:
         raise file_invalid("journal", path, f"its schema is {meta.get('schema')!r}, this version reads '{SCHEMA}'")
     plan = validate({**json.loads(meta["plan"]), "hash": meta["plan_hash"]}, path)
-    items = len(plan.items)
-    for table in ("samples", "failures"):
-        if database.execute(
-            f"SELECT count(*) FROM {table} WHERE item >= ? OR round >= ?", (items, plan.rounds_most)
-        ).fetchone()[0]:
-            raise ValueError(f"table '{table}' has rows that the plan does not know")
-    known = {EMPTY, *(item.file for item in plan.items)}
-    for table in ("footprints", *(LATER if "energies" in stored else ())):
-        if any(file not in known for (file,) in database.execute(f"SELECT file FROM {table}")):
-            raise ValueError(f"table '{table}' has files that the plan does not know")
-    for (record,) in database.execute("SELECT record FROM energies") if "energies" in stored else ():
-        _energy(record)
-    for (record,) in database.execute("SELECT record FROM sessions"):
-        if not isinstance(json.loads(record)["environment"], dict):
-            raise ValueError("a session does not say its environment")
-    for (record,) in database.execute("SELECT record FROM batches"):
-        Done.model_validate({**json.loads(record), "id": 0, "ev": "done"})
+    refuse_unsound(database, plan, tables, COMPLETE)
     return plan
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness import ways
 from harness.answers import Facts
+from harness.discreet import public
 from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready
 from harness.gate import cool, quieten
 from harness.inventory import Device
@@ -225,15 +226,9 @@ def complete_round(
             note = f"a canary moved by {100 * gained.drift:.1f} %"
             journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="drift", note=note)
             continue
+        gained.failures = [(item, public(ask.device, why)) for item, why in gained.failures]
         journal.end_attempt(number, attempt, gained.rows(), ended_utc=utc_now())
         return
-
-
-def public(device: Device, text: str) -> str:
-    """Return a text without the words by which a device is found: what is kept may be passed on."""
-    for word in sorted(device.transport.private, key=len, reverse=True):
-        text = text.replace(word, "…") if word else text
-    return text
 
 
 def _tell(on_progress: OnProgress, done: int, items: int, total: int, text: str, note: str, share: float) -> None:

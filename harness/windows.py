@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from harness import energy
+from harness.discreet import public
 from harness.gate import cool
 from harness.inventory import Device
 from harness.journal import Journal, Windows
@@ -21,7 +22,6 @@ from harness.session import (
     OnProgress,
     begin_session,
     greet,
-    public,
     quiet,
     ready_runtime,
     run_of,

@@ -92,3 +92,11 @@ def test_the_wheel_carries_the_agent_and_the_profiles(tmp_path: Path) -> None:
 def files_in(folder: Path) -> list[Path]:
     """Return the files of a folder, without what Python leaves behind."""
     return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+def test_the_aarch64_userland_is_only_for_those_who_ask() -> None:
+    tox = (ROOT / "tox.ini").read_text()
+    assert "[testenv:aarch64]" in tox and re.search(r"^env_list = tests$", tox, re.MULTILINE)
+    assert "aarch64" not in (ROOT / ".ci" / "run").read_text()
+    # Whoever runs all tests must not find it there: only this environment sets the variable that asks for it.
+    assert tox.count("OFA_AARCH64") == 1

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import select
 import sys
 import time
 from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
 import bench
+import discreet
 import energy
 import footprint
 import jobs
@@ -22,6 +24,8 @@ PROTOCOL = 2
 MOST_REQUEST_BYTES = 4 << 20
 MOST_ANSWER_BYTES = 1 << 16
 MOST_REST_S = 60
+MOST_NUMBER = 2**53
+NAME = re.compile(r"^[A-Za-z0-9_.-]{1,60}\Z")
 
 
 class Channel(object):
@@ -74,7 +78,7 @@ def private_channel() -> Channel:
 def hello(request: Dict[str, Any], folder: str, send: bench.Send) -> None:
     """Say what this device is; a runtime is imported and tried only where the host names it."""
     names = request.get("runtimes", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 16:
+    if not isinstance(names, list) or len(names) > 16 or not all(isinstance(n, str) and NAME.match(n) for n in names):
         raise bench.RequestInvalid("'runtimes' must be a list of at most 16 names")
     send(
         {
@@ -129,13 +133,15 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
     number: Optional[int] = None
 
     def send(record: Dict[str, Any]) -> None:
+        if isinstance(record.get("reason"), str):
+            record = dict(record, reason=discreet.discreet(record["reason"]))
         channel.send(dict(record, id=number))
 
     try:
         if not line:
             raise bench.RequestInvalid("the line is longer than %d bytes" % MOST_REQUEST_BYTES)
         request = json.loads(line.decode("utf-8"))
-        if not isinstance(request, dict) or not isinstance(request.get("id"), int):
+        if not isinstance(request, dict) or not bench.whole(request.get("id"), 0, MOST_NUMBER):
             raise bench.RequestInvalid("a request is an object with a whole-number 'id'")
         number = request["id"]
         verb = request.get("do")

@@ -16,7 +16,7 @@ from runtimes.way import PRECISIONS, UNITS, Way
 
 Send = Callable[[Dict[str, Any]], None]
 
-FILE_NAME = re.compile(r"^[0-9a-f]{64}$")
+FILE_NAME = re.compile(r"^[0-9a-f]{64}\Z")
 MOST_ITEMS = 20000
 MOST_CANARIES = 8
 TICK_S = 0.4
@@ -55,7 +55,7 @@ def check_way(request: Dict[str, Any]) -> None:
     """Refuse a request that does not say how a network is to be run; raises RequestInvalid naming the part."""
     if request.get("runtime") not in runtimes.ADAPTERS:
         raise RequestInvalid("unknown runtime %r" % (request.get("runtime"),))
-    if not _whole(request.get("threads"), 1, 1024):
+    if not whole(request.get("threads"), 1, 1024):
         raise RequestInvalid("'threads' must be a whole number from 1 to 1024")
     if not isinstance(request.get("kernels"), str):
         raise RequestInvalid("'kernels' must be a word")
@@ -80,13 +80,13 @@ def check(request: Dict[str, Any]) -> None:
     if not isinstance(parameters, dict) or set(parameters) != set(PARAMETERS):
         raise RequestInvalid("'parameters' must be exactly %s" % ", ".join(sorted(PARAMETERS)))
     for name, (least, most) in PARAMETERS.items():
-        if not _whole(parameters[name], least, most):
+        if not whole(parameters[name], least, most):
             raise RequestInvalid("parameter '%s' must be a whole number from %d to %d" % (name, least, most))
     items = request.get("items")
     if not isinstance(items, list) or not 0 < len(items) <= MOST_ITEMS:
         raise RequestInvalid("'items' must be a list of 1 to %d" % MOST_ITEMS)
     for item in items:
-        if not (isinstance(item, list) and len(item) == 3 and _whole(item[0], 0, MOST_ITEMS)):
+        if not (isinstance(item, list) and len(item) == 3 and whole(item[0], 0, MOST_ITEMS)):
             raise RequestInvalid("an item must be [index, state, file]")
         if item[1] not in ("hot", "cold") or not is_file(item[2]):
             raise RequestInvalid("an item must be [index, 'hot' or 'cold', sha256 of a file]")
@@ -97,14 +97,19 @@ def check(request: Dict[str, Any]) -> None:
         raise RequestInvalid("'canaries' must name at most %d files by their sha256" % MOST_CANARIES)
 
 
-def _whole(value: Any, least: int, most: int) -> bool:
+def whole(value: Any, least: int, most: int) -> bool:
     """Say whether a value is an integer within limits (True is not an integer here)."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_file(value: Any) -> bool:
     """Say whether a value names a file: a content hash, so that no path can leave the folder; or a bare network."""
-    return isinstance(value, str) and (value in runtimes.BARE or FILE_NAME.match(value) is not None)
+    return is_hash(value) or (isinstance(value, str) and value in runtimes.BARE)
+
+
+def is_hash(value: Any) -> bool:
+    """Say whether a value is the SHA-256 of a file."""
+    return isinstance(value, str) and FILE_NAME.match(value) is not None
 
 
 def opener(request: Dict[str, Any], name: str, folder: str) -> Callable[[], timing.Run]:

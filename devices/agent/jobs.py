@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import IO, Any, Callable, Dict, List, Tuple
+from typing import IO, Any, Callable, Dict, List, Optional, Tuple
 
 import bench
 import lease
@@ -19,7 +19,10 @@ import scope
 import store
 import sysfs
 
-JOB = re.compile(r"^[0-9a-f]{32}$")
+JOB = re.compile(r"^[0-9a-f]{32}\Z")
+ATTEMPT = re.compile(r"^[0-9]{1,6}\Z")
+MOST_ATTEMPTS = 10**6
+MOST_PID = 2**31 - 1
 MOST_CAP_S = 86400
 BEGIN_S = 15.0
 POLL_S = 0.2
@@ -176,14 +179,14 @@ def attach(request: Dict[str, Any], files: str, send: Send) -> None:
 def forward(stream: IO[bytes], offset: int, send: Send) -> Tuple[int, bool]:
     """Send the whole lines from an offset on; return the offset after them and whether the last one ends the journal.
 
-    A torn last line is not sent: nobody knows what it was to say.
+    A line that is torn or damaged is not sent, nor what follows it: nobody knows what it was to say.
     """
     stream.seek(offset)
     for line in stream:
-        if not line.endswith(b"\n"):
+        record = record_of(line)
+        if record is None:
             break
         offset += len(line)
-        record = json.loads(line.decode("ascii"))
         if record["ev"] != "begin":
             send({"ev": "row", "offset": offset, "row": record})
         if record["ev"] in ENDS:
@@ -213,16 +216,37 @@ def fate(place: str) -> Dict[str, Any]:
 
 def begun(place: str) -> Dict[str, Any]:
     """Return attempt, process and boot of a job's last worker; 0 and "" for one that never began."""
-    empty = {"attempt": int(text(place, "attempt") or "0"), "pid": 0, "boot_id": ""}
+    attempt = text(place, "attempt")
+    empty = {"attempt": int(attempt) if ATTEMPT.match(attempt) else 0, "pid": 0, "boot_id": ""}
     try:
         with open(os.path.join(place, "journal.jsonl"), "rb") as stream:
-            first = stream.readline()
+            record = record_of(stream.readline())
     except OSError:
         return empty
-    if not first.endswith(b"\n"):
+    found = {name: (record or {}).get(name) for name in ("attempt", "pid", "boot_id")}
+    # Of a damaged one no process is killed, and no number is believed.
+    sound = isinstance(found["boot_id"], str) and len(found["boot_id"]) <= 100
+    if not sound or not bench.whole(found["attempt"], 0, MOST_ATTEMPTS) or not bench.whole(found["pid"], 2, MOST_PID):
         return empty
-    record = json.loads(first.decode("ascii"))
-    return {name: record[name] for name in ("attempt", "pid", "boot_id")}
+    return found
+
+
+def record_of(line: bytes) -> Optional[Dict[str, Any]]:
+    """Return the record that a line of a journal holds; None where it is torn, or damaged as by a loss of power."""
+
+    def finite(digits: str) -> float:
+        value = float(digits)
+        if value - value != 0:
+            raise ValueError("no record holds '%s'" % digits)
+        return value
+
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line.decode("ascii"), parse_float=finite, parse_constant=finite)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("ev"), str) else None
 
 
 def complete(place: str) -> bool:
@@ -232,7 +256,8 @@ def complete(place: str) -> bool:
             lines = [line for line in stream if line.endswith(b"\n")]
     except OSError:
         return False
-    return bool(lines) and json.loads(lines[-1].decode("ascii"))["ev"] in ENDS
+    last = record_of(lines[-1]) if lines else None
+    return last is not None and last["ev"] in ENDS
 
 
 def end(request: Dict[str, Any], files: str, send: Send) -> None:

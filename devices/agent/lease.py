@@ -12,7 +12,7 @@ import bench
 import probe
 import store
 
-TOKEN = re.compile(r"^[0-9a-f]{32}$")
+TOKEN = re.compile(r"^[0-9a-f]{32}\Z")
 MOST_OWNER_CHARACTERS = 200
 LEAST_TTL_S, MOST_TTL_S = 5, 3600
 PATIENCE_S = 10

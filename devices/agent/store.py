@@ -17,7 +17,7 @@ Send = Callable[[Dict[str, Any]], None]
 def lacking(request: Dict[str, Any], files: str, send: Send) -> None:
     """Say which of some files are not there, in several records where they are many."""
     names = request.get("names")
-    if not isinstance(names, list) or len(names) > MOST_NAMES or not all(bench.is_file(name) for name in names):
+    if not isinstance(names, list) or len(names) > MOST_NAMES or not all(bench.is_hash(name) for name in names):
         raise bench.RequestInvalid("'names' must be a list of at most %d sha256 of files" % MOST_NAMES)
     absent: List[str] = [name for name in names if not os.path.exists(os.path.join(files, name))]
     while len(absent) > NAMES_A_RECORD:
@@ -32,7 +32,7 @@ def unpack(request: Dict[str, Any], files: str, send: Send) -> None:
     A member that is not what its name says, or no plain file, ends it: nothing of such a member is kept.
     """
     name = request.get("pack")
-    if not bench.is_file(name) or not isinstance(name, str):
+    if not bench.is_hash(name) or not isinstance(name, str):
         raise bench.RequestInvalid("'pack' must be the sha256 of a file")
     path = os.path.join(files, name)
     if not os.path.exists(path):
@@ -42,7 +42,7 @@ def unpack(request: Dict[str, Any], files: str, send: Send) -> None:
         with tarfile.open(path, "r:") as pack:
             for member in pack:
                 stream = pack.extractfile(member)
-                if not member.isreg() or stream is None or not bench.is_file(member.name) or "/" in member.name:
+                if not member.isreg() or stream is None or not bench.is_hash(member.name) or "/" in member.name:
                     raise bench.RequestInvalid("the pack holds something that is no model file")
                 keep(files, member.name, stream)
                 count += 1

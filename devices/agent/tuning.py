@@ -21,10 +21,10 @@ RESTORED = "tuning-restored.txt"
 MOST_RESTORED_BYTES = 6500
 # The only files that are ever written, and the only values that ever go there: also a record that came back damaged
 # cannot lead anywhere else.
-FILE = re.compile(r"^sys/devices/system/cpu/cpufreq/policy[0-9]{1,4}/scaling_(governor|min_freq|max_freq)$")
-VALUES = {"governor": re.compile(r"^[a-z_]{1,20}$"), "frequency": re.compile(r"^[0-9]{1,9}$")}
-TOKEN = re.compile(r"^[0-9a-f]{8,64}$")
-MODE = re.compile(r"^[A-Za-z0-9_]{1,40}$")
+FILE = re.compile(r"^sys/devices/system/cpu/cpufreq/policy[0-9]{1,4}/scaling_(governor|min_freq|max_freq)\Z")
+VALUES = {"governor": re.compile(r"^[a-z_]{1,20}\Z"), "frequency": re.compile(r"^[0-9]{1,9}\Z")}
+TOKEN = re.compile(r"^[0-9a-f]{8,64}\Z")
+MODE = re.compile(r"^[A-Za-z0-9_]{1,40}\Z")
 WANTS = {"governor": str, "lock": bool, "jetson_clocks": bool, "power_mode": str, "fixed_performance": bool}
 MOST_SAVED_BYTES = 1 << 18
 TOOL_PATIENCE_S = 20.0

@@ -277,5 +277,5 @@ def between(first: float | str, last: float | str) -> float | str:
 
 
 def _told_of(built: dict[str, list[str]]) -> Record:
-    """Return the SHA-256 of what a program built, by the beginning of the network's own; nothing where it built none."""
+    """Return the SHA-256 of what a program built, by the beginning of the network's own, where it built anything."""
     return {"built": built} if built else {}

@@ -60,10 +60,11 @@ class Ssh:
 
     @property
     def private(self) -> tuple[str, ...]:
-        """Return hosts, users and key files of all hops."""
+        """Return hosts, users and key files of all hops, and the device's folder and Python where they are paths."""
         hops = self.address.hops()
         files = [str(path) for hop in hops for path in hop.identities]
-        return (*files, *(word for hop in hops for word in (str(hop), hop.host, f"{hop.user}@")))
+        paths = [path for path in (self.folder, self.python) if path.startswith("/")]
+        return (*files, *paths, *(word for hop in hops for word in (str(hop), hop.key_name, hop.host, f"{hop.user}@")))
 
     @property
     def route(self) -> Route:

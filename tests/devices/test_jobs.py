@@ -111,6 +111,30 @@ def test_a_torn_last_line_is_dropped_and_a_dead_worker_has_a_successor(agent: Ca
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "damage",
+    [b"\0" * 80 + b"\n", b'{"ev":"begin","pid":1,"attempt":-4,"boot_id":7}\n', b"[]\n"],
+    ids=["zeros", "a record that cannot be", "no record"],
+)
+def test_a_journal_that_a_loss_of_power_damaged_is_begun_anew(
+    damage: bytes, agent: Callable[[], Agent], files: Path
+) -> None:
+    one = agent()
+    begin(one)
+    one.ask(do="attach", job=JOB, offset=0)
+    place = files.parent / "jobs" / JOB
+    (place / "journal.jsonl").write_bytes(damage)
+    ended = one.ask(do="attach", job=JOB, offset=0)[-1]
+    assert (ended["ev"], ended["state"]) == ("attached", "dead") and one.last(do="end", job=JOB)["killed"] is False
+    assert begin(one)["attempt"] == 2
+    assert one.ask(do="attach", job=JOB, offset=0)[-1]["state"] == "complete"
+    (place / "journal.jsonl").write_bytes(damage)
+    (place / "attempt").write_bytes(b"\xff\xfe")
+    assert begin(one)["attempt"] == 1
+    assert one.ask(do="attach", job=JOB, offset=0)[-1]["state"] == "complete"
+
+
+@pytest.mark.slow
 def test_a_worker_ends_by_the_clock_and_by_request(agent: Callable[[], Agent], files: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     one = agent()

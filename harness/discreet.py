@@ -1,0 +1,40 @@
+"""Keeps how a device is found out of all that may be passed on: journals, tables, logs. Its name in the lab's list
+stands for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.inventory import Device
+from ofa.errors import OfaError
+
+# What a device says of itself is not ours to know beforehand: folders of people, and addresses.
+FOLDER_OF_SOMEBODY = re.compile(r"/(?:home|Users)/[^/\s'\":]+")
+IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?![\w.])")
+ADDRESS = "ADDRESS"
+
+
+def public(device: Device, text: str) -> str:
+    """Return a text without the words by which a device is found: what is kept may be passed on."""
+    for word in sorted(device.transport.private, key=len, reverse=True):
+        text = text.replace(word, ADDRESS) if word else text
+    return IPV4.sub(ADDRESS, FOLDER_OF_SOMEBODY.sub("~", text))
+
+
+@contextmanager
+def discreetly(device: Device) -> Iterator[None]:
+    """Let an error of the block name the device only as the lab does: what a command says ends in logs.
+
+    Of a device that has no address nothing is left out: all there is in the message are the user's own paths.
+    """
+    try:
+        yield
+    except OfaError as fault:
+        if not device.transport.private:
+            raise
+        fault.what, fault.why = public(device, fault.what), public(device, fault.why)
+        fault.hints = tuple(public(device, hint) for hint in fault.hints)
+        raise

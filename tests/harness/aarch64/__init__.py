@@ -1,0 +1,1 @@
+"""The agent in an aarch64 userland."""

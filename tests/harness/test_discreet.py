@@ -1,0 +1,52 @@
+"""A text that is passed on has no address, user's folder or word by which a device is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.discreet import discreetly, public
+from harness.errors import device_lost
+from harness.inventory import Device
+from ofa.errors import DeviceLost
+
+
+class Elsewhere:
+    """A way to a device that is found by two words."""
+
+    private = ("lab@board.example:2222", "board.example", "")
+    remote = True
+
+
+# Put together here, since a test looks for paths of one machine.
+SOMEBODY = "/".join(("", "home", "zaphod"))
+
+
+@pytest.fixture
+def far(device: Device) -> Device:
+    return replace(device, transport=Elsewhere(), unit="board-42")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("'lab@board.example:2222' opened no session", "'ADDRESS' opened no session"),
+        ("no route to board.example", "no route to ADDRESS"),
+        ("connect to 10.0.0.7:22 failed, 10.0.0.8 too", "connect to ADDRESS failed, ADDRESS too"),
+        (f'File "{SOMEBODY}/.cache/ofa-lab/agent-1.pyz"', 'File "~/.cache/ofa-lab/agent-1.pyz"'),
+        ("onnxruntime 1.32.0, version 2.3.1", "onnxruntime 1.32.0, version 2.3.1"),
+    ],
+)
+def test_what_leads_to_a_device_is_left_out(said: str, kept: str, far: Device) -> None:
+    assert public(far, said) == kept
+
+
+def test_an_error_names_the_device_as_the_lab_does(far: Device, device: Device) -> None:
+    fault = device_lost("board-42", "lab@board.example:2222 is silent", "ping board.example")
+    with pytest.raises(DeviceLost) as caught, discreetly(far):
+        raise fault
+    assert "board.example" not in str(caught.value) and "'board-42'" in str(caught.value)
+    with pytest.raises(DeviceLost, match="this-computer") as near, discreetly(device):
+        raise device_lost("this-computer", f"{SOMEBODY}/python is not there")
+    assert f"{SOMEBODY}/python" in str(near.value), "of this computer the user's own paths are of use"
