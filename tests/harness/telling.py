@@ -19,7 +19,7 @@ HOST = "ford-prefect"
 MARK = "OFA_TEST_TELLING"
 BENCH = (
     *("bench", "--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--runtime", "onnxruntime"),
-    *("--no-ops", "--fit", "2", "--holdout", "1", "--rounds", "1", "--rounds-most", "1"),
+    *("--no-ops", "--fit", "2", "--holdout", "1", "--rounds", "1", "--rounds-most", "1", "--allow-load"),
 )
 MOST_S = 240
 
