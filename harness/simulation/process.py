@@ -162,7 +162,7 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     timing.clocks = lambda threads, unit="cpu": clocks
     probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, lambda: None
     probe.residency, probe.peak_rss_kib = dict, simulation.peak_rss_kib
-    agent["time"] = bench.time = SimpleNamespace(time=lambda: simulation.weather.time_s, sleep=simulation.rest)
+    agent["time"] = bench.time = SimpleNamespace(monotonic=lambda: simulation.weather.time_s, sleep=simulation.rest)
     energy.time, energy.meter = agent["time"], simulation.meter
     power.source = lambda root: (rail.SOURCE, rail.AVERAGING_S, "")
     for verb in ("hello", "rest"):
