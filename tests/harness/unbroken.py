@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,17 @@ def half(jobs: Path) -> bool:
     except OSError:
         return False
     return any(b'"ev":"reference"' in record and b'"ev":"done"' not in record for record in records)
+
+
+def whole_job(jobs: Path) -> dict[int, int]:
+    """Return what the only job on a device holds once its worker is through, which must be its first."""
+    (journal,) = jobs.glob("*/journal.jsonl")
+    deadline_s = time.monotonic() + WATCHED_S
+    while b'"ev":"done"' not in journal.read_bytes() and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    records = [json.loads(line) for line in journal.read_bytes().splitlines()]
+    assert (records[0]["attempt"], records[-1]["ev"]) == (1, "done")
+    return {row["item"]: row["wall_min_ns"] for row in records if row["ev"] == "sample"}
 
 
 @contextmanager

@@ -4,7 +4,6 @@ nobody waits for long."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -17,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from transport.lab import BOOT_ID, MISSING, SSHD, Link, Sshd, make_key, may_unshare, signal_to
+from transport.lab import BOOT_ID, MISSING, SSHD, Link, Sshd, make_key, may_link, may_unshare, signal_to
 from transport.test_sshfaults import told
-from unbroken import HALVES, half, measured, notes, once, triples, values, whole
+from transport.wire import TUN, Wire
+from unbroken import HALVES, half, measured, notes, once, triples, values, whole, whole_job
 
 from harness.artefacts import File
 from harness.inventory import AGENT_ENVIRONMENT, Device
-from harness.plan import Plan, write
+from harness.plan import Plan, Rounds, write
 from harness.transport.ssh import Ssh
 
 pytestmark = pytest.mark.slow
@@ -164,17 +164,6 @@ def test_what_the_worker_does_not_outlive_is_measured_again(
     assert not booting.workers()
 
 
-def kept(jobs: Path) -> dict[int, int]:
-    """Return what the only job on a device holds once its worker is through, which must be its first."""
-    (journal,) = jobs.glob("*/journal.jsonl")
-    deadline_s = time.monotonic() + 30
-    while b'"ev":"done"' not in journal.read_bytes() and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    records = [json.loads(line) for line in journal.read_bytes().splitlines()]
-    assert (records[0]["attempt"], records[-1]["ev"]) == (1, "done")
-    return {row["item"]: row["wall_min_ns"] for row in records if row["ev"] == "sample"}
-
-
 def new_host_key(sshd: Sshd) -> None:
     sshd.kill()
     make_key(sshd.folder / "host")
@@ -208,7 +197,7 @@ def test_who_cannot_go_on_says_so_and_goes_on_later(
     with once(lambda: half(sshd.jobs), lambda: strike(sshd)), told(60, *said):
         measured(device, plan, tmp_path / "journal.sqlite")
     mend(sshd)
-    measured_meanwhile = kept(sshd.jobs)
+    measured_meanwhile = whole_job(sshd.jobs)
     with measured(device, plan, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(plan) and values(journal) == measured_meanwhile
     assert not sshd.workers()
@@ -221,7 +210,7 @@ def test_a_clock_that_found_the_date_takes_no_finished_job(
     with once(lambda: half(sshd.jobs), lambda: key_revoked(sshd)), told(60):
         measured(device, plan, tmp_path / "journal.sqlite")
     key_given_back(sshd)
-    measured_meanwhile = kept(sshd.jobs)
+    measured_meanwhile = whole_job(sshd.jobs)
     set_clock(tmp_path, MONTH_S)
     with measured(device, plan, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(plan) and values(journal) == measured_meanwhile
@@ -261,11 +250,30 @@ def test_a_link_that_is_down_for_ever(
     device, plan = over(behind)
     with once(lambda: half(behind.jobs), link.down), told(30, "stopped answering"):
         measured(device, plan, tmp_path / "journal.sqlite")
-    measured_meanwhile = kept(behind.jobs)
+    measured_meanwhile = whole_job(behind.jobs)
     link.up()
     with measured(device, plan, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(plan) and values(journal) == measured_meanwhile
     assert not behind.workers()
+
+
+def test_a_slow_link_that_loses_packets(over: Callable[..., tuple[Device, Plan]], tmp_path: Path) -> None:
+    wire = Wire(delay_ms=10.0, loss=0.01, seed=5)
+    if not Path(TUN).exists() or not may_link(wire):
+        pytest.skip(f"a slow link needs root, {TUN} and the package 'iproute2'")
+    link = Link(wire)
+    sshd = Sshd(tmp_path / "device", link=link)
+    try:
+        link.start()
+        device, plan = over(sshd.start())
+        plan = plan.model_copy(update={"rounds": 3, "protocol": Rounds(rounds_most=3, drift_most=10.0)})
+        with measured(device, plan, tmp_path / "journal.sqlite") as journal:
+            assert triples(journal) == whole(plan) and {row.attempt for row in journal.samples()} == {1}, notes(journal)
+        assert not sshd.workers()
+    finally:
+        sshd.stop()
+        link.stop()
+    assert wire.lost and wire.carried > 100
 
 
 HOST = """
@@ -304,7 +312,7 @@ def test_a_host_that_is_killed_finds_what_was_measured_without_it(
     finally:
         host.kill()
         host.wait()
-    measured_meanwhile = kept(sshd.jobs)
+    measured_meanwhile = whole_job(sshd.jobs)
     deadline_s = time.monotonic() + 10
     while sshd.agents() and time.monotonic() < deadline_s:
         time.sleep(0.05)
