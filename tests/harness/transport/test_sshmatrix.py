@@ -330,7 +330,17 @@ def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path, over: Callable[..., 
     try:
         device, plan = over(sshd.start())
         filler = sshd.jobs.parents[2] / "filler"
-        with once(lambda: half(sshd.jobs), lambda: fill(filler)), told(60, "No space left"):
+
+        def fill_up() -> None:
+            """Take the last byte while the worker waits: it must find the disk full, not end before that."""
+            held = sshd.workers()
+            for number in held:
+                signal_to(number, signal.SIGSTOP)
+            fill(filler)
+            for number in held:
+                signal_to(number, signal.SIGCONT)
+
+        with once(lambda: half(sshd.jobs), fill_up), told(60, "No space left"):
             measured(device, plan, tmp_path / "journal.sqlite")
         filler.unlink()
         with measured(device, plan, tmp_path / "journal.sqlite") as journal:
