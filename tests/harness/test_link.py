@@ -14,7 +14,7 @@ from typing import Self
 
 import pytest
 from far import Cut, Far, Spoil, Take, far, stray
-from unbroken import HALVES, half, measured, notes, once, triples, values, whole
+from unbroken import HALVES, half, idle, measured, notes, once, triples, values, whole
 
 from harness import journal as journals
 from harness.artefacts import Artefacts, File
@@ -51,7 +51,7 @@ def test_files_come_once_and_jobs_go(
         assert triples(journal) == whole(wanted) and {row.attempt for row in journal.samples()} == {1}
     assert len(link.faults.pushed) == 1, "all files in one pack"
     assert {path.name for path in link.inner.files.iterdir()} == {file.name for file in files}
-    assert not list(link.jobs.iterdir()) and not link.workers()
+    assert not list(link.jobs.iterdir()) and idle(link.workers)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 7, 11])
@@ -63,7 +63,7 @@ def test_a_link_that_is_cut_anywhere_costs_nothing(
     link.faults.cut_after = [99, after, after, 99]
     with measured(device, wanted, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(wanted)
-    assert not link.workers()
+    assert idle(link.workers)
 
 
 def malformed(take: Take, given: list[bytes], held: list[bytes]) -> bytes:

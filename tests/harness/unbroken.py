@@ -59,6 +59,14 @@ def half(jobs: Path) -> bool:
     return any(b'"ev":"reference"' in record and b'"ev":"done"' not in record for record in records)
 
 
+def idle(workers: Callable[[], list[int]]) -> bool:
+    """Say whether no worker is left: one that has written its last record takes a moment to end."""
+    deadline_s = time.monotonic() + 10
+    while workers() and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    return not workers()
+
+
 def whole_job(jobs: Path) -> dict[int, int]:
     """Return what the only job on a device holds once its worker is through, which must be its first."""
     (journal,) = jobs.glob("*/journal.jsonl")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from transport.lab import command_of, living, signal_to
-from unbroken import HALVES, half, measured, notes, once, triples, values, whole, whole_job
+from unbroken import HALVES, half, idle, measured, notes, once, triples, values, whole, whole_job
 
 from adb.adbd_double import Phone, within
 from harness.artefacts import File
@@ -89,7 +89,7 @@ def test_what_the_worker_outlives_costs_nothing(
             journal = measured(device, plan, tmp_path / "journal.sqlite")
         with journal:
             assert triples(journal) == whole(plan) and {row.attempt for row in journal.samples()} == {1}, notes(journal)
-    assert not workers(one)
+    assert idle(lambda: workers(one))
 
 
 @pytest.mark.parametrize("fault", ["unauthorized", "vanished"])
@@ -117,4 +117,4 @@ def test_a_phone_that_is_gone_is_measured_on_later(
         time.sleep(0.5)
     with measured(device, plan, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(plan) and values(journal) == before
-    assert not workers(one)
+    assert idle(lambda: workers(one))

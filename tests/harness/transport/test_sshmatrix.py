@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ import pytest
 from transport.lab import BOOT_ID, MISSING, SSHD, Link, Sshd, make_key, may_link, may_unshare, signal_to
 from transport.test_sshfaults import told
 from transport.wire import TUN, Wire
-from unbroken import HALVES, half, measured, notes, once, triples, values, whole, whole_job
+from unbroken import HALVES, half, idle, measured, notes, once, triples, values, whole, whole_job
 
 from harness.artefacts import File
 from harness.inventory import AGENT_ENVIRONMENT, Device
@@ -129,7 +130,7 @@ def test_what_the_worker_outlives_costs_nothing(
     with journal:
         assert time.monotonic() - began_s < 60
         assert triples(journal) == whole(plan) and {row.attempt for row in journal.samples()} == {1}, notes(journal)
-    assert not sshd.workers()
+    assert idle(sshd.workers)
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_what_the_worker_does_not_outlive_is_measured_again(
         assert triples(journal) == whole(plan) and {row.attempt for row in journal.samples()} == {2}
         (note,) = notes(journal)
         assert "lost its worker (attempt 1)" in note and said in note
-    assert not booting.workers()
+    assert idle(booting.workers)
 
 
 def new_host_key(sshd: Sshd) -> None:
@@ -200,7 +201,7 @@ def test_who_cannot_go_on_says_so_and_goes_on_later(
     measured_meanwhile = whole_job(sshd.jobs)
     with measured(device, plan, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(plan) and values(journal) == measured_meanwhile
-    assert not sshd.workers()
+    assert idle(sshd.workers)
 
 
 def test_a_clock_that_found_the_date_takes_no_finished_job(
@@ -241,7 +242,7 @@ def test_a_link_that_is_down_for_ten_seconds(
         journal = measured(device, plan, tmp_path / "journal.sqlite")
     with journal:
         assert triples(journal) == whole(plan) and {row.attempt for row in journal.samples()} == {1}, notes(journal)
-    assert not behind.workers()
+    assert idle(behind.workers)
 
 
 def test_a_link_that_is_down_for_ever(
@@ -254,7 +255,7 @@ def test_a_link_that_is_down_for_ever(
     link.up()
     with measured(device, plan, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(plan) and values(journal) == measured_meanwhile
-    assert not behind.workers()
+    assert idle(behind.workers)
 
 
 def test_a_slow_link_that_loses_packets(over: Callable[..., tuple[Device, Plan]], tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_a_slow_link_that_loses_packets(over: Callable[..., tuple[Device, Plan]]
         plan = plan.model_copy(update={"rounds": 3, "protocol": Rounds(rounds_most=3, drift_most=10.0)})
         with measured(device, plan, tmp_path / "journal.sqlite") as journal:
             assert triples(journal) == whole(plan) and {row.attempt for row in journal.samples()} == {1}, notes(journal)
-        assert not sshd.workers()
+        assert idle(sshd.workers)
     finally:
         sshd.stop()
         link.stop()
@@ -329,30 +330,43 @@ def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path, over: Callable[..., 
     sshd = Sshd(tmp_path / "device", home_mib=8)
     try:
         device, plan = over(sshd.start())
-        filler = sshd.jobs.parents[2] / "filler"
+        # Records of more than one block of the disk, in as much time.
+        items = tuple(
+            item.model_copy(update={"key": f"op{number}.n1"})
+            for number in range(48) for item in plan.items[:2]
+        )  # fmt: skip
+        protocol = plan.protocol.model_copy(update={"hot_bursts": 50})
+        plan = plan.model_copy(update={"items": items, "protocol": protocol})
+        filler, given_up = sshd.jobs.parents[2] / "filler", threading.Event()
 
-        def fill_up() -> None:
-            """Take the last byte while the worker waits: it must find the disk full, not end before that."""
+        def keep_full() -> None:
+            """Take the last byte while the worker waits, and whatever a job that is removed gives back."""
             held = sshd.workers()
             for number in held:
                 signal_to(number, signal.SIGSTOP)
             fill(filler)
             for number in held:
                 signal_to(number, signal.SIGCONT)
+            while not given_up.wait(0.01):
+                fill(filler)
 
-        with once(lambda: half(sshd.jobs), fill_up), told(60, "No space left"):
-            measured(device, plan, tmp_path / "journal.sqlite")
+        with once(lambda: half(sshd.jobs), keep_full):
+            try:
+                with told(60, "No space left"):
+                    measured(device, plan, tmp_path / "journal.sqlite")
+            finally:
+                given_up.set()
         filler.unlink()
         with measured(device, plan, tmp_path / "journal.sqlite") as journal:
             assert triples(journal) == whole(plan)
-        assert not sshd.workers()
+        assert idle(sshd.workers)
     finally:
         sshd.stop()
 
 
 def fill(path: Path) -> None:
     """Write until the disk takes no byte more."""
-    with path.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+    with path.open("ab", buffering=0) as stream, contextlib.suppress(OSError):
         for size_bytes in (1 << 16, 1 << 9, 1):
             with contextlib.suppress(OSError):
                 while stream.write(b"x" * size_bytes):
