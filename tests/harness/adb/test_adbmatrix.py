@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.link.SILENCE_S", 5.0)
-    monkeypatch.setattr("harness.link.RETRY_S", 10.0)
+    monkeypatch.setattr("harness.link.SILENCE_S", 4.0)
+    monkeypatch.setattr("harness.link.RETRY_S", 5.0)
 
 
 @pytest.fixture

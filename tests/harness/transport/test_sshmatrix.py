@@ -49,8 +49,8 @@ time.time = told
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.link.SILENCE_S", 5.0)
-    monkeypatch.setattr("harness.link.RETRY_S", 6.0)
+    monkeypatch.setattr("harness.link.SILENCE_S", 4.0)
+    monkeypatch.setattr("harness.link.RETRY_S", 4.0)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def over(
         (clock / "offset").write_text("0")
         (clock / "sitecustomize.py").write_text(CLOCK.format(offset=str(clock / "offset")))
         settings = {**AGENT_ENVIRONMENT, "PYTHONPATH": str(clock)}
-        ssh = way(sshd, python=str(python), environment=settings, connect_s=4.0, silence_s=4.0)
+        ssh = way(sshd, python=str(python), environment=settings, connect_s=3.0, silence_s=4.0)
         return replace(device, transport=ssh), plan(onnx_files, rounds=1, protocol=HALVES)
 
     return make
@@ -105,7 +105,7 @@ def garbage(sshd: Sshd, folder: Path) -> None:
 
 def frozen_a_while(sshd: Sshd, folder: Path) -> None:
     sshd.freeze()
-    time.sleep(6.0)
+    time.sleep(5.0)
     sshd.thaw()
 
 
@@ -199,22 +199,11 @@ def test_who_cannot_go_on_says_so_and_goes_on_later(
         measured(device, plan, tmp_path / "journal.sqlite")
     mend(sshd)
     measured_meanwhile = whole_job(sshd.jobs)
-    with measured(device, plan, tmp_path / "journal.sqlite") as journal:
-        assert triples(journal) == whole(plan) and values(journal) == measured_meanwhile
-    assert idle(sshd.workers)
-
-
-def test_a_clock_that_found_the_date_takes_no_finished_job(
-    sshd: Sshd, over: Callable[..., tuple[Device, Plan]], tmp_path: Path
-) -> None:
-    device, plan = over(sshd)
-    with once(lambda: half(sshd.jobs), lambda: key_revoked(sshd)), told(60):
-        measured(device, plan, tmp_path / "journal.sqlite")
-    key_given_back(sshd)
-    measured_meanwhile = whole_job(sshd.jobs)
+    # A device without a battery for its clock finds the date meanwhile: what it holds is not a month old.
     set_clock(tmp_path, MONTH_S)
     with measured(device, plan, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(plan) and values(journal) == measured_meanwhile
+    assert idle(sshd.workers)
 
 
 @pytest.fixture
@@ -335,7 +324,7 @@ def test_a_disk_that_fills_up_in_the_middle(tmp_path: Path, over: Callable[..., 
             item.model_copy(update={"key": f"op{number}.n1"})
             for number in range(48) for item in plan.items[:2]
         )  # fmt: skip
-        protocol = plan.protocol.model_copy(update={"hot_bursts": 50})
+        protocol = plan.protocol.model_copy(update={"hot_bursts": 40})
         plan = plan.model_copy(update={"items": items, "protocol": protocol})
         filler, given_up = sshd.jobs.parents[2] / "filler", threading.Event()
 
