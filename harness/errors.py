@@ -79,9 +79,9 @@ def nothing_to_report(folder: Path, broken: Iterable[str]) -> FileInvalid:
     )
 
 
-def device_lost(device: str, why: str, *hints: str) -> DeviceLost:
+def device_lost(device: str, why: str, *hints: str, kind: type[DeviceLost] = DeviceLost) -> DeviceLost:
     """Say that a device stopped answering."""
-    return DeviceLost(f"device '{device}' stopped answering", why=why, hint=hints or (RESUME_HINT,))
+    return kind(f"device '{device}' stopped answering", why=why, hint=hints or (RESUME_HINT,))
 
 
 def answer_refused(device: str, why: str) -> DeviceLost:

@@ -163,8 +163,8 @@ class Journal:
         return int(self.database.execute(query, (number,)).fetchone()[0])
 
     def sessions(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return (id, record) of every session, in order of id."""
-        rows = self.database.execute("SELECT id, record FROM sessions ORDER BY id")
+        """Return (id, record) of every session, in the order they began in; an id has a date, which may be set back."""
+        rows = self.database.execute("SELECT id, record FROM sessions ORDER BY rowid")
         return [(identity, json.loads(record)) for identity, record in rows]
 
     def session_of_rounds(self) -> dict[int, str]:

@@ -11,7 +11,7 @@ from harness.answers import Absent, Answer, Attached, Ended, Forgotten, Lacking,
 from harness.errors import answer_refused, device_lost, worker_lost
 from harness.inventory import Device
 from harness.protocol import At, Conversation, Hello, Progress, checked
-from ofa.errors import DeviceBarred, DeviceLost
+from ofa.errors import DeviceAway, DeviceBarred, DeviceLost
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
@@ -53,7 +53,9 @@ class Link:
             return
         if not issubclass(kind, DeviceLost) and self.job is not None:
             self.end(self.job)
-        self.kill()
+        # One that did not come back was ended here when it was given up: nobody waits for it once more.
+        if not issubclass(kind, DeviceAway):
+            self.kill()
 
     @property
     def remote(self) -> bool:
@@ -84,24 +86,30 @@ class Link:
             yield from self.conversation.ask(request, patience_s=patience_s)
             return
         self.kept(lambda: self.one({"do": "start", "job": job, "work": request, "cap_s": CAP_S}, Started))
-        offset, idle, last = 0, 0, None
-        while last is None:
+        for answer in self._followed(job):
+            if isinstance(answer, Row):
+                yield self._row(job, answer)
+            elif isinstance(answer, Attached) and answer.state == "dead":
+                raise worker_lost(self.device.name, answer.reason or "it does not say why", answer.attempt or 1)
+            elif isinstance(answer, Progress):
+                yield answer
+
+    def _followed(self, job: str) -> Iterator[Row | Progress | Attached]:
+        """Yield what there is of a job to its end, over as many connections as that takes."""
+        offset, idle = 0, 0
+        while True:
             idle += 1
             try:
                 for answer in self._attached(job, offset):
                     if isinstance(answer, Row):
                         offset, idle = answer.offset, 0
-                        yield self._row(answer)
-                    elif isinstance(answer, Attached):
-                        last = answer
-                    else:
-                        yield answer
+                    yield answer
+                    if isinstance(answer, Attached):
+                        return
             except DeviceLost as fault:
                 if isinstance(fault, DeviceBarred) or idle >= MOST_IDLE:
                     raise
                 self._anew(fault)
-        if last.state == "dead":
-            raise worker_lost(self.device.name, last.reason or "it does not say why", last.attempt or 1)
 
     def _attached(self, job: str, offset: int) -> Iterator[Row | Progress | Attached]:
         """Yield what one connection brings of a job's journal from an offset on."""
@@ -115,15 +123,17 @@ class Link:
                 offset = answer.offset
             yield answer
 
-    def _row(self, row: Row) -> Any:
-        """Return a record of a journal as the answer it is."""
+    def _row(self, job: str, row: Row) -> Any:
+        """Return a record of a journal as the answer it is; where it is none, the job is as wrong the next time."""
         try:
             found = checked({**row.row, "id": row.id})
+            if found.ev != "error":
+                return found
+            refused = answer_refused(self.device.name, f"the agent says: {found.reason}")
         except ValueError as fault:
-            raise answer_refused(self.device.name, str(fault)) from fault
-        if found.ev == "error":
-            raise answer_refused(self.device.name, f"the agent says: {found.reason}")
-        return found
+            refused = answer_refused(self.device.name, str(fault))
+        self.end(job)
+        raise refused
 
     def kept(self, ask: Callable[[], T]) -> T:
         """Ask once, and once more over a new connection where the first broke."""
@@ -143,14 +153,17 @@ class Link:
         with suppress(DeviceLost):
             self.kill()
         while True:
+            began_s = time.monotonic()
             try:
                 self.conversation = Conversation(self.device.transport.open(), self.device.name, self.device.lease)
                 return
             except DeviceBarred:
                 raise
             except DeviceLost as again:
-                if time.monotonic() + PAUSE_S > deadline_s:
-                    raise device_lost(self.device.name, f"{fault.why}; then: {again.why}", *again.hints) from fault
+                # The next try may take as long as this one.
+                if 2 * time.monotonic() - began_s + PAUSE_S > deadline_s:
+                    why = f"{fault.why}; then: {again.why}"
+                    raise device_lost(self.device.name, why, *again.hints, kind=DeviceAway) from fault
             time.sleep(PAUSE_S)
 
     def one(self, request: dict[str, Any], kind: type[A]) -> A:

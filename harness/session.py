@@ -22,7 +22,7 @@ from harness.plan import Plan, Way
 from harness.protocol import At, Conversation, Done, Failed, Hello, Progress, Reference, Runtime, Sample
 from harness.stopping import next_round
 from harness.supply import supply
-from ofa.errors import DeviceBarred, DeviceLost
+from ofa.errors import DeviceAway, DeviceBarred, DeviceLost
 from ofa.files import canonical_json, sha256_bytes
 
 OnProgress = Callable[[int, int, str], None]
@@ -219,7 +219,7 @@ def complete_round(
             note = public(ask.device, f"{fault.what}: {fault.why}")[:400]
             journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
             broken += 1
-            if broken == ATTEMPTS_PER_SESSION or isinstance(fault, DeviceBarred):
+            if broken == ATTEMPTS_PER_SESSION or isinstance(fault, DeviceBarred | DeviceAway):
                 raise
             continue
         if gained.drift > plan.protocol.drift_most and redo < plan.protocol.redo_most:

@@ -5,7 +5,8 @@ OfaError                   1    a fault of ours
 ├── FileInvalid            3    a file we were given is wrong: inventory, profile, table, plan, journal, checkpoint
 │   └── SpaceMismatch      3    a subnet, genome or table does not belong to the search space it is used with
 ├── DeviceLost             4    a device cannot be reached or stopped answering
-│   └── DeviceBarred       4    a device will not have us: trying again does not help before something is changed
+│   ├── DeviceBarred       4    a device will not have us: trying again does not help before something is changed
+│   └── DeviceAway         4    a device did not come back while it was waited for
 ├── MeasurementRefused     5    a device is too hot, too noisy, or lacks what the measurement needs
 ├── NoSubnetFits           6    no subnet of the space meets the limits
 ├── VerificationFailed     7    a measured value or a numerical check is outside its tolerance
@@ -64,6 +65,10 @@ class DeviceLost(OfaError):
 
 class DeviceBarred(DeviceLost):
     """A device will not have us; trying again does not help before something is changed."""
+
+
+class DeviceAway(DeviceLost):
+    """A device did not come back while it was waited for."""
 
 
 class MeasurementRefused(OfaError):

@@ -158,7 +158,7 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
         timing.soak(loaded[request["reference"]].run, request["parameters"]["soak_s"], clocks.wall, report.tell)
     birds = {name: loaded[file].run for name, file in sorted(request.get("canaries", {}).items())}
     canaries: Dict[str, List[Dict[str, Any]]] = {name: [] for name in birds}
-    before, resided, started = probe.cpu_seconds(), probe.residency(), time.time()
+    before, resided, started = probe.cpu_seconds(), probe.residency(), time.monotonic()
     own_before = probe.own_seconds()
     samples = 0
     turn(birds, canaries, request, clocks)
@@ -186,7 +186,7 @@ def bench(request: Dict[str, Any], folder: str, send: Send) -> None:
             send(dict(reference.timed.summary(), ev="reference", state=state))
         samples += len(items)
         turn(birds, canaries, request, clocks)
-    took_s = max(1e-3, time.time() - started)
+    took_s = max(1e-3, time.monotonic() - started)
     load_record = foreign(before, probe.cpu_seconds(), probe.own_seconds() - own_before, took_s)
     done: Dict[str, Any] = {"ev": "done", "samples": samples, "failed": len(failures), "timed_s": round(took_s, 3)}
     done["canaries"] = canaries
@@ -218,11 +218,11 @@ class Progress(object):
     def __init__(self, send: Send) -> None:
         """Take where records go."""
         self.send = send
-        self.last_s = time.time()
+        self.last_s = time.monotonic()
 
     def tell(self, share: float) -> None:
         """Send a share of the batch, 0 to 1."""
-        now_s = time.time()
+        now_s = time.monotonic()
         if now_s - self.last_s >= TICK_S:
             self.last_s = now_s
             self.send({"ev": "progress", "share": round(share, 4)})

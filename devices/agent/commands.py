@@ -65,7 +65,7 @@ def ask(
     except OSError:
         return None
     try:
-        return _heard(process, time.time() + patience_s, lines, given)
+        return _heard(process, time.monotonic() + patience_s, lines, given)
     finally:
         _end(process)
 
@@ -81,7 +81,7 @@ def _heard(process: Any, deadline_s: float, lines: Optional[int], given: Optiona
     heard = b""
     handle = process.stdout.fileno()
     while len(heard) < MOST_BYTES and (lines is None or heard.count(b"\n") < lines):
-        left_s = deadline_s - time.time()
+        left_s = deadline_s - time.monotonic()
         if left_s <= 0 or not select.select([handle], [], [], left_s)[0]:
             return Said(None, heard.decode("utf-8", "replace"))
         part = os.read(handle, READ_BYTES)
@@ -89,7 +89,7 @@ def _heard(process: Any, deadline_s: float, lines: Optional[int], given: Optiona
             break
         heard += part
     try:
-        code = process.wait(timeout=max(0.0, min(1.0, deadline_s - time.time()))) if lines is None else None
+        code = process.wait(timeout=max(0.0, min(1.0, deadline_s - time.monotonic()))) if lines is None else None
     except subprocess.TimeoutExpired:
         code = None
     return Said(code, heard.decode("utf-8", "replace"))

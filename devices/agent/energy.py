@@ -81,9 +81,9 @@ class Sampled(object):
 
     def _sample(self) -> None:
         """Keep (seconds since the beginning, watts) until the window is over; a reading that fails is left out."""
-        start = time.time()
+        start = time.monotonic()
         while not self.over.wait(max(LEAST_INTERVAL_S, self.averaging_s)):
-            at_s = time.time() - start
+            at_s = time.monotonic() - start
             powers = [power.microwatts(self.root, rail) for rail in self.rails]
             if None not in powers:
                 self.samples.append((at_s, sum(value for value in powers if value is not None) / 1e6))

@@ -62,6 +62,9 @@ def start(request: Dict[str, Any], files: str, send: Send) -> None:
     if not isinstance(cap_s, int) or isinstance(cap_s, bool) or not 1 <= cap_s <= MOST_CAP_S:
         raise bench.RequestInvalid("'cap_s' must be a whole number from 1 to %d" % MOST_CAP_S)
     os.makedirs(place, mode=0o700, exist_ok=True)
+    # A device without a battery for its clock may find that weeks have passed: what is asked for is not stale.
+    now_s = time.time()
+    os.utime(place, (now_s, now_s))
     drop_stale(files)
     with open(os.path.join(place, "lock"), "a+") as lock:
         if not lease.taken(lock):
@@ -97,8 +100,8 @@ def _begins(command: List[str], place: str) -> bool:
         process = subprocess.Popen(
             command, stdin=nowhere, stdout=nowhere, stderr=log, start_new_session=True, close_fds=True
         )
-    deadline = time.time() + BEGIN_S
-    while time.time() < deadline and not begun(place)["pid"]:
+    deadline = time.monotonic() + BEGIN_S
+    while time.monotonic() < deadline and not begun(place)["pid"]:
         if process.poll() is not None and not begun(place)["pid"]:
             return False
         time.sleep(0.02)
@@ -118,7 +121,12 @@ class Journal(object):
         if record["ev"] == "progress":
             os.pwrite(self.share, b"%6.4f" % record["share"], 0)
             return
-        self.records.write(json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n")
+        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        end = os.fstat(self.records.fileno()).st_size
+        # A disk that fills up takes a part, and says nothing: what came behind it would be one line with it.
+        if self.records.write(line) != len(line):
+            os.ftruncate(self.records.fileno(), end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if record["ev"] in SYNCED:
             os.fsync(self.records.fileno())
 
@@ -153,7 +161,7 @@ def attach(request: Dict[str, Any], files: str, send: Send) -> None:
     path = os.path.join(place, "journal.jsonl")
     if not os.path.exists(path):
         raise bench.RequestInvalid("there is no such job")
-    told, alive = "", time.time()
+    told, alive = "", time.monotonic()
     with open(path, "rb") as stream, open(os.path.join(place, "lock"), "a+") as lock:
         while True:
             dead = lease.taken(lock)
@@ -169,8 +177,8 @@ def attach(request: Dict[str, Any], files: str, send: Send) -> None:
                 send(dict(fate(place), ev="attached", state="dead", offset=offset))
                 return
             share = text(place, "share")
-            if (share != told and time.time() - alive >= TELL_S) or time.time() - alive >= ALIVE_S:
-                told, alive = share, time.time()
+            if (share != told and time.monotonic() - alive >= TELL_S) or time.monotonic() - alive >= ALIVE_S:
+                told, alive = share, time.monotonic()
                 lease.renew(files, token)
                 send({"ev": "progress", "share": share_of(share)})
             time.sleep(POLL_S)
@@ -270,8 +278,8 @@ def end(request: Dict[str, Any], files: str, send: Send) -> None:
             if not lease.taken(lock) and worker["pid"] and worker["boot_id"] == probe.boot_id():
                 killed = kill_group(worker["pid"])
                 # It is gone when its lock is.
-                deadline = time.time() + BEGIN_S
-                while not lease.taken(lock) and time.time() < deadline:
+                deadline = time.monotonic() + BEGIN_S
+                while not lease.taken(lock) and time.monotonic() < deadline:
                     time.sleep(0.02)
     send({"ev": "ended", "killed": killed})
 

@@ -180,8 +180,7 @@ def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, simulation.cpu_seconds
     probe.own_seconds = lambda: simulation.weather.cpu_s
     probe.residency, probe.peak_rss_kib = dict, simulation.peak_rss_kib
-    now_s = lambda: simulation.weather.time_s  # noqa: E731
-    agent["time"] = bench.time = SimpleNamespace(time=now_s, monotonic=now_s, sleep=simulation.rest)
+    agent["time"] = bench.time = SimpleNamespace(monotonic=lambda: simulation.weather.time_s, sleep=simulation.rest)
     energy.time, energy.meter = agent["time"], simulation.meter
     power.source = lambda root: (rail.SOURCE, rail.AVERAGING_S, "")
     tuning.tune = untuned

@@ -140,7 +140,9 @@ class SshChannel:
                     run(line, self.route, command, timeout_s=self.route.connect_s)
                     break
                 except OfaError:
-                    continue
+                    # Where not even the first is there, another is not either.
+                    if line.link is None or not line.link.alive:
+                        break
                 finally:
                     if line is not self.line:
                         line.drop()

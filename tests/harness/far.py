@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from harness.inventory import Device, this_computer
 from harness.transport.contract import OnBytes, silent
 from harness.transport.local import Local, LocalChannel
 
+# Gives a line in place of the next one: from what takes the next, those given before, and those kept back.
+Take = Callable[[], bytes]
+Spoil = Callable[[Take, list[bytes], list[bytes]], bytes]
+
+
+def stray(take: Take, given: list[bytes], held: list[bytes]) -> bytes:
+    return b"Connection to far closed by remote host."
+
 
 @dataclass(slots=True)
 class Faults:
@@ -21,6 +30,7 @@ class Faults:
 
     cut_after: list[int] = field(default_factory=list)
     garbage_after: list[int] = field(default_factory=list)
+    garbage: Spoil = stray
     closed: int = 0
     opened: int = 0
     pushed: list[str] = field(default_factory=list)
@@ -29,8 +39,11 @@ class Faults:
 class Cut:
     """A channel that breaks, or says garbage, after some lines."""
 
-    def __init__(self, inner: LocalChannel, cut: int | None, garbage: int | None) -> None:
-        self.inner, self.cut, self.garbage, self.lines = inner, cut, garbage, 0
+    def __init__(self, inner: LocalChannel, cut: int | None, garbage: int | None, spoil: Spoil) -> None:
+        self.inner, self.cut, self.garbage, self.spoil = inner, cut, garbage, spoil
+        self.lines = 0
+        self.given: list[bytes] = []
+        self.held: list[bytes] = []
 
     def send(self, line: bytes, *, timeout_s: float) -> None:
         self.inner.send(line, timeout_s=timeout_s)
@@ -40,9 +53,13 @@ class Cut:
         if self.cut is not None and self.lines > self.cut:
             self.inner.kill()
             raise device_lost("far", "the link was cut")
-        if self.garbage is not None and self.lines > self.garbage:
-            return b"Connection to far closed by remote host."
-        return self.inner.receive(timeout_s=timeout_s, max_bytes=max_bytes)
+
+        def take() -> bytes:
+            return self.inner.receive(timeout_s=timeout_s, max_bytes=max_bytes)
+
+        spoilt = self.garbage is not None and self.lines > self.garbage
+        self.given.append(self.spoil(take, self.given, self.held) if spoilt else take())
+        return self.given[-1]
 
     def close(self) -> None:
         self.inner.close()
@@ -78,7 +95,7 @@ class Far:
             raise device_lost("far", "nobody answers")
         cut = self.faults.cut_after.pop(0) if self.faults.cut_after else None
         garbage = self.faults.garbage_after.pop(0) if self.faults.garbage_after else None
-        return Cut(self.inner.open(), cut, garbage)
+        return Cut(self.inner.open(), cut, garbage, self.faults.garbage)
 
     def push(self, path: Path, name: str, *, on_bytes: OnBytes = silent) -> None:
         self.faults.pushed.append(name)
@@ -106,11 +123,14 @@ class Far:
 
     def reboot(self) -> None:
         """Kill all workers, and let their journals be from before the last start of the device."""
-        self.kill_workers()
+        # Whoever follows must not find them dead before the device was started anew.
+        for pid in self.workers():
+            os.kill(pid, signal.SIGSTOP)
         for journal in self.jobs.glob("*/journal.jsonl"):
             first, _, rest = journal.read_bytes().partition(b"\n")
             began = json.loads(first) | {"boot_id": "another"}
             journal.write_bytes(json.dumps(began).encode() + b"\n" + rest)
+        self.kill_workers()
 
 
 def _processes() -> list[tuple[int, str]]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import pytest
-from far import Cut, Far, far
+from far import Cut, Far, Spoil, Take, far, stray
+from unbroken import HALVES, half, idle, measured, notes, once, triples, values, whole
 
 from harness import journal as journals
 from harness.artefacts import Artefacts, File
 from harness.footprint import of_file
 from harness.inventory import Device
-from harness.journal import Journal
 from harness.link import Link
 from harness.plan import Plan, Rounds
+from harness.protocol import MAX_ANSWER_BYTES
 from harness.session import run
 from ofa.errors import DeviceLost
 
@@ -38,20 +42,6 @@ def files(away: tuple[Device, Far], onnx_bytes: list[bytes]) -> list[File]:
     return [Artefacts(away[0].transport.files).store(data) for data in onnx_bytes]
 
 
-def measured(device: Device, plan: Plan, path: Path, **options: Any) -> Journal:
-    with journals.resume(path, plan) as journal:
-        run(plan, device=device, journal=journal, **options)
-    return journals.resume(path, plan)
-
-
-def triples(journal: Journal) -> list[tuple[int, int | None, str]]:
-    return sorted((row.round, row.item, "sample") for row in journal.samples())
-
-
-def whole(plan: Plan) -> list[tuple[int, int, str]]:
-    return [(number, item, "sample") for number in range(plan.rounds) for item in range(len(plan.items))]
-
-
 def test_files_come_once_and_jobs_go(
     away: tuple[Device, Far], plan: Callable[..., Plan], files: list[File], tmp_path: Path
 ) -> None:
@@ -61,7 +51,7 @@ def test_files_come_once_and_jobs_go(
         assert triples(journal) == whole(wanted) and {row.attempt for row in journal.samples()} == {1}
     assert len(link.faults.pushed) == 1, "all files in one pack"
     assert {path.name for path in link.inner.files.iterdir()} == {file.name for file in files}
-    assert not list(link.jobs.iterdir()) and not link.workers()
+    assert not list(link.jobs.iterdir()) and idle(link.workers)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 7, 11])
@@ -73,16 +63,41 @@ def test_a_link_that_is_cut_anywhere_costs_nothing(
     link.faults.cut_after = [99, after, after, 99]
     with measured(device, wanted, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(wanted)
-    assert not link.workers()
+    assert idle(link.workers)
 
 
-@pytest.mark.parametrize("after", [1, 3, 5])
-def test_stray_output_is_no_record(
-    away: tuple[Device, Far], plan: Callable[..., Plan], files: list[File], tmp_path: Path, after: int
-) -> None:
+def malformed(take: Take, given: list[bytes], held: list[bytes]) -> bytes:
+    return take()[:-9]
+
+
+def oversized(take: Take, given: list[bytes], held: list[bytes]) -> bytes:
+    return take()[:-1] + b" " * MAX_ANSWER_BYTES + b"}"
+
+
+def replayed(take: Take, given: list[bytes], held: list[bytes]) -> bytes:
+    return given[-1]
+
+
+def reordered(take: Take, given: list[bytes], held: list[bytes]) -> bytes:
+    if held:
+        return held.pop()
+    held.append(take())
+    return take()
+
+
+# Of two lines that change places there must be two: what is followed has more than one.
+SPOILT = [(spoil, after) for spoil in (stray, malformed, oversized, replayed) for after in (1, 5)] + [(reordered, 5)]
+
+
+@pytest.mark.parametrize(("spoil", "after"), SPOILT, ids=lambda value: getattr(value, "__name__", value))
+def test_what_is_no_answer_is_no_record(
+    away: tuple[Device, Far], plan: Callable[..., Plan], files: list[File], tmp_path: Path,
+    spoil: Spoil, after: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("harness.link.SILENCE_S", 5.0)
     device, link = away
     wanted = plan(files, rounds=1)
-    link.faults.garbage_after = [99, after]
+    link.faults.garbage_after, link.faults.garbage = [99, after], spoil
     with measured(device, wanted, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(wanted)
 
@@ -145,9 +160,19 @@ def test_a_worker_that_dies_is_followed_by_another(
         assert ("started anew" if end == "reboot" else "in the middle") in note[0]
 
 
+class LastYear(datetime):
+    """The date of a host whose clock was set back."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls.fromtimestamp(time.time() - 365 * 86400, tz)
+
+
+@pytest.mark.parametrize("clock", [datetime, LastYear], ids=["later", "clock set back"])
 def test_a_host_that_comes_back_takes_what_was_measured_meanwhile(
-    away: tuple[Device, Far], plan: Callable[..., Plan], files: list[File], tmp_path: Path
-) -> None:
+    away: tuple[Device, Far], plan: Callable[..., Plan], files: list[File], tmp_path: Path,
+    clock: type[datetime], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """As after kill -9 of the host: its agent ends with the link, the worker goes on to the end of its batch."""
     device, link = away
     wanted = plan(files, rounds=1)
@@ -167,13 +192,34 @@ def test_a_host_that_comes_back_takes_what_was_measured_meanwhile(
     while link.workers() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     (job,) = link.jobs.iterdir()
-    before = (job / "journal.jsonl").read_bytes()
-    began = json.loads(before.splitlines()[0])
+    began, *rest = [json.loads(line) for line in (job / "journal.jsonl").read_bytes().splitlines()]
+    monkeypatch.setattr("harness.session.datetime", clock)
     with measured(device, wanted, tmp_path / "journal.sqlite") as journal:
         assert triples(journal) == whole(wanted) and began["attempt"] == 1
-        said = {row.item: row.wall_min_ns for row in journal.samples()}
-    kept = [json.loads(line) for line in before.splitlines()]
-    assert said == {row["item"]: row["wall_min_ns"] for row in kept if row["ev"] == "sample"}
+        assert values(journal) == {row["item"]: row["wall_min_ns"] for row in rest if row["ev"] == "sample"}
+    assert not list(link.jobs.iterdir())
+
+
+def test_an_error_of_the_worker_is_told_and_its_job_ends(
+    away: tuple[Device, Far], plan: Callable[..., Plan], files: list[File], tmp_path: Path
+) -> None:
+    device, link = away
+    wanted = plan(files, rounds=1, protocol=HALVES)
+
+    def fail() -> None:
+        """Let the worker have found no room."""
+        for worker in link.workers():
+            os.kill(worker, signal.SIGSTOP)
+        for journal in link.jobs.glob("*/journal.jsonl"):
+            with journal.open("ab") as stream:
+                stream.write(b'{"id":0,"ev":"error","reason":"OSError: No space left on device"}\n')
+
+    with once(lambda: half(link.jobs), fail):
+        journal = measured(device, wanted, tmp_path / "journal.sqlite")
+    with journal:
+        assert triples(journal) == whole(wanted) and {row.attempt for row in journal.samples()} == {2}
+        assert "No space left" in notes(journal)[0]
+    assert not link.workers() and not list(link.jobs.iterdir())
 
 
 def test_ctrl_c_ends_the_worker(

@@ -69,7 +69,12 @@ class Phone:
         self.links: set[Link] = set()
         self.children: set[subprocess.Popen[bytes]] = set()
         self.guard = threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = 0
+        self.come_back()
+
+    def come_back(self) -> None:
+        """Answer again where it answered before, after `die`."""
+        self.listener = socket.create_server(("127.0.0.1", self.port))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -12,8 +12,11 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from transport.wire import Wire
 
 from harness.transport.knownhosts import HostKey, write
 from harness.transport.sshconfig import Address
@@ -21,6 +24,7 @@ from harness.transport.sshconfig import Address
 SSHD = Path("/usr/sbin/sshd")
 MISSING = "the package 'openssh-server' is not installed"
 START_S = 10.0
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 AS_ROOT = os.geteuid() == 0
 # A home of the device's own, which no login file of the user's is read in (and no tool of theirs is killed half done).
 # Every hand-over is an exec, as where a login shell runs the command itself.
@@ -56,13 +60,16 @@ class Sshd:
     """A device: an sshd of the user who runs the test, with a host key, a login key and a home of its own.
 
     ``folder`` holds all of it and must be the test's own. ``link``: the link it lives behind; otherwise it listens on
-    loopback. ``home_mib``: the size of its disk, for root only.
+    loopback. ``home_mib``: the size of its disk, and ``boots``: it knows its own starts from each other; for root only.
     """
 
-    def __init__(self, folder: Path, *, link: Link | None = None, home_mib: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, link: Link | None = None, home_mib: int | None = None, boots: bool = False
+    ) -> None:
         self.folder = folder
         self.link = link
         self.home_mib = home_mib
+        self.boots = boots
         self.home = folder / "home"
         self.host = link.host if link else "127.0.0.1"
         self.user = pwd.getpwuid(os.geteuid()).pw_name
@@ -96,6 +103,12 @@ class Sshd:
     def start(self, *extra: str) -> Sshd:
         """Start, with more lines of configuration; on another port after the first start only if that is taken."""
         self.stop()
+        if self.boots:
+            (self.folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        return self.serve(*extra)
+
+    def serve(self, *extra: str) -> Sshd:
+        """Start the server alone: what runs on the device goes on."""
         for _ in range(5):
             self.port = self.port or free_port()
             config = self.folder / "sshd_config"
@@ -123,6 +136,8 @@ class Sshd:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
             return inside
         steps = ["mount -t tmpfs -o size=64k,mode=755 tmpfs /run", "mkdir -m 755 /run/sshd"]
+        if self.boots:
+            steps.append(f"mount --bind '{self.folder / 'boot_id'}' {BOOT_ID}")
         if self.home_mib:
             steps.append(f"mount -t tmpfs -o size={self.home_mib}m,mode=700 tmpfs '{self.home}'")
         script = " && ".join([*steps, 'exec "$@"'])
@@ -147,6 +162,21 @@ class Sshd:
     def agents(self) -> list[int]:
         """Return the processes that run the agent itself."""
         return sorted(number for number, line in self.processes().items() if re.match(r"\S*python\S* \S*agent-", line))
+
+    def workers(self) -> list[int]:
+        """Return the processes that work without a connection."""
+        return [number for number in self.agents() if "--work" in command_of(number)]
+
+    def followers(self) -> list[int]:
+        """Return the processes that speak with a host."""
+        return [number for number in self.agents() if "--work" not in command_of(number)]
+
+    @property
+    def jobs(self) -> Path:
+        """Return the folder of the jobs, as the device sees it."""
+        assert self.process
+        inside = Path(f"/proc/{self.process.pid}/root") if self.home_mib else Path("/")
+        return inside / self.home.relative_to("/") / ".cache" / "ofa-lab" / "jobs"
 
     def kill(self) -> None:
         """Kill the server and its sessions at once; what runs on the device lives on, without a connection."""
@@ -188,9 +218,12 @@ class Sshd:
 
 
 class Link:
-    """A network of its own with one host in it, reached over a link that can be cut; for root only."""
+    """A network of its own with one host in it, reached over a link that can be cut, fast and whole unless a ``wire``
+    is given; for root only.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire | None = None) -> None:
+        self.wire = wire
         self.number = secrets.randbelow(3 * 250)
         self.namespace = f"ofa{os.getpid()}n{self.number}"
         self.here = f"ofa{self.number}h"
@@ -201,7 +234,12 @@ class Link:
         # Where the link is down its own route is gone, and packets would leave by the default route.
         ip("route", "add", "unreachable", f"{self.net}.0/24", "metric", "4000000")
         ip("netns", "add", self.namespace)
-        ip("link", "add", self.here, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
+        if self.wire is None:
+            ip("link", "add", self.here, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
+        else:
+            there = f"{self.here[:-1]}t"
+            self.wire.lay(self.here, there)
+            ip("link", "set", there, "netns", self.namespace, "name", "eth0")
         ip("addr", "add", f"{self.net}.1/24", "dev", self.here)
         ip("-n", self.namespace, "addr", "add", f"{self.host}/24", "dev", "eth0")
         ip("-n", self.namespace, "link", "set", "lo", "up")
@@ -219,6 +257,8 @@ class Link:
 
     def stop(self) -> None:
         """Take it all away."""
+        if self.wire is not None:
+            self.wire.take_up()
         for words in (
             ("link", "del", self.here), ("netns", "del", self.namespace),
             ("route", "del", "unreachable", f"{self.net}.0/24", "metric", "4000000"),
@@ -230,17 +270,18 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, timeout=20)
 
 
-def may_unshare() -> bool:
-    """Say whether a mount namespace can be made here."""
-    command = ["unshare", "--mount", "--propagation", "private", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+def may_unshare(*mount: str) -> bool:
+    """Say whether a mount namespace can be made here, and something be mounted in it."""
+    mount = mount or ("-t", "tmpfs", "tmpfs", "/mnt")
+    command = ["unshare", "--mount", "--propagation", "private", "mount", *mount]
     return AS_ROOT and subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
-def may_link() -> bool:
+def may_link(wire: Wire | None = None) -> bool:
     """Say whether a network namespace with a link into it can be made here."""
     if not AS_ROOT or not shutil.which("ip"):
         return False
-    link = Link()
+    link = Link(wire)
     try:
         link.start()
     except (OSError, subprocess.SubprocessError):
