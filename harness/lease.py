@@ -20,7 +20,7 @@ from harness.native.transport import Native
 from harness.refusals import device_held, no_lease
 from harness.transport.adb import Adb
 from ofa import console
-from ofa.errors import DeviceLost
+from ofa.errors import DeviceAway, DeviceLost
 from ofa.files import sha256_bytes, write_atomic
 
 # An agent renews it every few seconds while a job is followed; between jobs, by every request.
@@ -45,11 +45,17 @@ def held(device: Device, folder: Path, *, force: bool = False) -> Iterator[Devic
         raise device_held(device.name, answer.owner or "somebody", answer.left_s)
     if answer.owner is not None:
         console.warn(f"took device '{device.name}' over from {answer.owner}, whose lease {_ended(force)}")
+    away = False
     try:
         yield replace(device, lease=token)
+    except DeviceAway:
+        # It was waited for as long as anything may take; the lease runs out by itself.
+        away = True
+        raise
     finally:
-        with suppress(DeviceLost):
-            released(device, token)
+        if not away:
+            with suppress(DeviceLost):
+                released(device, token)
 
 
 def leased(device: Device) -> bool:

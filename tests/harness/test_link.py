@@ -17,6 +17,7 @@ from far import Cut, Far, Spoil, Take, far, stray
 from unbroken import HALVES, half, idle, measured, notes, once, triples, values, whole
 
 from harness import journal as journals
+from harness import lease as leases
 from harness.artefacts import Artefacts, File
 from harness.footprint import of_file
 from harness.inventory import Device
@@ -24,7 +25,7 @@ from harness.link import Link
 from harness.plan import Plan, Rounds
 from harness.protocol import MAX_ANSWER_BYTES
 from harness.session import run
-from ofa.errors import DeviceLost
+from ofa.errors import DeviceAway, DeviceLost
 
 pytestmark = [pytest.mark.slow]
 # Long enough that a batch lives for a second or two.
@@ -131,6 +132,18 @@ def test_a_device_that_stays_away_ends_the_wait(
     with pytest.raises(DeviceLost, match="stopped answering") as lost:
         open_link.greet()
     assert time.monotonic() - began_s < 10 and "nobody answers" in lost.value.why
+
+
+@pytest.mark.parametrize(("fault", "calls"), [(DeviceAway, 0), (DeviceLost, 1)])
+def test_a_device_that_stayed_away_is_not_asked_for_its_lease(
+    fault: type[DeviceLost], calls: int, away: tuple[Device, Far], tmp_path: Path
+) -> None:
+    """It was waited for as long as anything may take; the lease runs out by itself."""
+    device, link = away
+    with pytest.raises(fault), leases.held(device, tmp_path):
+        opened = link.faults.opened
+        raise fault("it is gone")
+    assert link.faults.opened == opened + calls
 
 
 @pytest.mark.parametrize("end", ["kill_workers", "reboot"])
