@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -69,16 +71,24 @@ def images(together: Recipe) -> Data:
 
 
 def torchrun(recipe: Recipe, folder: Path, stop_at: int = 0) -> None:
-    """Run the worker in two processes, to the end or to a step."""
-    folder.mkdir()
-    (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
-    (folder / "worker.py").write_text(WORKER)
+    """Run the worker in two processes, to the end or to a step.
+
+    One run in some hundred is ended by SIGABRT, nobody knows yet by whom: that one is tried once more, and what it said
+    is a warning, so that it is read where it comes again.
+    """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [str(folder / "worker.py"), str(Path(loop.__file__).parents[2]), str(folder), str(stop_at)]
-    # One run in some hundred ended by SIGABRT without a word: should it come again, this says where.
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1")
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=600)
-    assert done.returncode == 0, done.stderr
+    for last in (False, True):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
+        (folder / "worker.py").write_text(WORKER)
+        arguments = [str(folder / "worker.py"), str(Path(loop.__file__).parents[2]), str(folder), str(stop_at)]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=600)
+        if done.returncode == 0:
+            return
+        assert "SIGABRT" in done.stderr and not last, done.stderr
+        warnings.warn(f"two processes of a training ended by SIGABRT:\n{done.stderr}", stacklevel=1)
 
 
 @pytest.mark.slow
