@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import answer_refused, device_lost
@@ -26,7 +27,7 @@ SLOWEST_BYTES_PER_S = 4 << 20
 
 # Both run on the device, by its Python 3.6 or newer. They print one line of JSON.
 HASH = """
-import hashlib, json, os, sys
+import hashlib, json, os, sys, time
 def sha256(path):
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
@@ -44,6 +45,12 @@ try:
     os.umask(63)
     os.makedirs(folder, exist_ok=True)
     disk = os.statvfs(folder)
+    for draft in os.listdir(folder):
+        beside = os.path.join(folder, draft)
+        # What broke off yesterday; a younger one may be another host's, still on its way.
+        if name and draft.startswith(name + ".") and draft.endswith(".part"):
+            if time.time() - os.path.getmtime(beside) > 86400:
+                os.remove(beside)
     path = os.path.join(folder, name)
     there = sha256(path) if name and os.path.isfile(path) else None
     print(json.dumps({"free_bytes": disk.f_bavail * disk.f_frsize, "sha256": there}))
@@ -98,7 +105,8 @@ def bring(place: Place, path: Path, name: str, *, sha256: str, on_bytes: OnBytes
     if free_bytes < size_bytes + MARGIN_BYTES:
         raise no_room(place.route.device, size_bytes, free_bytes)
     target = f"{place.folder}/{name}"
-    part = f"{target}.part"
+    # Two hosts may bring the same file at once.
+    part = f"{target}.{token_hex(4)}.part"
     try:
         _put(place, path, part, on_bytes)
         settled = _ask(place, SETTLE, [part, target, sha256], size_bytes)
