@@ -15,12 +15,13 @@ import ofa.space as spaces
 from harness.bench import Scope, bench
 from harness.doctor import of_device
 from harness.inventory import Device, Offer, load_profile
+from harness.lease import asked, held, leased, owner
 from harness.native.devices import over
 from harness.native.transport import Native
 from harness.plan import Way
-from harness.session import ready_runtime
+from harness.session import greet, ready_runtime
 from harness.transport.ssh import Ssh
-from ofa.errors import DeviceLost
+from ofa.errors import DeviceLost, MeasurementRefused
 from ofa.files import sha256_file
 
 STAND_IN = Path(__file__).parents[1] / "native" / "stand_in_trtexec.py"
@@ -72,6 +73,23 @@ def test_engines_are_built_and_timed_on_a_board_over_ssh(
     assert not [name for name in there if name.startswith("result-")]
     kept = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
     assert str(sshd.port).encode() not in kept and b"127.0.0.1" not in kept
+
+
+@pytest.mark.slow
+def test_a_program_and_the_agent_of_a_board_see_one_lease(
+    board: Device, trtexec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that brings a program and one that brings the agent do not measure one board at once."""
+    beside, lease = by_program(board, trtexec), {"do": "lease", "owner": "bob", "token": "b" * 32, "ttl_s": 60}
+    assert leased(beside) and leased(board)
+    monkeypatch.setenv("OFA_LAB", str(tmp_path / "lab"))
+    with held(beside, tmp_path / "run") as mine:
+        assert mine.lease is not None and greet(mine).environment
+        refused = asked(board, lease)
+        assert not refused.granted and refused.owner == owner()
+    assert asked(board, lease).granted
+    with pytest.raises(MeasurementRefused, match="held by bob"), held(beside, tmp_path / "run"):
+        pass
 
 
 @pytest.mark.slow
