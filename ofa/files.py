@@ -23,7 +23,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """
     path = Path(path)
     try:
-        _write(path, content.encode() if isinstance(content, str) else content)
+        replace_whole(path, content.encode() if isinstance(content, str) else content)
     except OSError as fault:
         raise FileInvalid(
             f"'{path}' cannot be written",
@@ -32,8 +32,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         ) from fault
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write, or raise OSError and leave what was there."""
+def replace_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a whole file with the permissions ``mode``, or raise OSError and leave what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
@@ -41,7 +41,7 @@ def _write(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, mode)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from harness.errors import file_invalid
 from harness.transport.sshconfig import Address
 from harness.transport.sshlibrary import need_paramiko
 from ofa.errors import FileInvalid
-from ofa.files import read_capped
+from ofa.files import read_capped, replace_whole
 
 if TYPE_CHECKING:
     import paramiko
@@ -84,7 +82,8 @@ def write(path: Path, address: Address, key: HostKey) -> None:
             lines.append(",".join(left) + line.lstrip()[len(",".join(names)) :])
     lines.append(f"{address.key_name} {key.kind} {key.base64}")
     try:
-        _replace(path, "".join(f"{line}\n" for line in lines).encode())
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_whole(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
     except OSError as fault:
         raise FileInvalid(
             f"file of host keys '{path}' cannot be written",
@@ -124,23 +123,3 @@ def _matching(names: Iterable[str], wanted: str) -> set[str]:
             if hashed == name:
                 found |= {wanted, name}
     return found
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file of the owner's whole, or raise OSError and leave what was there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")  # made with 0600
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
