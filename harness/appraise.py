@@ -215,7 +215,7 @@ def anchors(lut: Lut, artefacts: Artefacts, about: Runtime, precision: Precision
     timed = sorted((row.ns, row.space, row.genome) for row in lut.networks if row.ns is not None)
     found = {}
     for ns, space, genome in (timed[place] for place in spread(len(timed), ANCHORS)):
-        subnet = spaces.by_id(space).subnet(list(bytes.fromhex(genome)))
+        subnet = spaces.by_id(space).subnet(bytes.fromhex(genome))
         found[f"{space}:{subnet.id}"] = Anchor(file=artefacts.for_network(ops_of(subnet), about, precision), ns=ns)
     return found
 

@@ -284,7 +284,7 @@ def _network_row(
 ) -> NetworkRow:
     """Return the row of a whole network; one that failed has no second measurement either."""
     space = by_id(item.space or "")
-    subnet = space.subnet(list(bytes.fromhex(item.genome or "")))
+    subnet = space.subnet(bytes.fromhex(item.genome or ""))
     return NetworkRow(
         space=space.id,
         id=subnet.id,

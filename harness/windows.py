@@ -71,7 +71,7 @@ def chosen(plan: Plan, asked: Energies) -> list[str]:
 
 def _work(item: Item) -> tuple[int, str]:
     """Return what networks are ordered by."""
-    subnet = by_id(item.space or "").subnet(list(bytes.fromhex(item.genome or "")))
+    subnet = by_id(item.space or "").subnet(bytes.fromhex(item.genome or ""))
     return macs(subnet), item.key
 
 

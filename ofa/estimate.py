@@ -75,7 +75,7 @@ def _apart(lut: Lut, space: SearchSpace, state: str) -> float:
     rows = [row for row in lut.networks if row.space == space.id and row.ns is not None]
     if not rows:
         return 0.0
-    sums_ms = price(lut, [space.subnet(list(bytes.fromhex(row.genome))) for row in rows], state)
+    sums_ms = price(lut, [space.subnet(bytes.fromhex(row.genome)) for row in rows], state)
     measured_ms = np.array([row.ns or 0 for row in rows]) / NANOSECONDS_PER_MS
     return abs(float(np.median(np.log(sums_ms / measured_ms))))
 

@@ -148,7 +148,7 @@ def checked(folder: Path) -> Lut:
         if space is None:
             continue
         try:
-            subnet = space.subnet(list(bytes.fromhex(row.genome)))
+            subnet = space.subnet(bytes.fromhex(row.genome))
         except FileInvalid as fault:
             raise errors.line_invalid(folder / NETWORKS, line, f"{fault.what}: {fault.why}") from fault
         if subnet.id != row.id:

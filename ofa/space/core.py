@@ -166,8 +166,8 @@ class SearchSpace:
             )
 
     def subnet(self, genome: Any) -> Subnet:
-        """Return the subnet of one genome (uint8[G] or any sequence of G small integers)."""
-        given = np.asarray(genome).reshape(1, -1)
+        """Return the subnet of one genome (uint8[G], its bytes, or any sequence of G small integers)."""
+        given = np.asarray(list(genome) if isinstance(genome, bytes) else genome).reshape(1, -1)
         row = given.astype(np.uint8) if given.dtype.kind in "iu" else given
         # Compared, because a cast wraps: 257 would become 1, a valid value of another network.
         self.check(row if np.array_equal(row, given) else given)

@@ -181,7 +181,7 @@ def _rows(path: Path, space: SearchSpace) -> list[tuple[Subnet, float, int]]:
     found = []
     for number, row in enumerate(rows[1:], 2):
         try:
-            subnet = space.subnet(list(bytes.fromhex(row[1])))
+            subnet = space.subnet(bytes.fromhex(row[1]))
             accuracy, images = float(row[3]), int(row[5])
         except (ValueError, IndexError) as fault:
             raise errors.not_labels(path, f"line {number} cannot be read: {fault}") from fault
