@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,13 +65,6 @@ Facts = dict[str, Any]
 # What options say of the use of a runtime, by their names; None where one is not given.
 Asked = dict[str, Any]
 SOAK_S = 180
-
-
-class Counts(TypedDict):
-    """How many whole networks are measured, of each part."""
-
-    fit: int
-    holdout: int
 
 
 app = typer.Typer()
