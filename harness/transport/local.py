@@ -10,17 +10,16 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import answer_refused, device_lost
 from harness.transport.contract import OnBytes, silent
+from harness.transport.lastwords import LastWords
 
 CLOSE_S = 5.0
 READ_BYTES = 1 << 16
-STDERR_LINES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,19 +81,19 @@ class LocalChannel:
         self.device = device
         self.process = process
         self.received = bytearray()
-        self.complaints: deque[bytes] = deque(maxlen=STDERR_LINES)
+        self.complaints = LastWords()
         assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)
         self.drain = threading.Thread(target=self._drain, daemon=True)
         self.drain.start()
 
     def _drain(self) -> None:
-        """Keep the last lines of stderr; a full pipe would stop the agent in the middle of a sample."""
+        """Keep the last line of stderr; a full pipe would stop the agent in the middle of a sample."""
         stream = self.process.stderr
         assert stream is not None
         with contextlib.suppress(OSError, ValueError):
             while chunk := os.read(stream.fileno(), READ_BYTES):
-                self.complaints.extend(line[:400] for line in chunk.splitlines()[-STDERR_LINES:])
+                self.complaints.add(chunk)
 
     def send(self, line: bytes, *, timeout_s: float) -> None:
         """Write one line; raises DeviceLost where the agent ended or does not read for ``timeout_s``."""
@@ -143,7 +142,7 @@ class LocalChannel:
         how = "closed its output" if code is None else f"ended with exit code {code}"
         if code is not None and code < 0:
             how = f"was ended by signal {-code}"
-        last = self.complaints[-1].decode("utf-8", "replace") if self.complaints else ""
+        last = self.complaints.told()
         return f"the agent {how}" + (f"; its last words: {last}" if last else "")
 
     def close(self) -> None:

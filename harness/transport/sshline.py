@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import answer_refused, device_lost
 from harness.transport.errors import device_unreachable, words_refused
+from harness.transport.lastwords import LastWords
 from harness.transport.sshlink import Link, Route, bounded, connect
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1 << 16
 MOST_ANSWER_BYTES = 1 << 16
-MOST_LINE_BYTES = 400
-STDERR_LINES = 20
 DRAIN_S = 5.0
 SESSION_ENDS_S = 2.0
 
@@ -85,16 +83,14 @@ class Line:
 
 
 class Drain:
-    """Reads what a command says on stderr, for ever: a full window would stop it; its last lines are kept."""
+    """Reads what a command says on stderr, for ever: a full window would stop it; its last line is kept."""
 
-    __slots__ = ("channel", "lines", "on_line", "rest", "thread")
+    __slots__ = ("channel", "said", "thread")
 
     def __init__(self, channel: paramiko.Channel, on_line: Callable[[bytes], bool] | None = None) -> None:
         """Begin to read, in a thread of its own; lines that ``on_line`` takes are not kept."""
         self.channel = channel
-        self.on_line = on_line
-        self.lines: deque[bytes] = deque(maxlen=STDERR_LINES)
-        self.rest = b""
+        self.said = LastWords(on_line)
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
@@ -108,22 +104,13 @@ class Drain:
             except (OSError, EOFError):
                 return
             if not chunk:
-                break
-            *lines, self.rest = (self.rest + chunk).split(b"\n")
-            self.rest = self.rest[-MOST_LINE_BYTES:]
-            self.take(lines)
-        self.take([self.rest] if self.rest else [])
-
-    def take(self, lines: Sequence[bytes]) -> None:
-        """Keep the last of some lines."""
-        if self.on_line:
-            lines = [line for line in lines if not self.on_line(line)]
-        self.lines.extend(line[:MOST_LINE_BYTES] for line in lines[-STDERR_LINES:] if line.strip())
+                return
+            self.said.add(chunk)
 
     def last(self) -> str:
         """Return the last line, once the channel has ended."""
         self.thread.join(timeout=DRAIN_S)
-        return self.lines[-1].decode("utf-8", "replace").strip() if self.lines else ""
+        return self.said.told()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,7 +131,7 @@ def test_a_device_that_stays_away_ends_the_wait(
     began_s = time.monotonic()
     with pytest.raises(DeviceLost, match="stopped answering") as lost:
         open_link.greet()
-    assert time.monotonic() - began_s < 10 and "nobody answers" in lost.value.why
+    assert time.monotonic() - began_s < 60 and "nobody answers" in lost.value.why
 
 
 @pytest.mark.parametrize(("fault", "calls"), [(DeviceAway, 0), (DeviceLost, 1)])

@@ -68,9 +68,10 @@ def measured(
     *,
     resume: bool = False,
     on_text: Callable[[str], None] = lambda text: None,
+    scope: Scope = SCOPE,
 ) -> dict[str, Any]:
     return campaign.measured(
-        SPACE, device, "onnxruntime", SCOPE, out, resume=resume, tuning=tuning,
+        SPACE, device, "onnxruntime", scope, out, resume=resume, tuning=tuning,
         on_progress=lambda done, total, text: on_text(text),
     )  # fmt: skip
 
@@ -109,20 +110,22 @@ def test_ctrl_c_and_faults_put_it_back_and_nobody_goes_on_untuned(orin: Device, 
 
     def stop(fault: BaseException) -> Callable[[str], None]:
         def told(text: str) -> None:
-            if "round 1" in text:
+            if text.startswith("round"):
                 assert settings(root) == HELD
                 raise fault
 
         return told
 
+    # A round may be over before it is first told of: three leave the last run something to do.
+    long = replace(SCOPE, rounds=3, rounds_most=3)
     for fault in (KeyboardInterrupt(), DeviceLost("the link is down")):
         with pytest.raises(type(fault)):
-            measured(orin, tmp_path / "run", BOTH, resume=True, on_text=stop(fault))
+            measured(orin, tmp_path / "run", BOTH, resume=True, on_text=stop(fault), scope=long)
         assert settings(root) == FREE
     with pytest.raises(MeasurementRefused, match="no longer as it was") as caught:
-        measured(orin, tmp_path / "run", None, resume=True)
+        measured(orin, tmp_path / "run", None, resume=True, scope=long)
     assert "tuned" in caught.value.why
-    measured(orin, tmp_path / "run", BOTH, resume=True)
+    measured(orin, tmp_path / "run", BOTH, resume=True, scope=long)
     assert settings(root) == FREE and len(read(tmp_path / "run" / "lut").networks) == 1
 
 

@@ -39,7 +39,7 @@ Serve = Callable[["Phone", "Stream", bool, bytes], None]
 
 
 @contextlib.contextmanager
-def within(most_s: float) -> Iterator[None]:
+def within(most_s: float = 60.0) -> Iterator[None]:
     """Fail where the block takes longer than that: every wait has an end."""
     began_s = time.monotonic()
     yield

@@ -31,7 +31,7 @@ def alive(process: int) -> bool:
         return False
 
 
-def gone(process: int, most_s: float = 5.0) -> bool:
+def gone(process: int, most_s: float = 30.0) -> bool:
     deadline_s = time.monotonic() + most_s
     while alive(process) and time.monotonic() < deadline_s:
         time.sleep(0.05)
@@ -62,7 +62,7 @@ def test_the_agent_ends_with_its_host(phone: Make, reach: Reach) -> None:
         assert Conversation(channel, "p").greet().protocol == VERSION
         agent = int(channel.process or 0)
         assert alive(agent)
-        with within(8):
+        with within():
             getattr(channel, end)()
         assert gone(agent)
     way.end()
@@ -87,7 +87,7 @@ def test_an_agent_that_outlives_its_input_is_killed_with_what_it_started(phone: 
     deadline_s = time.monotonic() + 20
     while not (child.exists() and child.read_text().strip()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    with within(20):
+    with within():
         channel.close()
     assert gone(agent) and gone(int(child.read_text()))
 
@@ -111,10 +111,10 @@ def test_a_daemon_that_dies_in_mid_answer_is_a_lost_device(phone: Make, reach: R
     one = phone()
     channel = reach(one).open()
     one.bytes_until_gone = 200
-    with within(40), pytest.raises(DeviceLost) as fault:
+    with within(), pytest.raises(DeviceLost) as fault:
         Conversation(channel, "p").greet()
     assert "offline" in fault.value.why or "does not list" in fault.value.why
-    with within(15):
+    with within():
         channel.kill()
     assert gone(int(channel.process or 0))
 
@@ -124,7 +124,7 @@ def test_a_frozen_phone_is_given_up(phone: Make, reach: Reach) -> None:
     one = phone()
     channel = reach(one).open()
     one.frozen.set()
-    with within(30):
+    with within():
         with pytest.raises(DeviceLost, match="stopped answering"):
             Conversation(channel, "p").greet(patience_s=1)
         channel.kill()
@@ -135,7 +135,7 @@ def test_garbage_from_the_agent_is_refused(phone: Make, reach: Reach) -> None:
     one = phone()
     one.tool("garbage", "head -c 100000000 /dev/zero")
     channel = reach(one, python=str(one.tools / "garbage")).open()
-    with within(30):
+    with within():
         with pytest.raises(DeviceLost, match="cannot be used"):
             Conversation(channel, "p").greet()
         channel.kill()

@@ -84,7 +84,7 @@ def test_what_the_worker_outlives_costs_nothing(
             for number in agents:
                 signal_to(number, signal.SIGKILL)
 
-    with within(60):
+    with within():
         with once(lambda: half(jobs(one)), strike):
             journal = measured(device, plan, tmp_path / "journal.sqlite")
         with journal:
@@ -105,7 +105,7 @@ def test_a_phone_that_is_gone_is_measured_on_later(
             one.authorised = False
             one.vanish()
 
-    with within(60), once(lambda: half(jobs(one)), strike), pytest.raises(DeviceLost) as lost:
+    with within(), once(lambda: half(jobs(one)), strike), pytest.raises(DeviceLost) as lost:
         measured(device, plan, tmp_path / "journal.sqlite")
     assert {"unauthorized": "key", "vanished": "adb"}[fault] in lost.value.why and lost.value.hints
     before = whole_job(jobs(one))

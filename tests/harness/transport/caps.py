@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,7 +67,19 @@ def by_quota(device: Sshd) -> Iterator[None]:
         yield
     finally:
         device.stop()
-        group.rmdir()
+        _remove(group)
+
+
+def _remove(group: Path, most_s: float = 30.0) -> None:
+    """Remove a group once the last of its killed processes has ended, which those held back take a while to do."""
+    until_s = time.monotonic() + most_s
+    while True:
+        try:
+            return group.rmdir()
+        except OSError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -69,12 +69,12 @@ def test_an_agent_is_the_first_of_a_group_and_ends_with_it(
         "sys.stdin.read(1)\nimport time\ntime.sleep(300)\n"
     )
     channel = as_agent(way(sshd), tmp_path, program).open()
-    number, group = channel.receive(timeout_s=10, max_bytes=100).split()
+    number, group = channel.receive(timeout_s=60, max_bytes=100).split()
     assert number == group and channel.pid == number.decode()
     assert "sleep 300" in sshd.processes().values()
     began_s = time.monotonic()
     channel.kill()
-    assert time.monotonic() - began_s < 15
+    assert time.monotonic() - began_s < 60
     assert sshd.agents() == [] and "sleep 300" not in sshd.processes().values()
 
 
@@ -84,7 +84,7 @@ def test_a_number_that_is_somebody_elses_by_now_is_left_alone(
 ) -> None:
     ssh = as_agent(way(sshd), tmp_path, "import time\nprint('here', flush=True)\ntime.sleep(300)\n")
     channel = ssh.open()
-    assert channel.receive(timeout_s=20, max_bytes=100) == b"here"
+    assert channel.receive(timeout_s=60, max_bytes=100) == b"here"
     right, channel.mark = channel.mark, "agent-before-the-restart.pyz"
     channel.kill()
     assert len(sshd.agents()) == 1

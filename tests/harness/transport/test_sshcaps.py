@@ -22,9 +22,9 @@ from harness.transport.ssh import Ssh
 from ofa.space.ops import parse
 
 STOP_NS = (PERIOD_MS - RUNS_MS) * 1_000_000
-# As many of these one after another as take about as long as is run between two stops.
-HEAVY, TIMES = "mbconv.k3.s1.i16x112.o16x112.m64.relu.n1", (10, 12)
-BURSTS, CALLS = 2, 5
+# As many of these one after another as take longer than is run between two stops, on a fast computer too.
+HEAVY, TIMES = "mbconv.k3.s1.i16x112.o16x112.m64.relu.n1", (40, 48)
+BURSTS, CALLS = 2, 3
 
 
 def plan_of(light: File, heavy: list[File]) -> Plan:
@@ -58,9 +58,9 @@ def test_a_cap_slows_a_device_and_spoils_no_sample(
     # Of calls of some µs a stop is in a few at the most: neither the least nor the 10th percentile has one in it.
     [light] = [row for row in samples if row.item == 0]
     assert light.wall_p10_ns < STOP_NS / 10
-    # Of those that take as long as a device is let run, it is in most: the table then believes the CPU's clock, and
+    # Of those that take longer than a device is let run, it is in each: the table then believes the CPU's clock, and
     # every row says so.
     found = conditions(journal)
     assert found.basis == "cpu_min_ns" and (found.wall_over_cpu or 0) > 1.05
     assert all("cpu" in row.flags for row in measured(journal, found).values())
-    assert max(row.cpu_p10_ns or 0 for row in samples) < STOP_NS
+    assert all(row.wall_p10_ns > STOP_NS + (row.cpu_p10_ns or 0) / 2 for row in samples if row.item != 0)

@@ -15,6 +15,7 @@ import pytest
 from transport.lab import Link, Sshd, free_port, signal_to
 
 from harness.protocol import Conversation
+from harness.transport.lastwords import MOST_LINE_BYTES
 from harness.transport.ssh import Ssh
 from ofa.errors import DeviceLost
 
@@ -106,7 +107,7 @@ def test_the_server_is_killed_in_the_middle_of_an_answer(sshd: Sshd, way: Callab
         channel.receive(timeout_s=60, max_bytes=1 << 16)
     began_s = time.monotonic()
     channel.kill()
-    assert time.monotonic() - began_s < 20
+    assert time.monotonic() - began_s < 60
 
 
 def test_the_agent_is_killed(sshd: Sshd, way: Callable[..., Ssh]) -> None:
@@ -148,7 +149,7 @@ def test_a_frozen_device_is_given_up(sshd: Sshd, way: Callable[..., Ssh]) -> Non
     began_s = time.monotonic()
     channel.kill()
     ssh.end()
-    assert time.monotonic() - began_s < 40
+    assert time.monotonic() - began_s < 60
     sshd.thaw()
     ssh.open().kill()
 
@@ -160,7 +161,7 @@ def test_a_noisy_agent_is_heard(
     for number in range(2):
         channel.send(b"%d\n" % number, timeout_s=20)
         assert channel.receive(timeout_s=60, max_bytes=100) == b"%d" % number
-    assert len(channel.drain.lines) <= 20
+    assert len(channel.drain.said.rest) <= MOST_LINE_BYTES
     channel.close()
 
 
@@ -190,7 +191,7 @@ def test_a_deaf_agent_is_closed(
     sshd: Sshd, way: Callable[..., Ssh], as_agent: Callable[..., Ssh], tmp_path: Path
 ) -> None:
     channel = as_agent(way(sshd), tmp_path, DEAF).open()
-    assert channel.receive(timeout_s=20, max_bytes=100) == b"here"
+    assert channel.receive(timeout_s=60, max_bytes=100) == b"here"
     channel.close()
     assert sshd.agents() == []
 

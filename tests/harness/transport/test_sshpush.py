@@ -162,7 +162,7 @@ def test_a_device_that_freezes_is_given_up(sshd: Sshd, way: Callable[..., Ssh], 
     began_s = time.monotonic()
     with pytest.raises(DeviceLost):
         ssh.push(model, NAME, on_bytes=freeze)
-    assert frozen.is_set() and time.monotonic() - began_s < 40
+    assert frozen.is_set() and time.monotonic() - began_s < 60
     sshd.thaw()
 
 
