@@ -125,8 +125,8 @@ class Adb:
             [
                 f"echo {token} $$",
                 f"mkdir -p {quoted([self.there])}",
-                # Left by a push whose link was lost.
-                f"rm -f {quoted([self.there])}/*.part",
+                # Left by a push whose link was lost; another host's that is on its way is younger.
+                f"find {quoted([self.there])} -name '*.part' -mtime +0 -exec rm -f {{}} ';'",
                 *(f"export {name}={quoted([value])}" for name, value in settings.items()),
                 f"exec {quoted([self.python, agent, '--files', self.there])}",
             ]
@@ -168,7 +168,8 @@ class Adb:
             free_bytes = free_of(said.out.decode("utf-8", "replace"))
             if free_bytes is not None and free_bytes < size_bytes + SPARE_BYTES:
                 raise no_room(self.device, size_bytes, free_bytes)
-            part = place + ".part"
+            # Two hosts may bring the same file at once: each draft has a name of its own.
+            part = f"{place}.{secrets.token_hex(4)}.part"
             try:
                 self._send(path, part, size_bytes, on_bytes)
                 self._finish(part, place, digest, size_bytes)

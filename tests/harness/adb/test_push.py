@@ -1,12 +1,14 @@
 """A file is on a phone whole, or not at all, whatever happens on the way."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from adb.adbd_double import Phone, within
+from harness.protocol import VERSION, Conversation
 from harness.transport import adb as transport
 from harness.transport.adb import Adb, free_of
 from ofa.errors import DeviceLost, MeasurementRefused, OfaError, UsageInvalid
@@ -122,14 +124,20 @@ def test_a_daemon_that_dies_in_mid_push_leaves_nothing_with_a_name(phone: Make, 
     one.bytes_until_gone = 1 << 20
     with within(), pytest.raises(DeviceLost):
         way.push(model, "0123abcd")
-    assert left(one) == ["0123abcd.part"]
-    # The half that could not be removed any more goes when the phone is back.
+    [half] = left(one)
+    assert half.startswith("0123abcd.") and half.endswith(".part")
+    # The half that could not be removed any more goes a day later; another host's that is on its way stays.
     back = phone()
-    (back.folder / "ofa-lab" / "files").mkdir(parents=True)
-    (back.folder / "ofa-lab" / "files" / "0123abcd.part").write_bytes(b"half")
+    files = back.folder / "ofa-lab" / "files"
+    files.mkdir(parents=True)
+    for name, days in (("0123abcd.11111111.part", 2), ("0123abcd.22222222.part", 0), ("0123abcd", 2)):
+        (files / name).write_bytes(b"half")
+        then_s = time.time() - days * 86_400
+        os.utime(files / name, (then_s, then_s))
     channel = reach(back).open()
+    assert Conversation(channel, "p").greet().protocol == VERSION
     channel.close()
-    assert left(back) == []
+    assert left(back) == ["0123abcd", "0123abcd.22222222.part"]
 
 
 @pytest.mark.slow
