@@ -15,6 +15,7 @@ from harness.artefacts import Artefacts
 from harness.discreet import discreetly
 from harness.errors import no_data_to_test, no_table_named
 from harness.inventory import Device
+from harness.lease import held
 from harness.networks import middle
 from harness.plan import NATIVE, Cores, Kernels, Precision, RuntimeName, Unit, Way
 from harness.points import with_points
@@ -23,6 +24,7 @@ from harness.protocol import Runtime
 from harness.session import OnProgress, quiet
 from harness.ship import ANCHORS
 from harness.stats import spread
+from harness.tuning import prepared
 from harness.verify import Anchor, Verification
 from ofa import console
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
@@ -70,27 +72,30 @@ def appraise(
     lut: Lut | None = None,
     rounds: int = 7,
     seed: int = 0,
+    allow_load: bool = True,
     on_progress: OnProgress = quiet,
 ) -> Appraisal:
     """Measure model files by name, and sampled subnets (files with random weights) by id.
 
     A file with the sidecar of `ofa` beside it, and a subnet, is predicted by ``lut``, whose own networks are measured
     with it: by how much the device is slower than when the table was made is taken out, and said. Any other is measured
-    alone. The runtime is used as the table says, or else as ``way``. Raises UsageInvalid for two files of one name or a
-    table of another device or runtime, and what `verify.measure` raises.
+    alone. The runtime is used as the table says, or else as ``way``. The device is held meanwhile, and what an earlier
+    run left changed there is put back first. Without ``allow_load``, rounds wait until it does next to nothing else.
+    Raises UsageInvalid for two files of one name or a table of another device or runtime, MeasurementRefused where
+    somebody else holds it, and what `verify.measure` raises.
     """
     files = _checked(models, device, runtime, lut)
     artefacts = Artefacts(device.transport.files)
     chosen = (way or Way()) if lut is None else way_of(lut)
-    with discreetly(device):
-        about, chosen = ready_way(device, runtime, chosen)
+    with discreetly(device), held(device, folder) as mine, prepared(mine, None, runtime) as ready:
+        about, chosen = ready_way(ready, runtime, chosen)
         known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
         for subnet in subnets:
             file = artefacts.for_network(ops_of(subnet), about, chosen.file_precision)
             files[subnet.id], known[subnet.id] = artefacts.path(file.name), subnet
         found = verify.measure(
             files,
-            device=device,
+            device=ready,
             runtime=runtime,
             way=chosen,
             folder=folder,
@@ -101,6 +106,7 @@ def appraise(
             anchors={} if lut is None else anchors(lut, artefacts, about, chosen.file_precision),
             rounds=rounds,
             seed=seed,
+            allow_load=allow_load,
             on_progress=on_progress,
         )
     return Appraisal(found=found, lut=lut, subnets=known)

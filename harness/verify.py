@@ -98,13 +98,15 @@ def measure(
     rounds: int = 5,
     seed: int = 0,
     before: Callable[[], None] = lambda: None,
+    allow_load: bool = True,
     on_progress: OnProgress = quiet,
 ) -> Verification:
     """Measure model files by name, whole and hot, in ``rounds`` fresh processes; ``before``: called if any is missing.
 
     Plan and journal are kept in ``folder`` under the plan's hash: the same call resumes what was interrupted, other
-    files begin anew. A file the runtime cannot load gives a verdict of status failed with the reason. Raises
-    FileInvalid where a file cannot be read, DeviceLost, MeasurementRefused.
+    files begin anew. Without ``allow_load``, rounds wait for a device that does nothing else. A file the runtime cannot
+    load gives a verdict of status failed with the reason. Raises FileInvalid where a file cannot be read, DeviceLost,
+    MeasurementRefused.
     """
     anchors, predicted_ms = anchors or {}, predicted_ms or {}
     if not files:
@@ -113,7 +115,7 @@ def measure(
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
     own, beside = list(stored.values()), list(anchors.values())
     plan = _plan(device, runtime, way or Way(), reference, own, beside, rounds=rounds, seed=seed)
-    with _carried_out(plan, device, folder, own, before, on_progress) as journal:
+    with _carried_out(plan, device, folder, own, before, allow_load, on_progress) as journal:
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         values, memory = measured(journal, found), journal.footprints()
         sessions = tuple(sessions_of(journal, found))
@@ -141,6 +143,7 @@ def _carried_out(
     folder: Path,
     files: Sequence[File],
     before: Callable[[], None],
+    allow_load: bool,
     on_progress: OnProgress,
 ) -> Iterator[Journal]:
     """Yield the journal of a plan once its rounds, and the memory of the files, are all there."""
@@ -149,7 +152,7 @@ def _carried_out(
     with journals.resume(folder / f"{stem}.sqlite", plan) as journal:
         if len(journal.complete_rounds()) < plan.rounds:
             before()
-        session = run(plan, device=device, journal=journal, on_progress=on_progress)
+        session = run(plan, device=device, journal=journal, allow_load=allow_load, on_progress=on_progress)
         own = [file.name for file in files]
         footprint.run(plan, device=device, journal=journal, files=own, session=session, on_progress=on_progress)
         yield journal

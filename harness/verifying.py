@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.options import (
+    AllowLoad,
     CoresOption,
     DeviceName,
     KernelsOption,
@@ -60,6 +61,7 @@ def verify(
     program: ProgramFile = None,
     rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
     seed: Seed = 0,
+    allow_load: AllowLoad = False,
     json: Json = False,
 ) -> None:
     """Measure model files on a device, also such that were not made here, beside what a table predicts for them.
@@ -85,6 +87,7 @@ def verify(
             lut=table,
             rounds=rounds,
             seed=seed,
+            allow_load=allow_load,
             on_progress=tell,
         )
         facts = appraise.with_accuracy(found, models or [], data, use.runtime)

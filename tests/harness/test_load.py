@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -119,15 +120,21 @@ def test_a_device_that_does_not_tell_its_load_passes(stand_in: Callable[..., Dev
     channel.close()
 
 
+@pytest.fixture
+def lab_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the settings of a lab whose one device is kept busy by others."""
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    (folder / LAB).write_text('[devices.busy]\nkind = "simulated-phone"\nsimulation = { foreign_cores = 1.5 }\n')
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv("OFA_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
 @pytest.mark.slow
 def test_the_command_refuses_by_its_exit_code_and_measures_where_it_is_told_to(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, lab_of_one: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "lab").mkdir()
-    listed = '[devices.busy]\nkind = "simulated-phone"\nsimulation = { foreign_cores = 1.5 }\n'
-    (tmp_path / "lab" / LAB).write_text(listed)
-    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "lab"))
-    monkeypatch.setenv("OFA_CACHE", str(tmp_path / "cache"))
     words = ["bench", *SCOPE, "--device", "busy", "--out", str(tmp_path / "run")]
     code, _, err = run(*words)
     assert code == 5 and "others keep 1.50 of its cores busy, its profile allows 0.25" in err and "--allow-load" in err
@@ -136,6 +143,20 @@ def test_the_command_refuses_by_its_exit_code_and_measures_where_it_is_told_to(
     assert code == 0, err
     lut = checked(tmp_path / "run" / "lut")
     assert all("loaded" in row.flags for row in lut.rows) and all("loaded" in row.flags for row in lut.networks)
+
+
+@pytest.mark.slow
+def test_files_are_verified_on_a_device_that_does_nothing_else(run: Any, lab_of_one: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.write_text(json.dumps({"ops": [op.key for op in OPS[:3]]}))
+    words = ["verify", "--device", "busy", "--runtime", "simulated", "--model", str(model), "--rounds", "2"]
+    words += ["--out", str(tmp_path / "run")]
+    code, _, err = run(*words)
+    assert code == 5 and "others keep 1.50 of its cores busy" in err and not (tmp_path / "run" / "verify.json").exists()
+    code, _, err = run(*words, "--allow-load")
+    assert code == 0, err
+    [verdict] = json.loads((tmp_path / "run" / "verify.json").read_text())["verdicts"]
+    assert "loaded" in verdict["flags"] and verdict["measured_ms"] > 0
 
 
 @contextmanager

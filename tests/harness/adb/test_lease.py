@@ -11,6 +11,7 @@ import pytest
 
 from adb.adbd_double import Phone
 from harness import doctor
+from harness.appraise import appraise
 from harness.inventory import Device, device_named
 from harness.lab import FOLDER_VARIABLE, LAB
 from harness.lease import held
@@ -72,6 +73,8 @@ def test_of_two_hosts_one_holds_the_phone(
         with pytest.raises(MeasurementRefused, match=r"device 'some-phone' is held by .* on ") as refused:
             held(seen_by("second"), tmp_path / "run").__enter__()
         assert refused.value.exit_code == 5 and "ofa devices release some-phone" in refused.value.hints[1]
+        with pytest.raises(MeasurementRefused, match=r"device 'some-phone' is held by .* on "):
+            appraise([written(tmp_path, "model")], device=seen_by("second"), runtime="benchmark_model", folder=tmp_path)
     assert not lease.exists()
     with held(seen_by("second"), tmp_path / "run"):
         found = json.loads(lease.read_text())
