@@ -38,9 +38,12 @@ def other_space(path: Path, found: str, expected: str) -> SpaceMismatch:
     )
 
 
-def no_table() -> UsageInvalid:
-    """Say that a latency twin needs at least one table."""
-    return UsageInvalid("a latency twin needs at least one table of operator latencies", hint="measure the operators")
+def nothing_measured() -> UsageInvalid:
+    """Say that a latency twin needs something that was measured."""
+    return UsageInvalid(
+        "a latency twin needs measured networks, a table of operator latencies, or both",
+        hint=("measure whole networks", "measure the operators"),
+    )
 
 
 def not_calibrated(coverage: float) -> UsageInvalid:
