@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 import ofa.space as spaces
 from ofa.space.core import Gene, Genomes, SearchSpace
+from ofa.space.index import index_of
+from ofa.twins import features, work
 from ofa.twins.genes import GeneSpace, Space
 
 Vector = NDArray[np.float64]
@@ -99,3 +101,148 @@ def cell_of(text: str) -> list[int]:
     """Return the genome of a cell written as ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
     ops = [part.partition("~")[0] for part in text.replace("+", "|").split("|") if part]
     return [NB201_OPS.index(op) + 1 for op in ops]
+
+
+class Timed(NamedTuple):
+    """Networks and their latencies, ms, by column: what linear models and trees read of them, and their MACs.
+
+    ``space`` and ``genomes`` are those of our own spaces, None where the networks are none of ours; ``notes`` says
+    which columns are not what they seem.
+    """
+
+    space: SearchSpace | None
+    genomes: Genomes | None
+    amounts: Vector
+    genes: Vector
+    macs: Vector
+    ms: dict[str, Vector]
+    notes: dict[str, str]
+
+
+TICKS = "whole milliseconds: many ties, so ranks have a ceiling below 1"
+
+
+def latencies(data: Path) -> dict[str, Timed]:
+    """Return every set of measured latencies below ``data / "latency"``, columns by device."""
+    folder = data / "latency"
+    return {
+        "ofa_mbv3_help": _ofa(folder / "ofa_mbv3_help", "archs.csv", "latency_ms.csv", 1.0),
+        "ofa_mbv3_w12_pc": _ofa(folder / "ofa_mbv3_w12_pc", "measured.csv", "measured.csv", 1.2),
+        "nb201_help": _nb201(folder / "nb201_help"),
+        "fbnet_help": _fbnet(folder / "fbnet_help"),
+        **{f"hat_transformer {path.stem}": _hat(path) for path in sorted((folder / "hat_transformer").glob("*.csv"))},
+    }
+
+
+def _ofa(folder: Path, networks: str, timed: str, width: float) -> Timed:
+    """Return networks of MobileNetV3 spaces."""
+    space = spaces.load("mobilenet_v3", width=width)
+    rows, times = rows_of(folder / networks), rows_of(folder / timed)
+    genomes = mbv3_genomes(space, rows)
+    known = {"arch_id", *rows[0]} if networks != timed else set(rows[0]) - {"cpu_ms", "gpu_launch_ms"}
+    index = index_of(space)
+    return Timed(
+        space=space,
+        genomes=genomes,
+        amounts=work.amounts(space, genomes),
+        genes=features.choice_values(space, genomes),
+        macs=index.sum(genomes, index.values(lambda op: float(op.macs))),
+        ms={name: column(times, name) for name in times[0] if name not in known},
+        notes={"gpu_launch_ms": "timed without synchronisation: what the host takes to launch, not a latency"},
+    )
+
+
+def _counted(picks: Vector, choices: int) -> Vector:
+    """Return one-hot choices float64[n, G * C], then how often each choice is made, float64[n, C]."""
+    hot = picks[:, :, None] == np.arange(choices)
+    return np.concatenate([hot.reshape(len(picks), -1), hot.sum(axis=1)], axis=1).astype(np.float64)
+
+
+def _nb201(folder: Path) -> Timed:
+    """Return cells of NAS-Bench-201."""
+    rows, times = rows_of(folder / "archs.csv"), rows_of(folder / "latency_ms.csv")
+    picks = np.stack([column(rows, edge) for edge in EDGES], axis=1)
+    amounts = _counted(picks, 5)
+    ms = {name: column(times, name) for name in times[0] if name != "arch_id"}
+    notes = dict.fromkeys(("essential_ph_1", "samsung_a50", "samsung_s7"), TICKS)
+    notes["pixel3"] = "cells below 1 ms, whose ops the runtime removed, are left out"
+    return Timed(
+        space=None,
+        genomes=None,
+        amounts=amounts,
+        genes=amounts,
+        macs=(picks == 2).sum(axis=1) + 9.0 * (picks == 3).sum(axis=1),
+        ms={name: np.where(values >= 1.0, values, np.nan) for name, values in ms.items()},
+        notes=notes,
+    )
+
+
+# FBNet's positions: channels in and out, stride, and the edge of the map in (Wu et al. 2019, table 1; 224 px).
+Place = tuple[int, int, int, int]
+FBNET: tuple[Place, ...] = (
+    (16, 16, 1, 112),
+    *((16, 24, 2, 112), *((24, 24, 1, 56),) * 3),
+    *((24, 32, 2, 56), *((32, 32, 1, 28),) * 3),
+    *((32, 64, 2, 28), *((64, 64, 1, 14),) * 3),
+    *((64, 112, 1, 14), *((112, 112, 1, 14),) * 3),
+    *((112, 184, 2, 14), *((184, 184, 1, 7),) * 3),
+    (184, 352, 1, 7),
+)
+FBNET_STAGES = (0, *(1,) * 4, *(2,) * 4, *(3,) * 4, *(4,) * 4, *(5,) * 4, 6)
+# Kernel, expand ratio and groups of each operation; the last skips the position.
+FBNET_OPS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1), None)
+
+
+def _fbnet(folder: Path) -> Timed:
+    """Return networks of FBNet's space."""
+    rows, times = rows_of(folder / "archs.csv"), rows_of(folder / "latency_ms.csv")
+    picks = np.stack([column(rows, f"op{place}") for place in range(1, 23)], axis=1)
+    counted = _counted(picks, 9)
+    at = (np.arange(22), picks.astype(np.int64))
+    macs = np.array([[_fbnet_macs(place, op) for op in FBNET_OPS] for place in FBNET])[at]
+    elements = np.array([[place[0] * place[3] ** 2 * (op[1] if op else 0) for op in FBNET_OPS] for place in FBNET])[at]
+    own = [np.array(FBNET_STAGES) == stage for stage in range(7)]
+    sums = [each[:, places].sum(axis=1) for each in (macs, elements) for places in own]
+    notes = dict.fromkeys(("essential_ph_1", "samsung_a50", "samsung_s7"), TICKS)
+    notes["pixel3"] = "a sum of blocks measured one by one, no measurement of networks"
+    return Timed(
+        space=None,
+        genomes=None,
+        amounts=np.concatenate([counted, np.stack(sums, axis=1)], axis=1),
+        genes=counted,
+        macs=macs.sum(axis=1),
+        ms={name: column(times, name) for name in times[0] if name != "arch_id"},
+        notes=notes,
+    )
+
+
+def _fbnet_macs(place: Place, op: tuple[int, int, int] | None) -> float:
+    """Return the MACs of one operation at one position."""
+    if op is None:
+        return 0.0
+    inputs, outputs, stride, size = place
+    kernel, expand, groups = op
+    mid, out = inputs * expand, (size // stride) ** 2
+    return size**2 * inputs * mid / groups + out * (kernel**2 * mid + mid * outputs / groups)
+
+
+def _hat(path: Path) -> Timed:
+    """Return transformers; latencies of encoder and decoder are columns of their own."""
+    rows = rows_of(path)
+    names = [name for name in rows[0] if name != "row_id" and not name.startswith("latency")]
+    facts = np.stack([column(rows, name) for name in names], axis=1)
+    at = {name: facts[:, number] for number, name in enumerate(names)}
+    parts = []
+    for side, embed in (("encoder", "encoder_embed_dim"), ("decoder", "decoder_embed_dim")):
+        layers, width = at[f"{side}_layer_num"], at[embed]
+        ffn, heads = at[f"{side}_ffn_embed_dim_avg"], at[f"{side}_self_attention_heads_avg"]
+        parts += [layers, layers * width**2, layers * width * ffn, layers * width * heads]
+    return Timed(
+        space=None,
+        genomes=None,
+        amounts=np.concatenate([facts, np.stack(parts, axis=1)], axis=1),
+        genes=facts,
+        macs=4.0 * (parts[1] + parts[5]) + 2.0 * (parts[2] + parts[6]),
+        ms={name[8:]: column(rows, name) for name in rows[0] if name.startswith("latency_mean")},
+        notes={},
+    )

@@ -124,6 +124,22 @@ def fit(
     )
 
 
+def fit_measured(
+    space: SearchSpace,
+    genomes: Genomes,
+    measured_ms: NDArray[np.floating],
+    *,
+    tables: Mapping[str, NDArray[np.floating]] | None = None,
+    quantity: Quantity = "latency",
+    precision: str | None = "fp32",
+    seed: int = 0,
+    threads: int = 1,
+) -> LatencyTwin:
+    """Fit a twin to measured networks, with tables where there are some: ``fit`` in the order of `fit_accuracy`."""
+    given = {} if tables is None else tables
+    return fit(space, given, genomes, measured_ms, quantity=quantity, precision=precision, seed=seed, threads=threads)
+
+
 def _stacked(tables: Mapping[str, Vector], count: int) -> Vector:
     """Return tables as float64[n_ops, T]."""
     return np.stack(list(tables.values()), axis=1) if tables else np.zeros((count, 0))
