@@ -26,7 +26,7 @@ FEWEST_NETWORKS = 5
 MOST_COMPARED = 800
 # In units of the variance of what the devices have in common: what each says beside that, and what no device says.
 OWN, NOISE = (0.2, 0.5), (0.02, 0.1)
-DESIGN_OWN, DESIGN_NOISE, DESIGN_LEVEL = 0.3, 0.005, 10.0
+DESIGN_OWN, DESIGN_NOISE, DESIGN_LEVEL = 1.0, 0.1, 10.0
 # Below these a device is too unlike those known: its own table is worth the hours.
 LEAST_RANKS, MOST_ERROR_PCT = 0.9, 10.0
 
