@@ -12,7 +12,6 @@ import xgboost
 from numpy.typing import NDArray
 
 from ofa import files, score
-from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
 from ofa.twins import boost, calibrate, errors, features, intervals, measured, samples, store, work
@@ -25,8 +24,6 @@ Quantity = Literal["latency", "energy"]
 SCHEMA = "latency-twin/2"
 FEWEST_NETWORKS = 5
 MACS = "macs"
-# Networks that no measurement speaks of, on which prices must still make sense.
-PROBES = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +110,9 @@ def fit(
     model = measured.fit(given, seed=seed, threads=threads)
     card |= _facts(model, list(known), len(values))
     card["models"] = _compared(space, genomes, values, model, known)
-    of_ops = np.concatenate([work.op_columns(space).of_ops, _stacked(known, len(index.ops))], axis=1)
     return LatencyTwin(
         space=space,
-        op_values_ms=of_ops @ model.weights,
+        op_values_ms=_of_ops(space, known) @ model.weights,
         constant_ms=model.constant,
         trees=model.trees,
         ratios=model.choice.ratios[model.choice.chosen],
@@ -140,27 +136,27 @@ def fit_measured(
     return fit(space, given, genomes, measured_ms, quantity=quantity, precision=precision, seed=seed, threads=threads)
 
 
-def _stacked(tables: Mapping[str, Vector], count: int) -> Vector:
-    """Return tables as float64[n_ops, T]."""
-    return np.stack(list(tables.values()), axis=1) if tables else np.zeros((count, 0))
+def _of_ops(space: SearchSpace, tables: Mapping[str, Vector]) -> Vector:
+    """Return what weights are of, for each op: its work, then its row in each table, float64[n_ops, F + T]."""
+    return np.concatenate([work.op_columns(space).of_ops, *(table[:, None] for table in tables.values())], axis=1)
 
 
 def _samples(space: SearchSpace, tables: Mapping[str, Vector], genomes: Genomes, values: Vector) -> Samples:
-    """Return what the model of measured networks reads; probes are random networks and the smallest ones."""
-    index = index_of(space)
-    drawn = sample.random(space, PROBES, np.random.default_rng(0))
-    least = np.stack([space.corner("min", resolution).array for resolution in space.resolutions])
-    probes = np.concatenate([drawn, least])
-    sums = [
-        np.stack([index.sum(rows, table) for table in tables.values()], axis=1) if tables else np.zeros((len(rows), 0))
-        for rows in (genomes, probes)
-    ]
+    """Return what the model of measured networks reads, and the exact least that prices give to any of the space."""
+    index, of_ops = index_of(space), _of_ops(space, tables)
+
+    def least(weights: Vector, constant: float) -> float:
+        from ofa.search import extremes
+
+        return extremes(space, of_ops @ weights, constant).least
+
+    sums = [index.sum(genomes, table)[:, None] for table in tables.values()]
     return Samples(
         amounts=work.amounts(space, genomes),
-        sums=sums[0],
+        sums=np.concatenate([np.zeros((len(genomes), 0)), *sums], axis=1),
         features=work.tree_columns(space, genomes),
         values=values,
-        probes=np.concatenate([work.amounts(space, probes), sums[1]], axis=1),
+        least=least,
     )
 
 

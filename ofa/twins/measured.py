@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from ofa.twins.prices import LOSSES
 from ofa.twins.residual import Choice, Linear
 
 Vector = NDArray[np.float64]
+Least = Callable[[Vector, float], float]
 
 TABLE = "table"
 # A linear model that gives a possible network less than this share of the fastest measured one is not believed.
@@ -24,15 +26,15 @@ LEAST_SHARE = 0.25
 class Samples:
     """Measured networks: amounts of work float64[n, F], table sums float64[n, T], tree features float64[n, K], values.
 
-    ``values`` float64[n] > 0. ``probes`` float64[m, F + T] are amounts and sums of networks that were not measured but
-    are possible, the smallest among them: prices under which one of these takes next to no time are not used.
+    ``values`` float64[n] > 0. ``least`` returns the least that weights float64[F + T] and a constant give to any
+    network that is possible, where that can be known: prices under which one takes next to no time are not used.
     """
 
     amounts: Vector
     sums: Vector
     features: Vector
     values: Vector
-    probes: Vector
+    least: Least | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +57,8 @@ class Measured:
 
 
 def samples(amounts: Vector, features: Vector, values: Vector) -> Samples:
-    """Return measured networks without tables, and no others to probe: float64[n, F], float64[n, K], float64[n]."""
-    return Samples(
-        amounts=amounts,
-        sums=np.zeros((len(values), 0)),
-        features=features,
-        values=values,
-        probes=np.zeros((0, amounts.shape[1])),
-    )
+    """Return measured networks without tables, of no known space: float64[n, F], float64[n, K], float64[n]."""
+    return Samples(amounts=amounts, sums=np.zeros((len(values), 0)), features=features, values=values)
 
 
 def beside(linear: Vector, features: Vector) -> Vector:
@@ -98,16 +94,13 @@ def name_of(loss: str, tables: bool) -> str:
 def _linears(given: Samples) -> dict[str, Linear]:
     """Return the linear models that compete: calibrated tables, and priced work under each loss that is sound."""
     everything = np.ones(len(given.values), dtype=np.bool_)
-    least = LEAST_SHARE * float(given.values.min())
+    floor = LEAST_SHARE * float(given.values.min())
     found: dict[str, Linear] = {}
     names = [TABLE] if given.sums.shape[1] else []
     for name in [*names, *(name_of(loss, bool(names)) for loss in LOSSES)]:
         weights, constant, _ = _fitted(given, name, everything)
-        if (
-            name in (TABLE, name_of("positive", bool(names)))
-            or not len(given.probes)
-            or (given.probes @ weights + constant).min() > least
-        ):
+        never_negative = name in (TABLE, name_of("positive", bool(names)))
+        if never_negative or given.least is None or given.least(weights, constant) > floor:
             found[name] = _linear(given, name)
     return found
 

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
 from ofa.lut.calibrate import fit as calibrated
+from ofa.search import extremes
 from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
@@ -197,6 +198,14 @@ def test_foreign_or_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "arrays.npz").write_bytes((tmp_path / "arrays.npz").read_bytes()[:100])
     with pytest.raises(FileInvalid, match="cannot be used"):
         latency.load(tmp_path, TINY)
+
+
+@pytest.mark.slow
+def test_prices_from_few_networks_let_no_network_of_the_space_take_less_than_no_time() -> None:
+    for seed in range(6):
+        genomes, latency_ms = measured(MBV3, 15, seed, noise=0.2)
+        twin = latency.fit(MBV3, {}, genomes, latency_ms)
+        assert extremes(MBV3, twin.op_values_ms, twin.constant_ms).least > 0
 
 
 def test_gpu_measurements_are_predicted_from_prices_of_macs_and_activations() -> None:
