@@ -88,7 +88,7 @@ def test_choice_follows_the_one_standard_error_rule() -> None:
 @pytest.mark.slow
 def test_intervals_cover_what_they_claim() -> None:
     covered = []
-    for seed in range(8):
+    for seed in range(5):
         twin = accuracy.fit(TINY, *labelled(TINY, 150, seed, crossed_truth, noise=0.3), seed=0)
         unseen, labels = labelled(TINY, 1000, 100 + seed, crossed_truth, noise=0.3)
         low, high = twin.interval(unseen, coverage=0.9)

@@ -85,9 +85,9 @@ def test_left_out_ratios_equal_refitting() -> None:
 def test_noise_does_not_let_trees_in_but_a_real_pattern_does() -> None:
     chosen = [
         latency.fit(TINY, tables(TINY), *measured(TINY, 60, seed, noise=0.03), seed=0).card["chosen"]
-        for seed in range(6)
+        for seed in range(4)
     ]
-    assert chosen.count(TABLE) >= 5
+    assert chosen.count(TABLE) >= 3
     genomes, latency_ms = measured(TINY, 300, 0)
     slow = latency_ms * (1.0 + 0.4 * (genomes[:, TINY.at("resolution")] >= 4))
     twin = latency.fit(TINY, tables(TINY), genomes, slow, seed=0)
