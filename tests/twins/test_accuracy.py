@@ -89,8 +89,8 @@ def test_choice_follows_the_one_standard_error_rule() -> None:
 def test_intervals_cover_what_they_claim() -> None:
     covered = []
     for seed in range(5):
-        twin = accuracy.fit(TINY, *labelled(TINY, 150, seed, crossed_truth, noise=0.3), seed=0)
-        unseen, labels = labelled(TINY, 1000, 100 + seed, crossed_truth, noise=0.3)
+        twin = accuracy.fit(TINY, *labelled(TINY, 150, seed, crossed_truth, noise=1.0), seed=0)
+        unseen, labels = labelled(TINY, 1000, 100 + seed, crossed_truth, noise=1.0)
         low, high = twin.interval(unseen, coverage=0.9)
         covered.append(np.mean((low <= labels) & (labels <= high)))
     assert 0.86 <= np.mean(covered) <= 0.94
