@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ofa.files import write_atomic
+from ofa.lut import format
 from ofa.space import sample
 from ofa.space.mobilenet_v3 import mobilenet_v3_tiny
 from ofa.train.labelled import COLUMNS
+
+from .test_tables import table
 
 Run = Callable[..., tuple[int, str, str]]
 TINY = mobilenet_v3_tiny(1.0, 1, 10)
@@ -45,6 +49,19 @@ def test_labels_become_a_twin_that_shows_its_card(run: Run, labels: Path, tmp_pa
     assert {key: value for key, value in json.loads(printed).items() if key != "files"} == card
     code, printed, _ = run("twins", "show", str(out))
     assert code == 0 and "base+boosted" in printed
+
+
+@pytest.mark.parametrize("more", [(), ("--energy",)])
+def test_a_table_becomes_a_twin(run: Run, tmp_path: Path, more: tuple[str, ...]) -> None:
+    for name, content in format.render(table(30, energy=True).sorted()).items():
+        write_atomic(tmp_path / "lut" / name, content)
+    out = tmp_path / "twin"
+    code, printed, err = run("twins", "fit", *SPACE, "--lut", str(tmp_path / "lut"), *more, "--out", str(out), "--json")
+    assert code == 0, err
+    card = json.loads(printed)
+    assert (card["quantity"], card["device"]) == ("energy" if more else "latency", "board")
+    code, printed, _ = run("twins", "show", str(out))
+    assert code == 0 and card["chosen"] in printed
 
 
 @pytest.mark.parametrize(
