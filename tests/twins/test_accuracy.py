@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,12 @@ def labelled(space: SearchSpace, count: int, seed: int, truth=additive_truth, no
     rng = np.random.default_rng(seed)
     genomes = sample.random(space, count, rng)
     return genomes, truth(space, genomes) + noise * rng.normal(size=count)
+
+
+@lru_cache(maxsize=1)
+def crossed_twin() -> accuracy.AccuracyTwin:
+    """Fit a twin with trees once, for the tests that only save it."""
+    return accuracy.fit(TINY, *labelled(TINY, 200, 0, crossed_truth), seed=0)
 
 
 @pytest.mark.slow
@@ -135,7 +142,7 @@ def test_equal_networks_count_once() -> None:
 
 @pytest.mark.slow
 def test_saved_twin_predicts_the_same_bits(tmp_path: Path) -> None:
-    twin = accuracy.fit(TINY, *labelled(TINY, 200, 0, crossed_truth), seed=0)
+    twin = crossed_twin()
     twin.save(tmp_path)
     again = accuracy.load(tmp_path, TINY)
     unseen, _ = labelled(TINY, 100, 1)
@@ -159,7 +166,7 @@ def test_twin_of_another_space_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["card.json", "arrays.npz", "trees-1.json"])
 @pytest.mark.parametrize("damage", ["cut", "absent", "changed"])
 def test_damaged_file_is_refused(tmp_path: Path, name: str, damage: str) -> None:
-    accuracy.fit(TINY, *labelled(TINY, 200, 0, crossed_truth), seed=0).save(tmp_path)
+    crossed_twin().save(tmp_path)
     path = tmp_path / name
     content = path.read_bytes()
     if damage == "absent":
@@ -224,7 +231,7 @@ def real_labels() -> tuple[Genomes, np.ndarray]:
 def test_measured_imagenet_accuracies_are_ranked(count: int, ranks: float) -> None:
     genomes, labels = real_labels()
     found, covered = [], []
-    for seed in range(4):
+    for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(labels))
         seen, unseen = order[:count], order[count:]
         twin = accuracy.fit(MBV3, genomes[seen], labels[seen], seed=0)
