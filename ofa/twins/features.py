@@ -8,10 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.space.core import Genomes
+from ofa.space.core import Genomes, SearchSpace
+from ofa.twins import work
 from ofa.twins.genes import Space, column_of, is_ordered, rises
 
 Matrix = NDArray[np.float64]
+
+# An additive part of nothing or less has no log.
+LEAST = 1e-9
 
 
 class Features(NamedTuple):
@@ -171,3 +175,21 @@ def sum_columns(space: Space) -> NDArray[np.bool_]:
         own = [gene.block is None for gene in single]
         return np.array([*own, *([True] * len(_summed(space)))], dtype=np.bool_)
     return np.array([False] * int(space.cardinalities.sum()) + [True] * len(_sum_names(space)), dtype=np.bool_)
+
+
+def work_features(space: SearchSpace, genomes: Genomes) -> Matrix:
+    """Return log work by kind, then what trees read of genes, float64[n, K]."""
+    return np.concatenate([np.log1p(work.totals(space, genomes)), tree_features(space, genomes).matrix], axis=1)
+
+
+def latency_features(space: SearchSpace, genomes: Genomes, additive_ms: Matrix) -> Matrix:
+    """Return what trees on a latency residual read, float64[n, 1 + K]: log additive ms, log work by kind, genes.
+
+    Prices of work carry over between networks, where single genes do not.
+    """
+    return beside(additive_ms, work_features(space, genomes))
+
+
+def beside(additive: Matrix, columns: Matrix) -> Matrix:
+    """Return the log of an additive part float64[n], then some columns float64[n, K], float64[n, 1 + K]."""
+    return np.concatenate([np.log(np.maximum(additive, LEAST))[:, None], columns], axis=1)

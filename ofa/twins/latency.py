@@ -47,7 +47,7 @@ class LatencyTwin:
         table_ms = index_of(self.space).sum(genomes, self.op_values_ms) + self.constant_ms
         if self.trees is None:
             return np.asarray(table_ms)
-        matrix = measured.beside(table_ms, work.tree_columns(self.space, genomes))
+        matrix = features.latency_features(self.space, genomes, table_ms)
         return np.asarray(table_ms * np.exp(boost.predict(self.trees, matrix)))
 
     __call__ = predict
@@ -154,7 +154,7 @@ def _samples(space: SearchSpace, tables: Mapping[str, Vector], genomes: Genomes,
     return Samples(
         amounts=work.amounts(space, genomes),
         sums=np.concatenate([np.zeros((len(genomes), 0)), *sums], axis=1),
-        features=work.tree_columns(space, genomes),
+        columns=features.work_features(space, genomes),
         values=values,
         least=least,
     )
@@ -200,7 +200,7 @@ def load(folder: Path, space: SearchSpace | None = None) -> LatencyTwin:
     stored = store.load(folder, schema=SCHEMA, space=space)
     if stored.card.get("ops_sha256") != _ops_digest(space):
         raise errors.other_space(folder, f"{space.id} with other operators", space.id)
-    columns = 1 + work.tree_columns(space, np.zeros((0, len(space.genes)), np.uint8)).shape[1]
+    columns = features.latency_features(space, np.zeros((0, len(space.genes)), np.uint8), np.zeros(0)).shape[1]
     trees = store.trees(stored, folder, columns)
     if len(trees) > 1:
         raise errors.broken(folder, "a latency twin has one file of trees at most")

@@ -10,7 +10,7 @@ import xgboost
 from numpy.typing import NDArray
 
 from ofa.lut.calibrate import fit as calibrated
-from ofa.twins import boost, calibrate, prices, residual
+from ofa.twins import boost, calibrate, features, prices, residual
 from ofa.twins.prices import LOSSES
 from ofa.twins.residual import Choice, Linear
 
@@ -24,7 +24,7 @@ LEAST_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Measured networks: amounts of work float64[n, F], table sums float64[n, T], tree features float64[n, K], values.
+    """Measured networks: amounts of work float64[n, F], table sums float64[n, T], tree columns float64[n, K], values.
 
     ``values`` float64[n] > 0. ``least`` returns the least that weights float64[F + T] and a constant give to any
     network that is possible, where that can be known: prices under which one takes next to no time are not used.
@@ -32,7 +32,7 @@ class Samples:
 
     amounts: Vector
     sums: Vector
-    features: Vector
+    columns: Vector
     values: Vector
     least: Least | None = None
 
@@ -50,20 +50,19 @@ class Measured:
         """Return the linear part, float64[n]."""
         return np.asarray(np.concatenate([amounts, sums], axis=1) @ self.weights + self.constant)
 
-    def predict(self, amounts: Vector, sums: Vector, features: Vector) -> Vector:
+    def predict(self, amounts: Vector, sums: Vector, columns: Vector) -> Vector:
         """Return float64[n] in the unit of the values."""
         linear = self.additive(amounts, sums)
-        return linear if self.trees is None else linear * np.exp(boost.predict(self.trees, beside(linear, features)))
+        return (
+            linear
+            if self.trees is None
+            else linear * np.exp(boost.predict(self.trees, features.beside(linear, columns)))
+        )
 
 
-def samples(amounts: Vector, features: Vector, values: Vector) -> Samples:
+def samples(amounts: Vector, columns: Vector, values: Vector) -> Samples:
     """Return measured networks without tables, of no known space: float64[n, F], float64[n, K], float64[n]."""
-    return Samples(amounts=amounts, sums=np.zeros((len(values), 0)), features=features, values=values)
-
-
-def beside(linear: Vector, features: Vector) -> Vector:
-    """Return what trees read: the log of the linear part, then the features, float64[n, 1 + K]."""
-    return np.concatenate([np.log(np.maximum(linear, residual.LEAST))[:, None], features], axis=1)
+    return Samples(amounts=amounts, sums=np.zeros((len(values), 0)), columns=columns, values=values)
 
 
 def fit(given: Samples, *, seed: int = 0, threads: int = 1) -> Measured:
@@ -75,7 +74,7 @@ def fit(given: Samples, *, seed: int = 0, threads: int = 1) -> Measured:
     plain = TABLE if TABLE in linears else None
 
     def read(linear: Vector) -> Vector:
-        return beside(linear, given.features)
+        return features.beside(linear, given.columns)
 
     choice = residual.choose(given.values, linears, read, plain=plain, seed=seed, threads=threads)
     weights, constant, left_out = _fitted(given, choice.linear, np.ones(len(given.values), dtype=np.bool_))

@@ -13,7 +13,6 @@ from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
 from ofa.space.layers import layers_of
 from ofa.space.ops import Op
-from ofa.twins.features import tree_features
 
 Matrix = NDArray[np.float64]
 
@@ -107,8 +106,7 @@ def _totals(space: SearchSpace) -> Matrix:
     return matrix
 
 
-def tree_columns(space: SearchSpace, genomes: Genomes) -> Matrix:
-    """Return what trees on a residual read beside its linear part, float64[n, K]: log work by kind, then genes."""
+def totals(space: SearchSpace, genomes: Genomes) -> Matrix:
+    """Return the work of each canonical genome uint8[n, G] by kind alone, float64[n, K]."""
     index = index_of(space)
-    logs = [np.log1p(index.sum(genomes, np.ascontiguousarray(column))) for column in _totals(space).T]
-    return np.concatenate([np.stack(logs, axis=1), tree_features(space, genomes).matrix], axis=1)
+    return np.stack([index.sum(genomes, np.ascontiguousarray(column)) for column in _totals(space).T], axis=1)
