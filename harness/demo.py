@@ -26,7 +26,6 @@ from harness.session import greet
 from harness.tables import TABLE
 from harness.verify import Verification
 from ofa import console, files
-from ofa.estimate import op_values_ms
 from ofa.files import readable_json, write_atomic
 from ofa.lut.format import Lut
 from ofa.space.core import SearchSpace
@@ -125,7 +124,7 @@ def demo(folder: Path, chosen: Settings | None = None) -> dict[str, Any]:
 
 def _stages(place: Place, ledger: Ledger) -> dict[str, Any]:
     """Run every stage in order."""
-    from ofa.train import label
+    from ofa.train import labelled
 
     with ledger.stage("train", "1/8 train one supernet on cluttered digits"):
         supernet = _train(place)
@@ -148,7 +147,7 @@ def _stages(place: Place, ledger: Ledger) -> dict[str, Any]:
         _write_json(place.folder / "verify.json", {name: dataclasses.asdict(found) for name, found in verified.items()})
         models = closing.models(place.space, accuracy, latency, tables)
         # Random subnets alone: those labelled later were picked for being good.
-        labels = label.read(place.folder / LABELS, place.space)[1][: place.settings.labels]
+        labels = labelled.read(place.folder / LABELS, place.space)[1][: place.settings.labels]
         rows = closing.rows(place.device.name, picks, verified, tested)
         summary = closing.summary(ledger.wall_s, labels, models, rows, verified)
     # The page names every file by hash, so it is drawn when no other file changes any more, its own time uncounted.
@@ -227,11 +226,9 @@ def _bench(place: Place, runtime: RuntimeName) -> Lut:
 
 def _latency_twin(place: Place, runtime: RuntimeName, lut: Lut) -> LatencyTwin:
     """Fit the latency twin of a table on its own fit networks."""
-    from ofa.twins import latency
+    from ofa.twins import tables
 
-    states = {state: op_values_ms(lut, place.space, state) for state in ("cold", "hot")}
-    genomes, measured_ms = closing.networks(place.space, lut, "fit")
-    twin = latency.fit(place.space, states, genomes, measured_ms, seed=place.settings.seed)
+    twin = tables.fit(place.space, lut, seed=place.settings.seed)
     header = place.folder / runtime / TABLE / "lut.json"
     twin = dataclasses.replace(twin, card=twin.card | _parents(place, header))
     twin.save(place.folder / runtime / "twin")
@@ -246,10 +243,10 @@ def _search(
     tables: Mapping[RuntimeName, Lut],
 ) -> list[Chosen]:
     """Choose one network for each budget, none of those that a twin has seen, and write the front."""
-    from ofa.train import label
+    from ofa.train import labelled
 
     seen = [
-        label.read(place.folder / LABELS, place.space)[0],
+        labelled.read(place.folder / LABELS, place.space)[0],
         *(closing.networks(place.space, lut, None)[0] for lut in tables.values()),
     ]
     twins = Twins(accuracy=accuracy, latency=latency, coverage=place.settings.coverage, seen=np.concatenate(seen))

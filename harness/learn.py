@@ -51,18 +51,20 @@ def learn(lesson: Lesson, *, first: int, rounds: int, each: int) -> AccuracyTwin
     Labels that the file holds are not measured again. Raises FileInvalid where they are of another origin, and what
     labelling and fitting raise.
     """
-    from ofa.twins import accuracy
+    from ofa.twins import rounds as active
 
     space = lesson.supernet.space
     rng = np.random.default_rng([lesson.seed, 4])
     genomes = spaces.sample.unique(spaces.sample.random(space, 2 * first, rng))[:first]
     with console.progress("labelling", first + rounds * each) as advance:
-        top1 = _labelled(lesson, genomes, advance)
-        for number in range(rounds):
-            twin = accuracy.fit(space, genomes, top1, seed=lesson.seed)
-            more = along_front(space, twin, genomes, each, seed=number)
-            genomes, top1 = np.concatenate([genomes, more]), np.concatenate([top1, _labelled(lesson, more, advance)])
-    return accuracy.fit(space, genomes, top1, seed=lesson.seed)
+        return active.learn(
+            space,
+            genomes,
+            lambda more: _labelled(lesson, more, advance),
+            lambda twin, seen, number: along_front(space, twin, seen, each, seed=number),
+            rounds=rounds,
+            seed=lesson.seed,
+        )
 
 
 def _labelled(lesson: Lesson, genomes: Genomes, advance: Callable[..., None]) -> NDArray[np.float64]:

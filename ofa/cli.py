@@ -1,4 +1,4 @@
-"""The verbs that touch no device: space | estimate, and those of `ofa.train.cli`.
+"""The verbs that touch no device: space | estimate, and those of `ofa.train.cli` and `ofa.twins.cli`.
 
 A verb is one function: it reads its options, imports what it needs in its body so that ``ofa --help`` stays light,
 calls the library and prints. A verb that prints facts takes ``--json``.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ofa.train.cli import app as training
+from ofa.twins.cli import app as twins
 
 if TYPE_CHECKING:
     from ofa.space.core import SearchSpace, Subnet
@@ -29,6 +30,7 @@ app = typer.Typer()
 space = typer.Typer(no_args_is_help=True, help="Look at the search spaces: what may vary, how large, samples.")
 app.add_typer(space, name="space", rich_help_panel="Models")
 app.add_typer(training)
+app.add_typer(twins, name="twins", rich_help_panel="Models")
 
 
 @space.command("list")

@@ -6,7 +6,6 @@ Beside ``labels.csv`` stands ``labels.csv.bits``: for each row, which images the
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -18,17 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.errors import SpaceMismatch
 from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 from ofa.lock import alone
 from ofa.nn.supernet import Supernet
 from ofa.space.core import Genomes, SearchSpace, Subnet
-from ofa.train import errors, lines
+from ofa.train import errors, labelled, lines
 from ofa.train.data import Images
 from ofa.train.evaluate import many_right, percent
 from ofa.train.ranks import Ranks
 
-COLUMNS = ("id", "genome", "resolution", "top1", "stderr", "images", "precision")
 PRECISION = "fp32"
 # Subnets that are run on a batch of images before the next batch is loaded.
 TOGETHER = 8
@@ -77,20 +74,10 @@ def label(
     return np.array([known[subnet.id] for subnet in subnets])
 
 
-def read(path: Path, space: SearchSpace) -> tuple[Genomes, NDArray[np.float64]]:
-    """Return the genomes uint8[n, G] and top-1 (percent) float64[n] of a file of labels; a torn last row is left out.
-
-    Raises FileInvalid where the file is not one of labels of ``space``.
-    """
-    rows = _rows(path, space)
-    genomes = np.array([subnet.genome for subnet, _, _ in rows], dtype=np.uint8).reshape(-1, len(space.genes))
-    return genomes, np.array([accuracy for _, accuracy, _ in rows])
-
-
 def read_right(path: Path, space: SearchSpace) -> NDArray[np.bool_]:
     """Return which images each row's subnet named rightly, bool[rows, images]; FileInvalid where bits are missing."""
-    rows = _rows(path, space)
-    images = rows[0][2] if rows else 0
+    rows = labelled.rows(path, space)
+    images = rows[0].images if rows else 0
     width = -(-images // 8)
     content = bits_path(path).read_bytes() if bits_path(path).exists() else b""
     if len(content) < width * len(rows):
@@ -151,46 +138,19 @@ def _append(path: Path, subnet: Subnet, right: NDArray[np.bool_]) -> None:
 
 def _begun(path: Path, space: SearchSpace, images: int) -> dict[str, float]:
     """Return what a file of labels holds, by subnet id, and leave it and its bits ready for more rows."""
-    known = _rows(path, space) if path.exists() else []
-    for _, _, count in known:
-        if count != images:
-            raise errors.not_labels(path, f"it was measured on {count:,} images, not {images:,}")
+    known = labelled.rows(path, space) if path.exists() else []
+    for row in known:
+        if row.images != images:
+            raise errors.not_labels(path, f"it was measured on {row.images:,} images, not {images:,}")
     width = -(-images // 8)
     bits = bits_path(path).read_bytes() if bits_path(path).exists() else b""
     if len(bits) < width * len(known):
         raise errors.not_labels(bits_path(path), f"it holds {len(bits):,} bytes for {len(known):,} rows")
-    text = [",".join(COLUMNS), *lines.whole(path)[1:]]
+    text = [",".join(labelled.COLUMNS), *lines.whole(path)[1:]]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(bits_path(path), bits[: width * len(known)])
     lines.rewrite(path, text)
-    return {subnet.id: accuracy for subnet, accuracy, _ in known}
-
-
-def _rows(path: Path, space: SearchSpace) -> list[tuple[Subnet, float, int]]:
-    """Read the whole rows of a file of labels: subnet, top-1 (percent), images."""
-    try:
-        rows = list(csv.reader(lines.whole(path)))
-    except csv.Error as fault:
-        raise errors.not_labels(path, f"it is no CSV file: {fault}") from fault
-    # What has no whole line is either our torn header, or a file of someone else's that must not be replaced.
-    torn = not rows and (not path.exists() or ",".join(COLUMNS).encode().startswith(path.read_bytes()))
-    if torn:
-        return []
-    if not rows or tuple(rows[0]) != COLUMNS:
-        raise errors.not_labels(path, f"its columns are not {', '.join(COLUMNS)}")
-    found = []
-    for number, row in enumerate(rows[1:], 2):
-        try:
-            subnet = space.subnet(bytes.fromhex(row[1]))
-            accuracy, images = float(row[3]), int(row[5])
-        except (ValueError, IndexError) as fault:
-            raise errors.not_labels(path, f"line {number} cannot be read: {fault}") from fault
-        except SpaceMismatch as fault:
-            raise errors.not_labels(path, f"line {number}: {fault.what}") from fault
-        if subnet.id != row[0] or not 0 <= accuracy <= 100 or images < 1:
-            raise errors.not_labels(path, f"line {number} does not describe a subnet of '{space.id}'")
-        found.append((subnet, accuracy, images))
-    return found
+    return {row.subnet.id: row.top1 for row in known}
 
 
 def _row(subnet: Subnet, right: NDArray[np.bool_]) -> str:

@@ -1,4 +1,4 @@
-"""The accuracy twin: an additive base, boosted trees on what it leaves over, and intervals that say how sure it is."""
+"""The accuracy twin: an additive base plus weighted boosted trees, and intervals that say how sure it is."""
 
 from __future__ import annotations
 
@@ -10,36 +10,43 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from ofa.space.core import Genomes, SearchSpace
-from ofa.twins import boost, features, intervals, ridge, samples, store
-from ofa.twins.samples import finite
+from ofa.space.core import Genomes
+from ofa.twins import boost, card, features, intervals, members, ridge, samples, stack, store
+from ofa.twins.genes import Space
 
 Vector = NDArray[np.float64]
+Boosters = tuple[tuple[float, xgboost.Booster], ...]
 
-SCHEMA = "accuracy-twin/1"
+SCHEMA = "accuracy-twin/2"
 FEWEST_LABELS = 20
-BASE, BOOSTED = "base", "base+boosted"
+BASE, TREES, BOOSTED = "base", "trees", "base+boosted"
+# What each form is an average of.
+FORMS = {BASE: (members.GENES,), TREES: members.TREES_ALONE, BOOSTED: members.NAMES}
+# A member that counts for less than this is left out: its trees would cost every search and say nothing.
+LEAST_WEIGHT = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyTwin:
-    """Predicts top-1 accuracy, percent, for any genome of its space.
+    """Predicts top-1 accuracy, percent, for any genome of its space: ``base`` + sum of weight x trees.
 
+    ``base`` is additive over genes; ``boosters`` are pairs (weight, trees over `features.tree_features`).
     ``left_out`` holds cross-validated residuals (label - prediction) in points, float64[n]; ``card`` is JSON.
     """
 
-    space: SearchSpace
+    space: Space
     base: ridge.Additive
-    trees: xgboost.Booster | None
+    boosters: Boosters
     left_out: Vector
     card: dict[str, Any]
 
     def predict(self, genomes: Genomes) -> Vector:
         """Return the predicted top-1 accuracy, percent, float64[n], of canonical genomes uint8[n, G]."""
-        additive = self.base.predict(genomes)
-        if self.trees is None:
-            return additive
-        return additive + boost.predict(self.trees, features.tree_features(self.space, genomes).matrix)
+        predicted = self.base.predict(genomes)
+        if self.boosters:
+            matrix = features.tree_features(self.space, genomes).matrix.astype(np.float32)
+            predicted += sum(weight * boost.predict(trees, matrix) for weight, trees in self.boosters)
+        return predicted
 
     __call__ = predict
 
@@ -61,120 +68,128 @@ class AccuracyTwin:
         return intervals.quantile(np.abs(self.left_out), coverage)
 
     def save(self, folder: Path) -> None:
-        """Write the twin to a folder: card.json, arrays.npz, and trees.json where it has trees."""
+        """Write the twin to a folder: card.json, arrays.npz, and trees-1.json and so on where it has trees."""
         arrays = {
             "constant": np.array([self.base.constant]),
             "gene_values": self.base.gene_values,
             "left_out": self.left_out,
+            "tree_weights": np.array([weight for weight, _ in self.boosters], dtype=np.float64),
         }
-        trees = None if self.trees is None else boost.to_bytes(self.trees)
-        store.save(Path(folder), self.card, arrays, trees)
+        store.save(Path(folder), self.card, arrays, [boost.to_bytes(trees) for _, trees in self.boosters])
 
 
 def fit(
-    space: SearchSpace, genomes: Genomes, top1: NDArray[np.floating], *, seed: int = 0, threads: int = 1
+    space: Space,
+    genomes: Genomes,
+    top1: NDArray[np.floating],
+    *,
+    latency_ms: NDArray[np.floating] | None = None,
+    precision: str | None = "fp32",
+    seed: int = 0,
+    threads: int = 1,
 ) -> AccuracyTwin:
     """Fit a twin to measured accuracies, percent float64[n], of canonical genomes uint8[n, G].
 
-    Base and base + boosted trees are compared by cross-validation on the same folds; the simpler one is chosen only
-    where it is better by more than one standard error. The card says which, and what each scored. Raises
-    SpaceMismatch for foreign genomes and UsageInvalid for unusable labels or fewer than 20 different networks.
+    Six models (`ofa.twins.members`) are cross-validated on the same folds and averaged with weights that their
+    out-of-fold errors choose (`ofa.twins.stack`). Three forms compete on errors that neither models nor weights have
+    seen: the additive base, trees alone, and base + boosted, which is the average of all six; either of the first two
+    is chosen only where it is better by more than one standard error. Nothing here depends on which space it is. The
+    card says what was chosen, and what each model scored. ``latency_ms`` float64[n] adds errors inside latency bins
+    to the card. Raises SpaceMismatch for foreign genomes and UsageInvalid for unusable labels or fewer than 20
+    different networks.
     """
-    genomes, labels = samples.merged(space, genomes, top1, needed=FEWEST_LABELS, of="accuracy labels", positive=False)
-    errors = cross_validate(space, genomes, labels, seed=seed, threads=threads)
-    chosen, reason = _choose(errors)
-    base, left_over = ridge.fit(space, genomes, labels)
-    trees = None
-    if chosen == BOOSTED:
-        trees = boost.fit(features.tree_features(space, genomes).matrix, left_over, seed=seed, threads=threads)
-    card = {
-        "schema": SCHEMA,
-        "space": space.id,
-        "genes_sha256": store.genes_digest(space),
-        "samples": len(labels),
-        "seed": seed,
-        "label_mean": finite(labels.mean()),
-        "label_sd": finite(labels.std()),
-        "chosen": chosen,
-        "reason": reason,
-        "models": {name: _scores(space, genomes, labels, residuals) for name, residuals in errors.items()},
-        "base": {"penalty": base.penalty, "gene_weight": base.gene_weight},
-        "interval": _interval_facts(errors[chosen]),
-    }
-    return AccuracyTwin(space=space, base=base, trees=trees, left_out=errors[chosen], card=card)
+    rows = genomes
+    genomes, labels = samples.merged(space, rows, top1, needed=FEWEST_LABELS, of="accuracy labels", positive=False)
+    inputs = members.read(space, genomes)
+    fold = intervals.folds(len(labels), 10 if len(labels) <= 200 else 5, np.random.default_rng(seed))
+    errors = cross_validate(inputs, labels, fold, seed=seed, threads=threads)
+    residuals = {form: form_errors(errors, form, fold) for form in FORMS}
+    chosen, reason = choose(residuals)
+    weights = dict(zip(FORMS[chosen], stack.weights(_columns(errors, chosen)), strict=True))
+    weights = {name: weight for name, weight in weights.items() if weight >= LEAST_WEIGHT}
+    weights = {name: float(weight) / float(sum(weights.values())) for name, weight in weights.items()}
+    fitted = members.fit(inputs, labels, seed=seed, threads=threads, names=tuple(weights))
+    bins = None
+    if latency_ms is not None:
+        bins = samples.merged(space, rows, latency_ms, needed=FEWEST_LABELS, of="latencies", positive=True)[1]
+    resolutions = features.resolutions(space, genomes)
+    predictions = {name: labels + error for name, error in (errors | residuals).items()}
+    facts = card.accuracy_card(labels, predictions, chosen, resolutions=resolutions, latency_ms=bins)
+    facts |= {"reason": reason, "seed": seed, "precision": precision}
+    facts["weights"] = {name: samples.finite(weight) for name, weight in weights.items()}
+    facts["ridge"] = next((fitted[name].note for name in weights if fitted[name].note), {})
+    base, boosters = merged(space, fitted, weights)
+    heading = {"schema": SCHEMA, "space": space.id, "genes_sha256": store.genes_digest(space)}
+    return AccuracyTwin(space=space, base=base, boosters=boosters, left_out=-residuals[chosen], card=heading | facts)
 
 
-def load(folder: Path, space: SearchSpace | None = None) -> AccuracyTwin:
+def merged(
+    space: Space, fitted: dict[str, members.Member], weights: dict[str, float]
+) -> tuple[ridge.Additive, Boosters]:
+    """Return the weighted average of members as one additive part and the trees with their weights."""
+    hot = sum((weight * fitted[name].weights for name, weight in weights.items()), np.zeros(space.cardinalities.sum()))
+    constant = sum(weight * fitted[name].constant for name, weight in weights.items())
+    boosters = [(weight, fitted[name].trees) for name, weight in weights.items()]
+    base = ridge.additive(space.cardinalities, np.asarray(hot, dtype=np.float64), float(constant))
+    return base, tuple((weight, trees) for weight, trees in boosters if trees is not None)
+
+
+def load(folder: Path, space: Space | None = None) -> AccuracyTwin:
     """Read a saved twin; ``space`` is the one it must belong to (default: the one its card names).
 
     Raises FileInvalid where a file is absent, cut short, changed or of another version, and SpaceMismatch where it
     was fitted on another space.
     """
     folder = Path(folder)
-    space = store.space_of(folder, space)
-    stored = store.load(folder, schema=SCHEMA, space=space)
-    shape = (len(space.genes), int(space.cardinalities.max()) + 1)
+    own = space if space is not None else store.named_space(folder)
+    stored = store.load(folder, schema=SCHEMA, space=own)
+    shape = (len(own.genes), int(own.cardinalities.max()) + 1)
     base = ridge.Additive(
         constant=float(store.array(stored, folder, "constant", (1,))[0]),
         gene_values=store.array(stored, folder, "gene_values", shape),
-        **store.numbers(stored, folder, "base", ("penalty", "gene_weight")),
     )
-    left_out = store.array(stored, folder, "left_out", (None,))
-    trees = store.trees(stored, folder, _tree_columns(space))
-    return AccuracyTwin(space=space, base=base, trees=trees, left_out=left_out, card=stored.card)
+    trees = store.trees(stored, folder, len(features.rising_columns(own)))
+    weights = store.array(stored, folder, "tree_weights", (len(trees),))
+    return AccuracyTwin(
+        space=own,
+        base=base,
+        boosters=tuple(zip(weights.tolist(), trees, strict=True)),
+        left_out=store.array(stored, folder, "left_out", (None,)),
+        card=stored.card,
+    )
 
 
 def cross_validate(
-    space: SearchSpace, genomes: Genomes, labels: Vector, *, seed: int, threads: int = 1
+    inputs: members.Inputs, labels: Vector, fold: NDArray[np.int64], *, seed: int, threads: int = 1
 ) -> dict[str, Vector]:
-    """Return out-of-fold residuals (label - prediction, points, float64[n]) of each candidate model, on equal folds."""
-    parts = 10 if len(labels) <= 500 else 5
-    fold = intervals.folds(len(labels), parts, np.random.default_rng(seed))
-    matrix = features.tree_features(space, genomes).matrix
-    residuals = {BASE: np.empty(len(labels)), BOOSTED: np.empty(len(labels))}
-    for part in range(parts):
+    """Return the out-of-fold errors (prediction - label, points, float64[n]) of each member, on equal folds."""
+    errors = {name: np.empty(len(labels)) for name in members.NAMES}
+    for part in np.unique(fold):
         seen, unseen = fold != part, fold == part
-        base, left_over = ridge.fit(space, genomes[seen], labels[seen])
-        trees = boost.fit(matrix[seen], left_over, seed=seed, threads=threads)
-        residuals[BASE][unseen] = labels[unseen] - base.predict(genomes[unseen])
-        residuals[BOOSTED][unseen] = residuals[BASE][unseen] - boost.predict(trees, matrix[unseen])
-    return residuals
+        fitted = members.fit(inputs.at(seen), labels[seen], seed=seed, threads=threads)
+        for name, member in fitted.items():
+            errors[name][unseen] = member.predict(inputs.at(unseen)) - labels[unseen]
+    return errors
 
 
-def _choose(errors: dict[str, Vector]) -> tuple[str, str]:
-    """Prefer base + boosted unless the base alone is better by more than one standard error."""
-    excess = errors[BOOSTED] ** 2 - errors[BASE] ** 2
-    standard_error = float(excess.std(ddof=1) / np.sqrt(len(excess)))
-    told = f"squared error of '{BOOSTED}' minus '{BASE}': {excess.mean():+.4g}, standard error {standard_error:.2g}"
-    if excess.mean() > standard_error:
-        return BASE, f"the trees make it worse; {told}"
-    return BOOSTED, f"the trees help, or cost no more than one standard error; {told}"
+def _columns(errors: dict[str, Vector], form: str) -> Vector:
+    """Return the errors of the members of a form, float64[n, M]."""
+    return np.stack([errors[name] for name in FORMS[form]], axis=1)
 
 
-def _scores(space: SearchSpace, genomes: Genomes, labels: Vector, residuals: Vector) -> dict[str, float | None]:
-    """Describe one candidate by its out-of-fold predictions."""
-    predicted = labels - residuals
-    top = np.argsort(-predicted, kind="stable")[: max(5, len(labels) // 10)]
-    resolutions = features.choice_values(space, genomes)[:, space.at("resolution")]
-    return samples.rank_scores(predicted, labels, resolutions) | {
-        "rmse_points": finite(np.sqrt(np.mean(residuals**2))),
-        "mean_error_points": finite(np.abs(residuals).mean()),
-        "top_tenth_rmse_points": finite(np.sqrt(np.mean(residuals[top] ** 2))),
-        "optimism_points": finite(-residuals[top].mean()),
-    }
+def form_errors(errors: dict[str, Vector], form: str, fold: NDArray[np.int64]) -> Vector:
+    """Return the errors, float64[n], of a form whose weights no sample's own fold has chosen."""
+    return stack.left_out(_columns(errors, form), fold)
 
 
-def _interval_facts(residuals: Vector) -> dict[str, Any]:
-    """State the half width at a nominal 90 %, and the method."""
-    half = intervals.quantile(np.abs(residuals), 0.9)
-    return {
-        "method": f"conformal quantile of absolute out-of-fold residuals; {intervals.CAVEAT}",
-        "coverage": 0.9,
-        "half_width_points": finite(half),
-        "residuals": len(residuals),
-    }
-
-
-def _tree_columns(space: SearchSpace) -> int:
-    """Return how many features the trees of a space read."""
-    return len(features.tree_features(space, np.zeros((0, len(space.genes)), dtype=np.uint8)).names)
+def choose(errors: dict[str, Vector]) -> tuple[str, str]:
+    """Prefer base + boosted unless a simpler form is better by more than one standard error; say why."""
+    told, chosen, best = [], BOOSTED, 0.0
+    for form in (BASE, TREES):
+        excess = errors[BOOSTED] ** 2 - errors[form] ** 2
+        mean, standard_error = float(excess.mean()), float(excess.std(ddof=1) / np.sqrt(len(excess)))
+        told.append(f"'{BOOSTED}' minus '{form}' {mean:+.4g}, standard error {standard_error:.2g}")
+        if mean > max(standard_error, best):
+            chosen, best = form, mean
+    verdict = f"'{chosen}' is better by more than one standard error" if best else "no simpler form is clearly better"
+    return chosen, f"{verdict}; squared error of {'; of '.join(told)}"

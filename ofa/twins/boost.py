@@ -1,8 +1,9 @@
-"""Boosted trees on what an additive model leaves over: small, seeded, single-threaded unless told otherwise."""
+"""Boosted trees: small, seeded, single-threaded unless told otherwise; equal inputs give equal bytes."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import xgboost
@@ -13,29 +14,52 @@ from ofa.errors import FileInvalid
 Vector = NDArray[np.float64]
 
 
-def fit(matrix: Vector, residuals: Vector, *, seed: int, threads: int = 1) -> xgboost.Booster:
-    """Fit trees to residuals float64[n] from features float64[n, F]; equal inputs give equal bytes."""
-    many = len(residuals) >= 3000
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How trees are grown; ``loss`` says which errors count: squared, or absolute, which outliers sway less."""
+
+    rounds: int
+    eta: float
+    max_depth: int
+    min_child_weight: float
+    loss: Literal["squared", "absolute"] = "squared"
+
+
+def fit(
+    matrix: Vector,
+    target: Vector,
+    growth: Growth,
+    *,
+    rising: tuple[int, ...] | None = None,
+    seed: int,
+    threads: int = 1,
+) -> xgboost.Booster:
+    """Fit trees to a target float64[n] about 0 from features float64[n, F].
+
+    ``rising`` holds 1 for each feature of which more must never lower the prediction.
+    """
     settings: dict[str, Any] = {
-        "objective": "reg:squarederror",
+        "objective": {"squared": "reg:squarederror", "absolute": "reg:absoluteerror"}[growth.loss],
         "base_score": 0.0,
-        "max_depth": 4 if many else 3,
-        "eta": 0.04,
+        "max_depth": growth.max_depth,
+        "eta": growth.eta,
         "subsample": 0.8,
-        "colsample_bytree": 0.4,
-        "min_child_weight": 4,
-        "lambda": 5.0,
+        "colsample_bytree": 0.5,
+        "min_child_weight": growth.min_child_weight,
+        "lambda": 1.0,
         "tree_method": "hist",
         "nthread": threads,
         "seed": seed,
         "verbosity": 0,
     }
-    data = xgboost.DMatrix(matrix.astype(np.float32), label=residuals, nthread=threads)
-    return xgboost.train(settings, data, num_boost_round=600 if many else 300)
+    if rising is not None and any(rising):
+        settings["monotone_constraints"] = f"({','.join(map(str, rising))})"
+    data = xgboost.DMatrix(matrix.astype(np.float32), label=target, nthread=threads)
+    return xgboost.train(settings, data, num_boost_round=growth.rounds)
 
 
-def predict(booster: xgboost.Booster, matrix: Vector) -> Vector:
-    """Return float64[n] for features float64[n, F]."""
+def predict(booster: xgboost.Booster, matrix: NDArray[np.floating]) -> Vector:
+    """Return float64[n] for features [n, F]."""
     return np.asarray(booster.inplace_predict(matrix.astype(np.float32)), dtype=np.float64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
@@ -38,9 +39,12 @@ def other_space(path: Path, found: str, expected: str) -> SpaceMismatch:
     )
 
 
-def no_table() -> UsageInvalid:
-    """Say that a latency twin needs at least one table."""
-    return UsageInvalid("a latency twin needs at least one table of operator latencies", hint="measure the operators")
+def nothing_measured() -> UsageInvalid:
+    """Say that a latency twin needs something that was measured."""
+    return UsageInvalid(
+        "a latency twin needs measured networks, a table of operator latencies, or both",
+        hint=("measure whole networks", "measure the operators"),
+    )
 
 
 def not_calibrated(coverage: float) -> UsageInvalid:
@@ -49,4 +53,32 @@ def not_calibrated(coverage: float) -> UsageInvalid:
         f"this latency twin cannot give a bound of coverage {coverage:g}",
         why="it was not calibrated on measured networks, so its error is not known",
         hint="measure whole networks on the device and fit the twin again",
+    )
+
+
+def no_energy(table: str) -> UsageInvalid:
+    """Say that no network of a table has its energy measured."""
+    return UsageInvalid(
+        f"table '{table}' says nothing of energy",
+        why="no network of it, of this space and to fit to, has an energy",
+        hint="measure on a device with a power rail or a meter, or leave out --energy",
+    )
+
+
+def one_source() -> UsageInvalid:
+    """Say that a twin learns from one kind of file."""
+    return UsageInvalid(
+        "a twin is fitted to labels or to a table",
+        why="an accuracy twin learns from --labels, a latency or energy twin from --lut",
+        hint="give exactly one of --labels and --lut; --energy goes with --lut",
+    )
+
+
+def unlike_precisions(named: Mapping[str, str], assumed: Sequence[str]) -> UsageInvalid:
+    """Say that what is put side by side is of several precisions."""
+    listed = ", ".join(f"{name} is {value}{' (assumed)' if name in assumed else ''}" for name, value in named.items())
+    return UsageInvalid(
+        "precisions differ",
+        why=listed,
+        hint="use labels, tables and files of one precision: an int8 network is another network",
     )

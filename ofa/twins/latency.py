@@ -1,39 +1,38 @@
-"""The latency twin: lookup tables calibrated on measured networks, boosted trees only where they prove worth it."""
+"""The latency twin: priced work and calibrated tables, boosted trees only where they prove worth it, upper bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
 from ofa import files, score
-from ofa.lut.calibrate import Mix
-from ofa.lut.calibrate import fit as calibrated
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
-from ofa.twins import boost, calibrate, errors, features, intervals, samples, store
+from ofa.twins import boost, calibrate, errors, features, intervals, measured, samples, store, work
+from ofa.twins.measured import TABLE, Measured, Samples
 from ofa.twins.samples import finite
 
 Vector = NDArray[np.float64]
+Quantity = Literal["latency", "energy"]
 
-SCHEMA = "latency-twin/1"
+SCHEMA = "latency-twin/2"
 FEWEST_NETWORKS = 5
-# Below this, a lucky fold looks like a gain of one standard error, and trees would cost the exact additive form.
-FEWEST_FOR_TREES = 50
-TABLE, BOOSTED, MACS = "table", "table+boosted", "macs"
+MACS = "macs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTwin:
-    """Predicts latency, ms, for any genome of its space.
+    """Predicts latency, ms, for any genome of its space; a twin of energy the same way, mJ (its card says which).
 
     ``op_values_ms`` (float64[n_ops], parallel to ``index_of(space).ops``) and ``constant_ms`` are the exact
-    additive part; ``trees`` multiply it where they are present. ``ratios`` holds cross-validated measured / predicted.
+    additive part; exp(``trees``) multiplies it where they are present. ``ratios`` holds cross-validated measured /
+    predicted.
     """
 
     space: SearchSpace
@@ -69,13 +68,13 @@ class LatencyTwin:
         return self.predict(genomes) * self.upper_factor(coverage)
 
     def save(self, folder: Path) -> None:
-        """Write the twin to a folder: card.json, arrays.npz, and trees.json where it has trees."""
+        """Write the twin to a folder: card.json, arrays.npz, and trees-1.json where it has trees."""
         arrays = {
             "op_values_ms": self.op_values_ms,
             "constant_ms": np.array([self.constant_ms]),
             "ratios": self.ratios,
         }
-        store.save(Path(folder), self.card, arrays, None if self.trees is None else boost.to_bytes(self.trees))
+        store.save(Path(folder), self.card, arrays, [] if self.trees is None else [boost.to_bytes(self.trees)])
 
 
 def fit(
@@ -84,52 +83,84 @@ def fit(
     genomes: Genomes | None = None,
     measured_ms: NDArray[np.floating] | None = None,
     *,
+    quantity: Quantity = "latency",
+    precision: str | None = "fp32",
     seed: int = 0,
     threads: int = 1,
 ) -> LatencyTwin:
-    """Fit a twin to one or more tables of operator latencies, ms, and to whole networks measured end to end.
+    """Fit a twin to networks measured end to end, ms float64[n] (mJ where ``quantity`` is energy), and to tables.
 
-    ``tables`` maps a state ("hot", "cold") to float64[n_ops], parallel to ``index_of(space).ops``. With measured
-    networks the tables' sums are mixed with weights and a constant of zero or more that minimise relative error, and
-    trees on the log of what is left over are kept only where cross-validation gains more than one standard error (and
-    from 50 networks up). Without them the cold table (or the only one) is used as it is, and the card says
-    ``"calibrated": false``. Raises SpaceMismatch for foreign genomes and UsageInvalid for unusable values or fewer than
-    5 different networks.
+    ``tables`` maps a state ("hot", "cold") to float64[n_ops], parallel to ``index_of(space).ops``; it may be empty.
+    Linear models compete by cross-validation: the tables' sums mixed with weights and a constant of zero or more that
+    minimise relative error; and prices of the work in ops at their real map sizes (`ofa.twins.work`), with the sums
+    beside it. Tables stand unless work is better by more than one standard error; trees on the log of what is left over
+    must be better by as much, and need 50 networks. Without networks the cold table (or the only one) is used as it is,
+    and the card says ``"calibrated": false``. Raises SpaceMismatch for foreign genomes and UsageInvalid for unusable
+    values, fewer than 5 different networks, or neither table nor network.
     """
     index = index_of(space)
-    known = {name: _checked_table(name, values, len(index.ops)) for name, values in tables.items()}
-    if not known:
-        raise errors.no_table()
-    card = _card(space, known, seed)
+    known = {name: _checked_table(name, values, len(index.ops)) for name, values in sorted(tables.items())}
+    card = _card(space, list(known), seed) | {"quantity": quantity, "precision": precision}
     if genomes is None or measured_ms is None:
         return _plain(space, known, card)
-    genomes, latency_ms = samples.merged(
+    genomes, values = samples.merged(
         space, genomes, measured_ms, needed=FEWEST_NETWORKS, of="measured networks", positive=True
     )
-    names = sorted(known)
-    sums = np.stack([index.sum(genomes, known[name]) for name in names], axis=1)
-    mix = calibrated(sums, latency_ms)
-    ratios = {TABLE: calibrate.left_out(sums, latency_ms)}
-    ratios[BOOSTED] = _cross_validate(space, genomes, sums, latency_ms, seed=seed, threads=threads)
-    chosen, reason = _choose(ratios)
-    trees = None
-    if chosen == BOOSTED:
-        matrix = features.latency_features(space, genomes, mix.predict(sums))
-        trees = boost.fit(matrix, np.log(ratios[TABLE]), seed=seed, threads=threads)
-    card |= {"chosen": chosen, "reason": reason} | _mix_facts(mix, names, len(latency_ms))
-    card["models"] = _compared(space, genomes, latency_ms, ratios, dict(zip(names, sums.T, strict=True)))
-    op_values_ms = np.stack([known[name] for name in names], axis=1) @ mix.weights
+    given = _samples(space, known, genomes, values)
+    model = measured.fit(given, seed=seed, threads=threads)
+    card |= _facts(model, list(known), len(values))
+    card["models"] = _compared(space, genomes, values, model, known)
     return LatencyTwin(
         space=space,
-        op_values_ms=op_values_ms,
-        constant_ms=mix.constant,
-        trees=trees,
-        ratios=ratios[chosen],
+        op_values_ms=_of_ops(space, known) @ model.weights,
+        constant_ms=model.constant,
+        trees=model.trees,
+        ratios=model.choice.ratios[model.choice.chosen],
         card=card,
     )
 
 
-def _card(space: SearchSpace, tables: Iterable[str], seed: int) -> dict[str, Any]:
+def fit_measured(
+    space: SearchSpace,
+    genomes: Genomes,
+    measured_ms: NDArray[np.floating],
+    *,
+    tables: Mapping[str, NDArray[np.floating]] | None = None,
+    quantity: Quantity = "latency",
+    precision: str | None = "fp32",
+    seed: int = 0,
+    threads: int = 1,
+) -> LatencyTwin:
+    """Fit a twin to measured networks, with tables where there are some: ``fit`` in the order of `fit_accuracy`."""
+    given = {} if tables is None else tables
+    return fit(space, given, genomes, measured_ms, quantity=quantity, precision=precision, seed=seed, threads=threads)
+
+
+def _of_ops(space: SearchSpace, tables: Mapping[str, Vector]) -> Vector:
+    """Return what weights are of, for each op: its work, then its row in each table, float64[n_ops, F + T]."""
+    return np.concatenate([work.op_columns(space).of_ops, *(table[:, None] for table in tables.values())], axis=1)
+
+
+def _samples(space: SearchSpace, tables: Mapping[str, Vector], genomes: Genomes, values: Vector) -> Samples:
+    """Return what the model of measured networks reads, and the exact least that prices give to any of the space."""
+    index, of_ops = index_of(space), _of_ops(space, tables)
+
+    def least(weights: Vector, constant: float) -> float:
+        from ofa.search import extremes
+
+        return extremes(space, of_ops @ weights, constant).least
+
+    sums = [index.sum(genomes, table)[:, None] for table in tables.values()]
+    return Samples(
+        amounts=work.amounts(space, genomes),
+        sums=np.concatenate([np.zeros((len(genomes), 0)), *sums], axis=1),
+        columns=features.work_features(space, genomes),
+        values=values,
+        least=least,
+    )
+
+
+def _card(space: SearchSpace, tables: list[str], seed: int) -> dict[str, Any]:
     """Return what every card says first: what the twin belongs to and was made from."""
     return {
         "schema": SCHEMA,
@@ -137,20 +168,23 @@ def _card(space: SearchSpace, tables: Iterable[str], seed: int) -> dict[str, Any
         "genes_sha256": store.genes_digest(space),
         "ops_sha256": _ops_digest(space),
         "seed": seed,
-        "tables": sorted(tables),
+        "tables": tables,
     }
 
 
-def _mix_facts(mix: Mix, names: list[str], samples: int) -> dict[str, Any]:
-    """Return what a card says of the calibration."""
+def _facts(model: Measured, tables: list[str], count: int) -> dict[str, Any]:
+    """Return what a card says of the choice and the calibration; ``weights`` are those of the tables."""
+    weights = model.weights[len(model.weights) - len(tables) :]
     return {
         "calibrated": True,
-        "samples": samples,
-        "weights": dict(zip(names, mix.weights.tolist(), strict=True)),
-        "constant_ms": mix.constant,
+        "samples": count,
+        "chosen": model.choice.chosen,
+        "reason": model.choice.reason,
+        "weights": dict(zip(tables, weights.tolist(), strict=True)),
+        "constant_ms": model.constant,
         "interval": {
             "method": f"conformal quantile of cross-validated ratios; {intervals.CAVEAT}",
-            "residuals": samples,
+            "residuals": count,
         },
     }
 
@@ -162,16 +196,19 @@ def load(folder: Path, space: SearchSpace | None = None) -> LatencyTwin:
     was fitted on another space.
     """
     folder = Path(folder)
-    space = store.space_of(folder, space)
+    space = store.named_space(folder) if space is None else space
     stored = store.load(folder, schema=SCHEMA, space=space)
     if stored.card.get("ops_sha256") != _ops_digest(space):
         raise errors.other_space(folder, f"{space.id} with other operators", space.id)
     columns = features.latency_features(space, np.zeros((0, len(space.genes)), np.uint8), np.zeros(0)).shape[1]
+    trees = store.trees(stored, folder, columns)
+    if len(trees) > 1:
+        raise errors.broken(folder, "a latency twin has one file of trees at most")
     return LatencyTwin(
         space=space,
         op_values_ms=store.array(stored, folder, "op_values_ms", (len(index_of(space).ops),)),
         constant_ms=float(store.array(stored, folder, "constant_ms", (1,))[0]),
-        trees=store.trees(stored, folder, columns),
+        trees=trees[0] if trees else None,
         ratios=store.array(stored, folder, "ratios", (None,)),
         card=stored.card,
     )
@@ -179,6 +216,8 @@ def load(folder: Path, space: SearchSpace | None = None) -> LatencyTwin:
 
 def _plain(space: SearchSpace, tables: dict[str, Vector], card: dict[str, Any]) -> LatencyTwin:
     """Use one table as it is: the cold one, whose sum is an upper one whether or not data stay in the caches."""
+    if not tables:
+        raise errors.nothing_measured()
     name = "cold" if "cold" in tables else sorted(tables)[0]
     facts = {"calibrated": False, "samples": 0, "chosen": TABLE, "weights": {name: 1.0}, "constant_ms": 0.0}
     return LatencyTwin(
@@ -191,54 +230,24 @@ def _plain(space: SearchSpace, tables: dict[str, Vector], card: dict[str, Any]) 
     )
 
 
-def _cross_validate(
-    space: SearchSpace, genomes: Genomes, sums: Vector, latency_ms: Vector, *, seed: int, threads: int
-) -> Vector:
-    """Return out-of-fold measured / predicted float64[n] of the calibrated table with trees on its residual."""
-    parts = 10 if len(latency_ms) <= 500 else 5
-    fold = intervals.folds(len(latency_ms), min(parts, len(latency_ms)), np.random.default_rng(seed))
-    ratios = np.empty(len(latency_ms))
-    for part in np.unique(fold):
-        seen, unseen = fold != part, fold == part
-        mix = calibrated(sums[seen], latency_ms[seen])
-        left_over = np.log(calibrate.left_out(sums[seen], latency_ms[seen]))
-        table_ms = mix.predict(sums)
-        matrix = features.latency_features(space, genomes, table_ms)
-        trees = boost.fit(matrix[seen], left_over, seed=seed, threads=threads)
-        ratios[unseen] = latency_ms[unseen] / (table_ms[unseen] * np.exp(boost.predict(trees, matrix[unseen])))
-    return ratios
-
-
-def _choose(ratios: dict[str, Vector]) -> tuple[str, str]:
-    """Prefer the table alone unless trees lower the squared log error by more than one standard error."""
-    gain = np.log(ratios[TABLE]) ** 2 - np.log(ratios[BOOSTED]) ** 2
-    standard_error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
-    if len(gain) < FEWEST_FOR_TREES:
-        return TABLE, f"trees are trusted from {FEWEST_FOR_TREES} measured networks up; there are {len(gain)}"
-    told = f"squared log error of '{TABLE}' minus '{BOOSTED}': {gain.mean():+.3g}, standard error {standard_error:.2g}"
-    if gain.mean() > standard_error:
-        return BOOSTED, f"the trees help by more than one standard error; {told}"
-    return TABLE, f"the trees do not help by more than one standard error; {told}"
-
-
 def _compared(
-    space: SearchSpace, genomes: Genomes, latency_ms: Vector, ratios: dict[str, Vector], sums: dict[str, Vector]
+    space: SearchSpace, genomes: Genomes, values: Vector, model: Measured, tables: Mapping[str, Vector]
 ) -> dict[str, Any]:
     """Score every candidate beside calibrated MACs alone and the tables as they are."""
     index = index_of(space)
     macs = index.sum(genomes, index.values(lambda op: float(op.macs)))[:, None]
-    predicted = {name: latency_ms / found for name, found in ratios.items()}
-    predicted[MACS] = latency_ms / calibrate.left_out(macs, latency_ms)
-    predicted |= {f"{name} as it is": found for name, found in sums.items()}
-    return {name: _scores(space, genomes, latency_ms, found) for name, found in predicted.items()}
+    predicted = {name: values / found for name, found in model.choice.ratios.items()}
+    predicted[MACS] = values / calibrate.left_out(macs, values)
+    predicted |= {f"{name} as it is": index.sum(genomes, table) for name, table in tables.items()}
+    resolutions = features.resolutions(space, genomes)
+    return {name: _scores(values, found, resolutions) for name, found in predicted.items()}
 
 
-def _scores(space: SearchSpace, genomes: Genomes, latency_ms: Vector, predicted_ms: Vector) -> dict[str, float | None]:
+def _scores(values: Vector, predicted: Vector, resolutions: Vector | None) -> dict[str, float | None]:
     """Describe one candidate by its cross-validated predictions."""
-    resolutions = features.choice_values(space, genomes)[:, space.at("resolution")]
-    return samples.rank_scores(predicted_ms, latency_ms, resolutions) | {
-        "mape_percent": finite(score.mape_pct(predicted_ms, latency_ms)),
-        "bias_percent": finite(100.0 * float(np.mean(predicted_ms / latency_ms - 1.0))),
+    return samples.rank_scores(predicted, values, resolutions) | {
+        "mape_percent": finite(score.mape_pct(predicted, values)),
+        "bias_percent": finite(100.0 * float(np.mean(predicted / values - 1.0))),
     }
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.space.core import Genomes, SearchSpace
-from ofa.twins import features
+from ofa.space.core import Genomes
 
 Vector = NDArray[np.float64]
 
 PENALTIES = np.geomspace(1e-3, 1e4, 29)
 # How strongly single genes may speak beside the stage sums: 0 lets only the sums speak.
-GENE_WEIGHTS = (0.0, 0.03, 0.1, 0.3)
+GENE_WEIGHTS = (0.0, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +22,6 @@ class Additive:
 
     constant: float
     gene_values: NDArray[np.float64]
-    penalty: float
-    gene_weight: float
 
     def predict(self, genomes: Genomes) -> Vector:
         """Return float64[n]: the sum over genes."""
@@ -32,33 +29,42 @@ class Additive:
         return np.asarray(self.constant + terms.sum(axis=1))
 
 
+def additive(cardinalities: NDArray[np.int64], weights: Vector, constant: float) -> Additive:
+    """Return weights of one-hot columns, float64[H], as a table of values by gene and choice."""
+    values = np.zeros((len(cardinalities), int(cardinalities.max()) + 1))
+    offered = np.arange(1, values.shape[1]) <= cardinalities[:, None]
+    values[:, 1:][offered] = weights
+    return Additive(constant=constant, gene_values=values)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Fit:
+class Line:
+    """A linear model of one-hot columns: ``weights`` float64[H], and the errors float64[n] without each sample.
+
+    ``penalty`` and ``gene_weight`` are what the leave-one-out error chose.
+    """
+
     weights: Vector
     constant: float
     left_out: Vector
     penalty: float
     gene_weight: float
 
+    def predict(self, hot: Vector) -> Vector:
+        """Return float64[n] for one-hot columns float64[n, H]."""
+        return np.asarray(hot @ self.weights + self.constant)
 
-def fit(space: SearchSpace, genomes: Genomes, labels: Vector) -> tuple[Additive, Vector]:
-    """Fit an additive model; return it and the leave-one-out residuals float64[n] (label - prediction without it).
 
-    The design is the stage sums beside one-hot genes scaled down by ``gene_weight``; both the scale and the ridge
-    penalty are chosen by the exact leave-one-out error, and a larger scale must win by more than one standard error.
+def fit(hot: Vector, to_sums: Vector, labels: Vector) -> tuple[Line, Line]:
+    """Fit two additive models to one-hot genes float64[n, H]: of stage sums alone, and of genes beside them.
+
+    ``to_sums`` float64[H, F] is `features.sums_of_one_hot`. The penalty, and the scale of the genes beside the sums
+    (``gene_weight``), are chosen by the exact leave-one-out error; a larger scale must win by more than one standard
+    error, so the second model may be the first one again.
     """
-    hot = features.one_hot(space, genomes)
-    fits = [_fit_scaled(hot, features.sums_of_one_hot(space), labels, weight) for weight in GENE_WEIGHTS]
+    fits = [_fit_scaled(hot, to_sums, labels, weight) for weight in GENE_WEIGHTS]
     best = min(fits, key=lambda candidate: float(np.mean(candidate.left_out**2)))
-    chosen = next(candidate for candidate in fits if _as_good(candidate.left_out, best.left_out))
-    cards = space.cardinalities
-    values = np.zeros((len(cards), int(cards.max()) + 1))
-    offered = np.arange(1, values.shape[1]) <= cards[:, None]
-    values[:, 1:][offered] = chosen.weights
-    additive = Additive(
-        constant=chosen.constant, gene_values=values, penalty=chosen.penalty, gene_weight=chosen.gene_weight
-    )
-    return additive, chosen.left_out
+    return fits[0], next(candidate for candidate in fits if _as_good(candidate.left_out, best.left_out))
 
 
 def _as_good(errors: Vector, best: Vector) -> bool:
@@ -67,7 +73,7 @@ def _as_good(errors: Vector, best: Vector) -> bool:
     return bool(excess.mean() <= excess.std() / np.sqrt(len(excess)))
 
 
-def _fit_scaled(hot: Vector, to_sums: Vector, labels: Vector, gene_weight: float) -> _Fit:
+def _fit_scaled(hot: Vector, to_sums: Vector, labels: Vector, gene_weight: float) -> Line:
     """Fit ridge at every penalty through one eigendecomposition and keep the best by leave-one-out."""
     hot_mean, label_mean = hot.mean(axis=0), float(labels.mean())
     centred = hot - hot_mean
@@ -86,7 +92,7 @@ def _fit_scaled(hot: Vector, to_sums: Vector, labels: Vector, gene_weight: float
     left_out = residuals / np.maximum(1.0 - leverage, 1e-9)
     pick = int(np.argmin(np.mean(left_out**2, axis=0)))
     weights = to_scores @ (shrunk[:, pick] * moments)
-    return _Fit(
+    return Line(
         weights=weights,
         constant=label_mean - float(hot_mean @ weights),
         left_out=left_out[:, pick],

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.space.core import Genomes, SearchSpace
+from ofa.space.core import Genomes
 from ofa.twins import errors
+from ofa.twins.genes import Space
 
 Vector = NDArray[np.float64]
 
 
 def merged(
-    space: SearchSpace, genomes: Genomes, values: NDArray[np.floating], *, needed: int, of: str, positive: bool
+    space: Space, genomes: Genomes, values: NDArray[np.floating], *, needed: int, of: str, positive: bool
 ) -> tuple[Genomes, Vector]:
     """Return distinct genomes uint8[m, G] in a fixed order with the mean of each one's values float64[m].
 
@@ -33,18 +34,15 @@ def merged(
     return distinct.astype(np.uint8), sums / np.bincount(row, minlength=len(distinct))
 
 
-def rank_scores(predicted: Vector, actual: Vector, resolutions: Vector) -> dict[str, float | None]:
+def rank_scores(predicted: Vector, actual: Vector, resolutions: Vector | None) -> dict[str, float | None]:
     """Return Spearman and Kendall over all samples, and mean Spearman inside resolutions of at least ten samples.
 
     Resolution and depth dominate random samples: ranks inside a resolution say what a search needs to know.
     """
     from ofa import score
 
-    inside = [
-        score.spearman(predicted[chosen], actual[chosen])
-        for chosen in (resolutions == value for value in np.unique(resolutions))
-        if chosen.sum() >= 10
-    ]
+    kinds = [] if resolutions is None else [resolutions == value for value in np.unique(resolutions)]
+    inside = [score.spearman(predicted[rows], actual[rows]) for rows in kinds if rows.sum() >= 10]
     return {
         "spearman": finite(score.spearman(predicted, actual)),
         "kendall": finite(score.kendall(predicted, actual)),

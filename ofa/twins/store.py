@@ -1,9 +1,10 @@
-"""A twin on disk: ``card.json`` to read, ``arrays.npz``, and ``trees.json`` where it has trees; never a pickle."""
+"""A twin on disk: ``card.json`` to read, ``arrays.npz``, and a file for each booster of trees; never a pickle."""
 
 from __future__ import annotations
 
 import io
-import sys
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,56 +16,63 @@ from ofa import files
 from ofa.errors import FileInvalid
 from ofa.space.core import SearchSpace
 from ofa.twins import boost, errors
+from ofa.twins.genes import Space
 
 Arrays = dict[str, NDArray[np.float64]]
 Card = dict[str, Any]
 
 MAX_BYTES = 64 * files.MEBIBYTE
+MOST_TREE_FILES = 16
+_TREES = re.compile(r"trees-([1-9]\d?)\.json")
 
 
 class Stored(NamedTuple):
-    """What a folder held: the card, the arrays, and the bytes of the trees or None."""
+    """What a folder held: the card, the arrays, and the bytes of each file of trees."""
 
     card: Card
     arrays: Arrays
-    trees: bytes | None
+    trees: tuple[bytes, ...]
 
 
-def genes_digest(space: SearchSpace) -> str:
+def genes_digest(space: Space) -> str:
     """Return a hash of the genes and their choices, so that a changed declaration is noticed."""
     genes = [[gene.name, [float(choice) for choice in gene.choices]] for gene in space.genes]
     return files.sha256_bytes(files.canonical_json(genes).encode())
 
 
-def save(folder: Path, card: Card, arrays: Arrays, trees: bytes | None) -> None:
+def save(folder: Path, card: Card, arrays: Arrays, trees: Sequence[bytes]) -> None:
     """Write a twin; the card goes last and names the other files by hash, so a half-written twin is refused."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    contents = {"arrays.npz": buffer.getvalue()} | ({} if trees is None else {"trees.json": trees})
+    contents = {"arrays.npz": buffer.getvalue()}
+    contents |= {f"trees-{number}.json": data for number, data in enumerate(trees, 1)}
     named = {name: {"sha256": files.sha256_bytes(data), "bytes": len(data)} for name, data in contents.items()}
-    if trees is None:
-        (folder / "trees.json").unlink(missing_ok=True)
+    for path in folder.glob("trees-*.json"):
+        if _TREES.fullmatch(path.name) and path.name not in contents:
+            path.unlink(missing_ok=True)
     for name, data in contents.items():
         files.write_atomic(folder / name, data)
     files.write_atomic(folder / "card.json", files.readable_json(card | {"files": named}))
 
 
-def load(folder: Path, *, schema: str, space: SearchSpace | None) -> Stored:
+def load(folder: Path, *, schema: str, space: Space) -> Stored:
     """Read a twin back; raise FileInvalid or SpaceMismatch, naming what is wrong, before any of it is used."""
     folder = Path(folder)
     card = files.read_json(folder / "card.json", max_bytes=MAX_BYTES, what="twin card")
     if not isinstance(card, dict) or card.get("schema") != schema:
         found = card.get("schema") if isinstance(card, dict) else type(card).__name__
         raise errors.broken(folder, f"its card says '{found}'; this version reads '{schema}'")
-    if space is not None and card.get("space") != space.id:
+    if card.get("space") != space.id:
         raise errors.other_space(folder, str(card.get("space")), space.id)
-    if space is not None and card.get("genes_sha256") != genes_digest(space):
+    if card.get("genes_sha256") != genes_digest(space):
         raise errors.other_space(folder, f"another declaration of {space.id}", space.id)
     named = card.get("files")
-    if not isinstance(named, dict) or "arrays.npz" not in named or set(named) - {"arrays.npz", "trees.json"}:
+    count = len(named) - 1 if isinstance(named, dict) else -1
+    expected = ["arrays.npz", *(f"trees-{number}.json" for number in range(1, count + 1))]
+    if not isinstance(named, dict) or count > MOST_TREE_FILES or set(named) != set(expected):
         raise errors.broken(folder, "its card does not name its files")
-    contents = {name: _checked(folder, name, fact) for name, fact in named.items()}
-    return Stored(card, _arrays(folder, contents["arrays.npz"]), contents.get("trees.json"))
+    contents = [_checked(folder, name, named[name]) for name in expected]
+    return Stored(card, _arrays(folder, contents[0]), tuple(contents[1:]))
 
 
 def _checked(folder: Path, name: str, fact: Any) -> bytes:
@@ -104,10 +112,8 @@ def array(stored: Stored, folder: Path, name: str, shape: tuple[int | None, ...]
     return found
 
 
-def space_of(folder: Path, card_space: SearchSpace | None) -> SearchSpace:
-    """Return the space a twin is loaded for: the one given, or the one its card names."""
-    if card_space is not None:
-        return card_space
+def named_space(folder: Path) -> SearchSpace:
+    """Return the space that the card of a twin names; raise FileInvalid where it is none of ours."""
     import ofa.space as spaces
 
     card = files.read_json(Path(folder) / "card.json", max_bytes=MAX_BYTES, what="twin card")
@@ -120,20 +126,9 @@ def space_of(folder: Path, card_space: SearchSpace | None) -> SearchSpace:
         raise errors.broken(Path(folder), f"its card names the search space '{name}', which is not known") from fault
 
 
-def numbers(stored: Stored, folder: Path, section: str, names: tuple[str, ...]) -> dict[str, float]:
-    """Return finite numbers of one section of a card, by name."""
-    facts = stored.card.get(section)
-    found: dict[str, float] = {}
-    for name in names:
-        value = facts.get(name) if isinstance(facts, dict) else None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
-            raise errors.broken(folder, f"section '{section}' of its card lacks the number '{name}'")
-        found[name] = float(value)
-    return found
-
-
-def trees(stored: Stored, folder: Path, columns: int) -> xgboost.Booster | None:
-    """Return the trees of a stored twin, or None where it has none."""
-    if stored.trees is None:
-        return None
-    return boost.from_bytes(stored.trees, columns=columns, what=f"'{folder / 'trees.json'}'")
+def trees(stored: Stored, folder: Path, columns: int) -> tuple[xgboost.Booster, ...]:
+    """Return the trees of a stored twin, file by file, after checking that they read ``columns`` features."""
+    return tuple(
+        boost.from_bytes(data, columns=columns, what=f"'{folder / f'trees-{number}.json'}'")
+        for number, data in enumerate(stored.trees, 1)
+    )

@@ -25,7 +25,7 @@ from ofa.errors import FileInvalid, MeasurementRefused
 from ofa.files import sha256_file
 from ofa.lut.check import check
 from ofa.lut.format import read
-from ofa.train import checkpoint, label, recipes, schedule
+from ofa.train import checkpoint, labelled, recipes, schedule
 
 pytestmark = pytest.mark.slow
 PACKAGES = ("torch", "sklearn", "xgboost", "onnx", "onnxruntime", "ai_edge_litert", "plotly", "jinja2")
@@ -80,7 +80,7 @@ def test_the_summary_has_what_its_readers_expect(whole: tuple[Path, dict[str, An
 def test_what_is_chosen_was_neither_labelled_nor_calibrated_with(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = whole
     space = small().recipe.search_space(channels=1, classes=10)
-    seen = {space.subnet(genome).id for genome in label.read(folder / "labels.csv", space)[0]}
+    seen = {space.subnet(genome).id for genome in labelled.read(folder / "labels.csv", space)[0]}
     for name in RUNTIMES:
         seen |= {item.key.rpartition(":")[2] for item in plans.read(folder / name / "plan.json").items if item.genome}
     assert len(seen) >= 38 and not seen & {row["subnet_id"] for row in summary["rows"]}

@@ -17,7 +17,7 @@ from ofa.errors import FileInvalid, UsageInvalid
 from ofa.nn.supernet import Supernet
 from ofa.space import load, sample
 from ofa.space.core import Genomes, Subnet
-from ofa.train import data, digits, label
+from ofa.train import data, digits, label, labelled
 from ofa.train.evaluate import many_right, right, top1
 
 
@@ -84,7 +84,7 @@ def test_a_label_is_the_top1_of_its_subnet(
     assert dict(told) == dict(zip(subnets, found, strict=True))
     for subnet, value in zip(subnets, found, strict=True):
         assert value == pytest.approx(top1(supernet, subnet, calibration, shown), abs=1e-4)
-    stored, accuracies = label.read(path, supernet.space)
+    stored, accuracies = labelled.read(path, supernet.space)
     assert {bytes(genome): value for genome, value in zip(stored, accuracies, strict=True)} == {
         bytes(genome): value for genome, value in zip(genomes, found, strict=True)
     }
@@ -128,7 +128,7 @@ def test_a_file_of_something_else_is_refused_and_left(
 ) -> None:
     path = tmp_path / "labels.csv"
     calibration, shown = images
-    header = ",".join(label.COLUMNS)
+    header = ",".join(labelled.COLUMNS)
     wide = load("mobilenet_v3_tiny", channels=3, classes=10).corner("max")
     foreign = f"{wide.id},{bytes(wide.genome).hex()},32,50.0,7.2,48,fp32"
     own = supernet.space.corner("max")

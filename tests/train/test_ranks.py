@@ -17,7 +17,7 @@ from torch import nn
 
 from ofa.errors import UsageInvalid
 from ofa.nn.supernet import build
-from ofa.train import data, digits, label, loop, recipes, schedule
+from ofa.train import data, digits, label, labelled, loop, recipes, schedule
 from ofa.train.data import Data
 from ofa.train.ranks import Ranks, joined, reduced
 from ofa.train.recipes import Recipe
@@ -107,7 +107,7 @@ def test_two_processes_are_equal_and_equal_to_one(together: Recipe, images: Data
     assert max(float((start[name] - value).abs().max()) for name, value in first.items()) > 1e-4, "it has trained"
     mine, theirs = ((tmp_path / "two" / f"labels-{rank}.npy").read_bytes() for rank in range(2))
     assert mine == theirs
-    genomes, _ = label.read(tmp_path / "two" / "labels.csv", alone.space)
+    genomes, _ = labelled.read(tmp_path / "two" / "labels.csv", alone.space)
     assert len(genomes) == 11 and label.read_right(tmp_path / "two" / "labels.csv", alone.space).shape == (11, 32)
 
 

@@ -12,7 +12,10 @@ import pytest
 
 from ofa.errors import FileInvalid
 from ofa.files import sha256_bytes
+from ofa.space.mobilenet_v3 import mobilenet_v3_tiny
 from ofa.twins import store
+
+TINY = mobilenet_v3_tiny(1.0, 1, 10)
 
 
 def archive_of(parts: dict[str, bytes]) -> bytes:
@@ -45,16 +48,33 @@ CRAFTED = {
 
 @pytest.mark.parametrize("arrays", CRAFTED.values(), ids=CRAFTED)
 def test_arrays_that_were_made_to_hurt_are_refused(tmp_path: Path, arrays: bytes) -> None:
-    card = {"schema": "twin/1", "files": {"arrays.npz": {"sha256": sha256_bytes(arrays)}}}
+    own = {"schema": "twin/1", "space": TINY.id, "genes_sha256": store.genes_digest(TINY)}
+    card = own | {"files": {"arrays.npz": {"sha256": sha256_bytes(arrays)}}}
     (tmp_path / "card.json").write_text(json.dumps(card))
     (tmp_path / "arrays.npz").write_bytes(arrays)
     with pytest.raises(FileInvalid, match="cannot be used"):
-        store.load(tmp_path, schema="twin/1", space=None)
+        store.load(tmp_path, schema="twin/1", space=TINY)
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, True, None, "1"])
-def test_what_no_float_holds_is_no_number(tmp_path: Path, value: object) -> None:
-    stored = store.Stored({"interval": {"low": 1, "high": value}}, {}, None)
-    assert store.numbers(stored, tmp_path, "interval", ("low",)) == {"low": 1.0}
-    with pytest.raises(FileInvalid, match="cannot be used"):
-        store.numbers(stored, tmp_path, "interval", ("low", "high"))
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"arrays.npz": {}, "trees-2.json": {}},
+        {"arrays.npz": {}, "../trees-1.json": {}},
+        {"trees-1.json": {}},
+        {"arrays.npz": {}} | {f"trees-{number}.json": {} for number in range(1, 40)},
+        [],
+    ],
+)
+def test_a_card_that_names_other_files_is_refused(tmp_path: Path, named: object) -> None:
+    own = {"schema": "twin/1", "space": TINY.id, "genes_sha256": store.genes_digest(TINY)}
+    (tmp_path / "card.json").write_text(json.dumps(own | {"files": named}))
+    with pytest.raises(FileInvalid) as refusal:
+        store.load(tmp_path, schema="twin/1", space=TINY)
+    assert "does not name its files" in refusal.value.why
+
+
+def test_saving_again_leaves_no_trees_of_before(tmp_path: Path) -> None:
+    store.save(tmp_path, {}, {}, [b"1", b"2"])
+    store.save(tmp_path, {}, {}, [b"1"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arrays.npz", "card.json", "trees-1.json"]

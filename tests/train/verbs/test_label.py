@@ -12,6 +12,7 @@ import pytest
 
 from ofa.space.core import Genomes
 from ofa.train import checkpoint, evaluate, folder, label, runs
+from ofa.train.labelled import read as read_labels
 
 from .conftest import Opened, Refuse, Run, everything_in, json_of
 
@@ -30,7 +31,7 @@ def test_labels_are_what_the_library_measures(
     assert code == 0, err
     facts, trained = json_of(text), library.last
     space = trained.supernet.space
-    genomes, top1 = label.read(out, space)
+    genomes, top1 = read_labels(out, space)
     assert set(facts) == {"labels", "min", "median", "mean", "max"} and facts["labels"] == len(genomes) == 5
     assert facts["min"] == pytest.approx(top1.min(), abs=1e-3) and facts["max"] == pytest.approx(top1.max(), abs=1e-3)
     assert facts["mean"] == pytest.approx(top1.mean(), abs=1e-3)
@@ -90,7 +91,7 @@ def test_given_subnets_are_labelled_instead(run: Run, once: Path, shown: Path, t
     wanted = [space.corner("min", 16), space.corner("max", 16)]
     (tmp_path / "two.json").write_text(json.dumps([subnet.to_json() for subnet in wanted]))
     assert run(*labelled(once, shown, tmp_path / "l.csv", "--subnets", str(tmp_path / "two.json")))[0] == 0
-    genomes: Genomes = label.read(tmp_path / "l.csv", space)[0]
+    genomes: Genomes = read_labels(tmp_path / "l.csv", space)[0]
     np.testing.assert_array_equal(genomes, np.stack([subnet.array for subnet in wanted]))
 
 

@@ -1,0 +1,87 @@
+"""The model card: how far off each candidate was on labels it had not seen, overall and where it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa import score
+from ofa.twins import intervals, samples
+from ofa.twins.samples import finite
+
+Vector = NDArray[np.float64]
+
+LATENCY_BINS = 5
+# Fewer samples than this say nothing of ranks.
+FEWEST_TO_RANK = 10
+
+
+def accuracy_card(
+    labels: Vector,
+    predictions: Mapping[str, Vector],
+    chosen: str,
+    *,
+    resolutions: Vector | None,
+    latency_ms: Vector | None,
+) -> dict[str, Any]:
+    """Return what the card of an accuracy twin says of its data and of out-of-fold predictions, percent float64[n]."""
+    predicted = predictions[chosen]
+    half = intervals.quantile(np.abs(labels - predicted), 0.9)
+    facts: dict[str, Any] = {
+        "samples": len(labels),
+        "label_mean": finite(labels.mean()),
+        "label_sd": finite(labels.std()),
+        "chosen": chosen,
+        "models": {name: scores(labels, found, resolutions) for name, found in predictions.items()},
+        "top_fifth": top_fifth(labels, predicted),
+        "interval": {
+            "method": f"conformal quantile of absolute out-of-fold residuals; {intervals.CAVEAT}",
+            "coverage": 0.9,
+            "half_width_points": finite(half),
+            "residuals": len(labels),
+        },
+    }
+    if latency_ms is not None:
+        facts["latency_bins"] = latency_bins(labels, predicted, latency_ms)
+    return facts
+
+
+def scores(labels: Vector, predicted: Vector, resolutions: Vector | None) -> dict[str, float | None]:
+    """Describe one candidate; ``optimism_points`` is by how much the predictions of its best tenth flatter."""
+    residuals = labels - predicted
+    top = np.argsort(-predicted, kind="stable")[: max(5, len(labels) // 10)]
+    return samples.rank_scores(predicted, labels, resolutions) | {
+        "rmse_points": finite(np.sqrt(np.mean(residuals**2))),
+        "mean_error_points": finite(np.abs(residuals).mean()),
+        "top_tenth_rmse_points": finite(np.sqrt(np.mean(residuals[top] ** 2))),
+        "optimism_points": finite(-residuals[top].mean()),
+    }
+
+
+def top_fifth(labels: Vector, predicted: Vector) -> dict[str, float | None]:
+    """Describe the fifth that is predicted best: where a search looks, ranks are harder and errors flatter."""
+    top = np.argsort(-predicted, kind="stable")[: max(5, len(labels) // 5)]
+    return _within(labels, predicted, top) | {"optimism_points": finite(float((predicted - labels)[top].mean()))}
+
+
+def latency_bins(labels: Vector, predicted: Vector, latency_ms: Vector) -> list[dict[str, float | None]]:
+    """Describe fifths of equal size by latency, ms: most of a rank correlation is between them, not inside."""
+    order = np.argsort(latency_ms, kind="stable")
+    return [
+        {"from_ms": finite(latency_ms[rows].min()), "to_ms": finite(latency_ms[rows].max())}
+        | _within(labels, predicted, rows)
+        for rows in np.array_split(order, LATENCY_BINS)
+    ]
+
+
+def _within(labels: Vector, predicted: Vector, rows: NDArray[np.int64]) -> dict[str, float | None]:
+    """Describe some of the samples."""
+    ranked = len(rows) >= FEWEST_TO_RANK
+    return {
+        "samples": len(rows),
+        "spearman": finite(score.spearman(predicted[rows], labels[rows])) if ranked else None,
+        "rmse_points": finite(score.rmse(predicted[rows], labels[rows])),
+    }

@@ -1,0 +1,127 @@
+"""A model of measured networks on plain arrays: prices of work (and of tables), and trees on what these leave over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from ofa.lut.calibrate import fit as calibrated
+from ofa.twins import boost, calibrate, features, prices, residual
+from ofa.twins.prices import LOSSES
+from ofa.twins.residual import Choice, Linear
+
+Vector = NDArray[np.float64]
+Least = Callable[[Vector, float], float]
+
+TABLE = "table"
+# A linear model that gives a possible network less than this share of the fastest measured one is not believed.
+LEAST_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Measured networks: amounts of work float64[n, F], table sums float64[n, T], tree columns float64[n, K], values.
+
+    ``values`` float64[n] > 0. ``least`` returns the least that weights float64[F + T] and a constant give to any
+    network that is possible, where that can be known: prices under which one takes next to no time are not used.
+    """
+
+    amounts: Vector
+    sums: Vector
+    columns: Vector
+    values: Vector
+    least: Least | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """``predict`` gives (amounts, sums) @ ``weights`` + ``constant``, times exp(trees) where there are trees."""
+
+    weights: Vector
+    constant: float
+    trees: xgboost.Booster | None
+    choice: Choice
+
+    def additive(self, amounts: Vector, sums: Vector) -> Vector:
+        """Return the linear part, float64[n]."""
+        return np.asarray(np.concatenate([amounts, sums], axis=1) @ self.weights + self.constant)
+
+    def predict(self, amounts: Vector, sums: Vector, columns: Vector) -> Vector:
+        """Return float64[n] in the unit of the values."""
+        linear = self.additive(amounts, sums)
+        return (
+            linear
+            if self.trees is None
+            else linear * np.exp(boost.predict(self.trees, features.beside(linear, columns)))
+        )
+
+
+def samples(amounts: Vector, columns: Vector, values: Vector) -> Samples:
+    """Return measured networks without tables, of no known space: float64[n, F], float64[n, K], float64[n]."""
+    return Samples(amounts=amounts, sums=np.zeros((len(values), 0)), columns=columns, values=values)
+
+
+def fit(given: Samples, *, seed: int = 0, threads: int = 1) -> Measured:
+    """Fit the linear model and the trees that cross-validation chooses.
+
+    With tables, their calibrated sum stands unless priced work beside it is better by more than one standard error.
+    """
+    linears = _linears(given)
+    plain = TABLE if TABLE in linears else None
+
+    def read(linear: Vector) -> Vector:
+        return features.beside(linear, given.columns)
+
+    choice = residual.choose(given.values, linears, read, plain=plain, seed=seed, threads=threads)
+    weights, constant, left_out = _fitted(given, choice.linear, np.ones(len(given.values), dtype=np.bool_))
+    predicted = np.concatenate([given.amounts, given.sums], axis=1) @ weights + constant
+    trees = None
+    if choice.share:
+        trees = residual.grow(read(predicted), given.values, left_out, choice.share, seed=seed, threads=threads)
+    return Measured(weights=weights, constant=constant, trees=trees, choice=choice)
+
+
+def name_of(loss: str, tables: bool) -> str:
+    """Return the name of priced work in cards: what errors the prices keep small, and whether tables stand beside."""
+    return f"{'table+' if tables else ''}work ({loss})"
+
+
+def _linears(given: Samples) -> dict[str, Linear]:
+    """Return the linear models that compete: calibrated tables, and priced work under each loss that is sound."""
+    everything = np.ones(len(given.values), dtype=np.bool_)
+    floor = LEAST_SHARE * float(given.values.min())
+    found: dict[str, Linear] = {}
+    names = [TABLE] if given.sums.shape[1] else []
+    for name in [*names, *(name_of(loss, bool(names)) for loss in LOSSES)]:
+        weights, constant, _ = _fitted(given, name, everything)
+        never_negative = name in (TABLE, name_of("positive", bool(names)))
+        if never_negative or given.least is None or given.least(weights, constant) > floor:
+            found[name] = _linear(given, name)
+    return found
+
+
+def _linear(given: Samples, name: str) -> Linear:
+    """Return a linear model as cross-validation calls it."""
+    both = np.concatenate([given.amounts, given.sums], axis=1)
+
+    def predictions(rows: NDArray[np.bool_]) -> tuple[Vector, Vector]:
+        weights, constant, left_out = _fitted(given, name, rows)
+        return both @ weights + constant, left_out
+
+    return predictions
+
+
+def _fitted(given: Samples, name: str, rows: NDArray[np.bool_]) -> tuple[Vector, float, Vector]:
+    """Fit one linear model to some rows: weights float64[F + T], a constant, and predictions without each row."""
+    sums, values = given.sums[rows], given.values[rows]
+    if name == TABLE:
+        mix = calibrated(sums, values)
+        weights = np.concatenate([np.zeros(given.amounts.shape[1]), mix.weights])
+        return weights, float(mix.constant), values / calibrate.left_out(sums, values)
+    loss = next(loss for loss in LOSSES if name == name_of(loss, bool(sums.shape[1])))
+    found = prices.fit(np.concatenate([given.amounts[rows], sums], axis=1), values, loss)
+    return found.weights, found.constant, found.left_out
