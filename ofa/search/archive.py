@@ -78,10 +78,23 @@ class Archive:
 
     def score(self, genomes: Genomes) -> Scored:
         """Return the scores of every row; only genomes not met before are handed to the predictors."""
-        new = self.fresh(genomes)
-        if len(new):
-            self._append(new)
-        rows = np.array([self._row_of[key] for key in _keys(genomes)], dtype=np.int64)
+        return self.take(self.rows(genomes))
+
+    def rows(self, genomes: Genomes) -> NDArray[np.int64]:
+        """Return int64[n]: where each genome stands in the archive, scored first where it was not met before."""
+        keys = _keys(genomes)
+        rows = [self._row_of.get(key, -1) for key in keys]
+        if -1 in rows:
+            self._append(self.fresh(genomes))
+            rows = [self._row_of[key] for key in keys]
+        return np.array(rows, dtype=np.int64)
+
+    def within(self, genomes: Genomes) -> NDArray[np.int64]:
+        """Return the archive's rows of those genomes that meet every limit; the others are not scored for accuracy."""
+        return self.rows(genomes[self.violation(genomes) == 0] if self.limits else genomes)
+
+    def take(self, rows: NDArray[np.int64]) -> Scored:
+        """Return what was scored, by row."""
         return self._rows.take(rows)
 
     def all(self) -> Scored:
