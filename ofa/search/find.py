@@ -1,20 +1,23 @@
-"""The public entry of the search: feasibility first, then evolution, polish, and the front of everything seen."""
+"""The public entry of the search: what is possible, then the searches, then what is proven of the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from ofa.search import errors, front
-from ofa.search.archive import Archive, Scored, joined
-from ofa.search.evolve import Generation, Watcher, evolve
-from ofa.search.limits import ROUNDING, Limit, Predictor, violations
-from ofa.search.polish import kick, polish
+from ofa.search import errors, front, prove
+from ofa.search.archive import Archive, Scored
+from ofa.search.evolve import Generation, Watcher
+from ofa.search.limits import Limit, Predictor, violations
+from ofa.search.run import Ended, Plan, Run
+from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
 
-POLISHED = 6
+# A round of exchange costs about as much as a generation of so many networks.
+ROUNDS_PER_GENERATION = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +39,19 @@ class Found:
     """What a search gives: the best network within all limits, and the front of (accuracy, first limit).
 
     ``front`` rises in cost and accuracy; it holds every network scored that meets the limits but the first, so it
-    also shows what a little more of the first limit would buy. ``evaluated`` counts distinct networks scored.
+    also shows what a little more of the first limit would buy. ``top`` holds the best networks that differ from each
+    other in several genes, best first. ``evaluated`` counts distinct networks scored. No network of the space within
+    the limits is predicted above ``upper_bound``, percent; None where that cannot be said, and ``bound_reason`` says
+    on what it rests, or why there is none.
     """
 
     best: Candidate
     front: tuple[Candidate, ...]
+    top: tuple[Candidate, ...]
     evaluated: int
     generations: tuple[Generation, ...]
+    upper_bound: float | None
+    bound_reason: str
 
 
 def find(
@@ -51,57 +60,70 @@ def find(
     limits: Sequence[Limit] = (),
     *,
     seed: int,
-    population: int = 512,
-    generations: int = 60,
+    population: int = 256,
+    generations: int = 20,
+    rounds: int | None = None,
+    islands: int = 1,
     on_generation: Watcher | None = None,
+    above: Sum | None = None,
+    state: Path | None = None,
 ) -> Found:
     """Find the most accurate network of a space that meets every limit.
 
-    Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. Equal arguments give
-    equal answers, bit for bit. Raises NoSubnetFits, before anything is searched, where a limit is below the exact
-    minimum of the space; and after the search where none of the networks met all limits.
+    Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. ``above`` is a sum that no
+    prediction exceeds (`ofa.search.proof` makes one of a twin): with it the answer has an upper bound. ``rounds`` of
+    exchange follow the generations, by default 14 for each; ``islands`` above 1 are so many searches that know nothing
+    of each other, and one more from all that they found. With ``state`` the search is written to that file as it goes
+    (islands beside it), and a search of equal arguments goes on from it. Equal arguments give equal answers, bit for
+    bit, interrupted or not. Raises NoSubnetFits, before anything is searched, where a limit is below the exact minimum
+    of the space; and after the search where none of the networks met all limits, with proof where there is one.
     """
-    extremes = [limit.floor() if limit.floor else None for limit in limits]
-    for limit, known in zip(limits, extremes, strict=True):
-        if known is not None and known.least > limit.at_most * (1 + ROUNDING):
-            raise errors.below_floor(
-                limit.name,
-                at_most=limit.at_most,
-                floor=known.least,
-                unit=limit.unit,
-                subnet=space.subnet(known.argleast).id,
-            )
-    archive = Archive(space, accuracy, limits)
-    corners = [space.corner(name).array for name in space.corners()]
-    ends = [row for known in extremes if known is not None for row in (known.argleast, known.argmost)]
-    rng = np.random.default_rng(seed)
-    alive, history = evolve(
-        archive,
-        np.stack([*corners, *ends]),
-        rng=rng,
+    prove.possible(space, limits)
+    plan = Plan(
+        seed=(seed,),
         population=population,
         generations=generations,
-        on_generation=on_generation,
+        rounds=ROUNDS_PER_GENERATION * generations if rounds is None else rounds,
     )
-    polished = joined([polish(archive, start) for start in _starts(space, alive)])
-    best = kick(archive, polished, rng=rng, kicks=generations)
-    if best.violation[0] > 0:
-        raise _nothing_found(space, limits, best)
+    run, ended = _searched(space, accuracy, limits, plan, islands, on_generation, state)
+    if ended.best.violation[0] > 0:
+        prove.together(space, limits)
+        raise _nothing_found(space, limits, ended.best)
+    bound, reason = prove.upper_bound(space, above, limits)
     return Found(
-        best=_candidate(space, limits, best, 0),
-        front=_front(space, limits, archive.all()),
-        evaluated=len(archive),
-        generations=tuple(history),
+        best=_candidate(space, limits, ended.best, 0),
+        front=_front(space, limits, run.archive.all()),
+        top=tuple(_candidate(space, limits, ended.top, row) for row in range(len(ended.top))),
+        evaluated=len(run.archive),
+        generations=tuple(run.history),
+        upper_bound=bound,
+        bound_reason=reason,
     )
 
 
-def _starts(space: SearchSpace, alive: Scored) -> list[Scored]:
-    """Pick where to polish from: the best of the population, then the best of each other resolution."""
-    resolutions = alive.genomes[:, space.at("resolution")]
-    _, first = np.unique(resolutions, return_index=True)
-    rows = [0, *(row for row in np.sort(first) if row != 0), *range(1, len(alive))]
-    distinct = list(dict.fromkeys(int(row) for row in rows))[:POLISHED]
-    return [alive.take(np.array([row])) for row in distinct]
+def _searched(
+    space: SearchSpace,
+    accuracy: Predictor,
+    limits: Sequence[Limit],
+    plan: Plan,
+    islands: int,
+    on_generation: Watcher | None,
+    state: Path | None,
+) -> tuple[Run, Ended]:
+    """Search on every island and then from all that they found; return the last search, whose archive holds all."""
+    archive = Archive(space, accuracy, limits)
+    elites: list[Genomes] = []
+    # The last search holds all that the islands found: where it began, they are done.
+    begun = state is not None and state.exists()
+    for island in range(0 if begun or islands == 1 else islands):
+        own = Archive(space, accuracy, limits)
+        place = state and state.with_name(f"{state.stem}-{island}{state.suffix}")
+        run = Run(own, replace(plan, seed=(*plan.seed, island)), on_generation=on_generation, state=place)
+        elites.append(run.finish().elite)
+        archive.take_over(own)
+    seeds = np.concatenate(elites) if elites else None
+    run = Run(archive, plan, on_generation=on_generation, state=state, seeds=seeds)
+    return run, run.finish()
 
 
 def _front(space: SearchSpace, limits: Sequence[Limit], scored: Scored) -> tuple[Candidate, ...]:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ofa.errors import UsageInvalid
 from ofa.search.bound import Extremes, extremes
 from ofa.search.errors import energy_limit_without_source
+from ofa.search.proof import latency_below
+from ofa.search.sums import Sum
 from ofa.space.core import Genomes
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ class Limit:
 
     ``floor`` returns the exact extremes of ``predict`` over the space, where they are known: then an impossible limit
     is refused with proof. Without it the search looks for the smallest value itself and says that it is not proven.
-    ``source`` is what measured the values that ``predict`` rests on (`Lut.energy_sources`): a limit of energy (its unit
-    is one of joules) is refused without, since most devices say nothing of what they draw.
+    ``below`` is a sum that ``predict`` never lies below, and with ``exact`` equals: what is proven of a search rests on
+    it. ``source`` is what measured the values that ``predict`` rests on (`Lut.energy_sources`): a limit of energy (its
+    unit is one of joules) is refused without, since most devices say nothing of what they draw.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Limit:
     at_most: float
     unit: str
     floor: Callable[[], Extremes] | None = None
+    below: Sum | None = None
+    exact: bool = False
     source: str | None = None
 
     def __post_init__(self) -> None:
@@ -69,7 +74,13 @@ def latency_limit(
         return extremes(twin.space, twin.op_values_ms, twin.constant_ms).scaled(factor)
 
     return Limit(
-        name=name, predict=predict_ms, at_most=at_most_ms, unit="ms", floor=floor if twin.trees is None else None
+        name=name,
+        predict=predict_ms,
+        at_most=at_most_ms,
+        unit="ms",
+        floor=floor if twin.trees is None else None,
+        below=latency_below(twin).scaled(factor),
+        exact=twin.trees is None,
     )
 
 

@@ -38,8 +38,8 @@ class Sites:
         """Return the codes int64[n, S] of canonical genomes uint8[n, G]."""
         total = np.zeros((len(genomes), self.count), dtype=np.int64)
         wide = genomes.astype(np.int64)
-        for gene, (site, stride) in enumerate(zip(self.site, self.stride, strict=True)):
-            total[:, site] += np.maximum(wide[:, gene] - 1, 0) * stride
+        for column, (site, stride) in enumerate(zip(self.site, self.stride, strict=True)):
+            total[:, site] += np.maximum(wide[:, column] - 1, 0) * stride
         first = np.unique(self.site, return_index=True)[1]
         return np.where(wide[:, first] > 0, total + 1, 0)
 
@@ -65,9 +65,9 @@ def sites_of(space: SearchSpace) -> Sites:
     site = np.array([numbered[owner] for owner in owners], dtype=np.int64)
     options = np.ones(len(numbered), dtype=np.int64)
     stride = np.ones(len(owners), dtype=np.int64)
-    for gene, count in enumerate(space.cardinalities):
-        stride[gene] = options[site[gene]]
-        options[site[gene]] *= count
+    for column, count in enumerate(space.cardinalities):
+        stride[column] = options[site[column]]
+        options[site[column]] *= count
     longest = int(options.max())
     codes = np.arange(longest)
     values = np.zeros((len(owners), longest + 1), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Sums: a value that is a constant plus one table entry for each place of a network; what can be proven is made of them."""
+"""Sums: a constant plus one table entry for each place of a network; what can be proven is made of them."""
 
 from __future__ import annotations
 

@@ -112,7 +112,10 @@ def _prices(
     draws: int,
 ) -> NDArray[np.float32]:
     """Draw prices of a limit about what its whole range buys, in points a unit."""
-    ranges = [np.where(known, table, -np.inf).max(axis=1) + np.where(known, -table, -np.inf).max(axis=1) for table in (gain, cost)]
+    ranges = [
+        np.where(known, table, -np.inf).max(axis=1) + np.where(known, -table, -np.inf).max(axis=1)
+        for table in (gain, cost)
+    ]
     whole = ranges[1].sum()
     middle = ranges[0].sum() / whole if whole > 0 else np.float32(0.0)
     return np.asarray(middle * np.exp(PRICE_SPREAD * rng.standard_normal(draws, dtype=np.float32)))

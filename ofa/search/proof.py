@@ -1,0 +1,69 @@
+"""What a twin proves: a sum that accuracy never exceeds, or that latency never lies below; one function for a kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa.search import trees
+from ofa.search.sums import Sum, Term, added, of_genes, of_ops
+
+if TYPE_CHECKING:
+    import xgboost
+
+    from ofa.twins.accuracy import AccuracyTwin
+    from ofa.twins.latency import LatencyTwin
+
+Values = NDArray[np.float64]
+
+
+def accuracy_above(twin: AccuracyTwin) -> Sum:
+    """Return a sum that no prediction of an accuracy twin exceeds: its additive part, and its trees by their leaves.
+
+    Raises ValueError where its boosters are not plain sums of trees.
+    """
+    from ofa.twins.features import tree_features
+
+    space = twin.space
+    names = tree_features(space, np.zeros((0, len(space.genes)), dtype=np.uint8)).names
+    parts = [of_genes(twin.base.gene_values, twin.base.constant)]
+    for weight, booster in _boosters(twin):
+        parts.append(trees.above(space, trees.read(bytes(booster.save_raw("json")), weight), names))
+    return added(parts)
+
+
+def latency_below(twin: LatencyTwin) -> Sum:
+    """Return a sum that no prediction of a latency twin lies below: its additive part at the trees' smallest factor.
+
+    The factor is the smallest for each resolution. Raises ValueError where its booster is not a plain sum of trees.
+    """
+    from ofa.twins.features import latency_features, tree_features
+
+    space = twin.space
+    table = of_ops(space, twin.op_values_ms, twin.constant_ms)
+    if twin.trees is None:
+        return table
+    nobody = np.zeros((0, len(space.genes)), dtype=np.uint8)
+    genes = tree_features(space, nobody).names
+    # What stands before the genes depends on the whole network: nothing is assumed of it.
+    others = latency_features(space, nobody, np.zeros(0)).shape[1] - len(genes)
+    flipped = trees.read(bytes(twin.trees.save_raw("json")), -1.0)
+    factors = np.exp(-trees.by_resolution(space, flipped, ("",) * others + genes))
+    resolution = space.at("resolution")
+    terms = [Term(columns=(resolution,), table=np.full(len(factors), table.constant) * factors)]
+    for term in table.terms:
+        shape = [1] * term.table.ndim
+        shape[term.columns.index(resolution)] = len(factors)
+        terms.append(replace(term, table=term.table * factors.reshape(shape)))
+    return Sum(constant=0.0, terms=tuple(terms))
+
+
+def _boosters(twin: AccuracyTwin) -> tuple[tuple[float, xgboost.Booster], ...]:
+    """Return the boosters of an accuracy twin with their weights."""
+    found = getattr(twin, "boosters", None)
+    if found is not None:
+        return tuple(found)
+    return () if twin.trees is None else ((1.0, twin.trees),)

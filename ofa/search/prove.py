@@ -1,0 +1,64 @@
+"""What is proven before and after a search: that limits can be met, and what no network within them exceeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from ofa.search import errors, knapsack
+from ofa.search.limits import ROUNDING, Limit
+from ofa.search.sums import Sum
+from ofa.space.core import SearchSpace
+
+NO_PROOF = "nothing is proven of this predictor: only additive models and trees on top of one have a bound"
+PROVEN = "an exact dynamic programme over the additive part"
+LEAVES = "{proven}, other parts at the largest their leaves allow"
+NO_LIMIT = ", whatever the limits: none of them has an additive part"
+
+
+def possible(space: SearchSpace, limits: Sequence[Limit]) -> None:
+    """Raise NoSubnetFits where a limit lies below the exact minimum of the space."""
+    for limit in limits:
+        known = limit.floor() if limit.floor else None
+        if known is not None and known.least > limit.at_most * (1 + ROUNDING):
+            raise errors.below_floor(
+                limit.name,
+                at_most=limit.at_most,
+                floor=known.least,
+                unit=limit.unit,
+                subnet=space.subnet(known.argleast).id,
+            )
+
+
+def together(space: SearchSpace, limits: Sequence[Limit]) -> None:
+    """Raise NoSubnetFits where two limits are proven to exclude each other, naming the nearest that do not."""
+    for one, other in itertools.permutations((limit for limit in limits if limit.below is not None), 2):
+        assert one.below is not None and other.below is not None
+        # The least of one within the other: the most of its negative.
+        least = knapsack.solve(space, one.below.scaled(-1.0), other.below, other.at_most, relaxed=True)
+        if least is None:
+            raise errors.below_bound(other.name, at_most=other.at_most, unit=other.unit)
+        if -least.gain > one.at_most * (1 + ROUNDING):
+            raise errors.excluded(
+                (one.name, one.at_most, one.unit), (other.name, other.at_most, other.unit), nearest=-least.gain
+            )
+
+
+def upper_bound(space: SearchSpace, above: Sum | None, limits: Sequence[Limit]) -> tuple[float | None, str]:
+    """Return what no network within the limits exceeds, and what that rests on; None and why where nothing is proven.
+
+    Every limit with an additive part gives a bound, for it alone; the lowest counts.
+    """
+    if above is None:
+        return None, NO_PROOF
+    known = [limit for limit in limits if limit.below is not None]
+    bounds = [
+        found.gain
+        for limit in known
+        if (found := knapsack.solve(space, above, limit.below, limit.at_most, relaxed=True)) is not None
+    ]
+    if not bounds:
+        whole = knapsack.solve(space, above, relaxed=True)
+        return (whole.gain if whole else None), PROVEN + (NO_LIMIT if limits else "")
+    plain = all(len(term.columns) == 1 for term in above.terms) and all(limit.exact for limit in known)
+    return min(bounds), PROVEN if plain else LEAVES.format(proven=PROVEN)
