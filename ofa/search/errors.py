@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ofa.errors import FileInvalid, NoSubnetFits, OfaError, UsageInvalid
+from ofa.errors import FileInvalid, NoSubnetFits, OfaError, SpaceMismatch, UsageInvalid
 
 
 def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: str) -> NoSubnetFits:
@@ -53,6 +54,85 @@ def energy_limit_without_source(limit: str) -> UsageInvalid:
             "('--pulses')",
             "or limit latency instead",
         ),
+    )
+
+
+def memory_limit_without_source(limit: str) -> UsageInvalid:
+    """Say that nothing can hold a limit of resident memory: too few networks were measured for it."""
+    return UsageInvalid(
+        f"the limit of {limit} resident memory cannot be held",
+        why="no table given has the peak memory of enough networks of this space",
+        hint="measure it ('ofa bench --memory'), or limit activation memory (--under-activation), which is computed",
+    )
+
+
+def no_quantity(text: str, kind: str, units: Sequence[str]) -> UsageInvalid:
+    """Say that a text is no quantity of a kind."""
+    return UsageInvalid(
+        f"'{text}' is not a quantity of {kind}",
+        why="it is a number with its unit, such as " + {"latency": "25ms", "energy": "8mJ"}.get(kind, "4M"),
+        hint="units are " + ", ".join(unit or "none" for unit in units),
+    )
+
+
+def no_target(text: str) -> UsageInvalid:
+    """Say that a text names no device with its tables and its limit."""
+    return UsageInvalid(
+        f"'{text}' is no target",
+        why="a target is NAME=PATH[,PATH...]:LIMIT",
+        hint="for example --target phone=luts/phone/litert-fp32-xnnpack-4t:25ms",
+    )
+
+
+def no_predictor(spec: str) -> FileInvalid:
+    """Say that nothing predicts accuracy."""
+    return FileInvalid(
+        f"'{spec}' is no predictor of accuracy",
+        why="it is neither the folder of a saved twin nor 'ofa-mlp:FILE.npz', the published predictor",
+        hint="check the path",
+    )
+
+
+def no_device() -> UsageInvalid:
+    """Say that a search was given neither a table nor a target."""
+    return UsageInvalid("nothing says what a network costs", hint="give --lut PATH --under 25ms, or --target")
+
+
+def target_and_table() -> UsageInvalid:
+    """Say that two ways to name a device were used at once."""
+    return UsageInvalid(
+        "--lut and --target were both given", why="--lut with --under is one target", hint="use --target for each"
+    )
+
+
+def limit_without_table() -> UsageInvalid:
+    """Say that a limit of latency has no table to be held with."""
+    return UsageInvalid("--under was given without --lut", hint="give the table: --lut PATH --under 25ms")
+
+
+def no_limit() -> UsageInvalid:
+    """Say that a table was given and no limit to hold with it."""
+    return UsageInvalid("--lut was given without --under", hint="give the most it may take: --under 25ms")
+
+
+def precisions_unlike(known: Mapping[str, str]) -> UsageInvalid:
+    """Say that precisions differ: the latency of one with the accuracy of another is no network's."""
+    first = next(iter(known.items()))
+    other = next(item for item in known.items() if item[1] != first[1])
+    return UsageInvalid(
+        "precisions differ: a network has the latency and the accuracy of one",
+        why=f"{first[0]} is {first[1]}, {other[0]} is {other[1]}",
+        hint=f"use a table and a twin of one precision, such as a table of {first[1]}",
+    )
+
+
+def no_resolution(space: str, devices: Mapping[str, Sequence[int]], predictor: Sequence[int]) -> SpaceMismatch:
+    """Say that no resolution is priced by every device and known to the predictor."""
+    priced = "; ".join(f"{name} has {', '.join(map(str, px))}" for name, px in devices.items())
+    return SpaceMismatch(
+        f"no resolution of '{space}' can be searched",
+        why=f"{priced}; the predictor has {', '.join(map(str, predictor))} px",
+        hint="give tables that have a resolution in common",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from ofa.search.limits import Limit, Predictor, violations
 from ofa.search.run import Ended, Plan, Run
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
+
+Namer = Callable[[Genomes], Subnet]
 
 # A round of exchange costs about as much as a generation of so many networks.
 ROUNDS_PER_GENERATION = 14
@@ -67,6 +69,7 @@ def find(
     on_generation: Watcher | None = None,
     above: Sum | None = None,
     state: Path | None = None,
+    named: Namer | None = None,
 ) -> Found:
     """Find the most accurate network of a space that meets every limit.
 
@@ -74,11 +77,13 @@ def find(
     prediction exceeds (`ofa.search.proof` makes one of a twin): with it the answer has an upper bound. ``rounds`` of
     exchange follow the generations, by default 14 for each; ``islands`` above 1 are so many searches that know nothing
     of each other, and one more from all that they found. With ``state`` the search is written to that file as it goes
-    (islands beside it), and a search of equal arguments goes on from it. Equal arguments give equal answers, bit for
+    (islands beside it), and a search of equal arguments goes on from it. ``named`` says which subnet a genome is, where
+    the space is a part of another. Equal arguments give equal answers, bit for
     bit, interrupted or not. Raises NoSubnetFits, before anything is searched, where a limit is below the exact minimum
     of the space; and after the search where none of the networks met all limits, with proof where there is one.
     """
-    prove.possible(space, limits)
+    naming = named or space.subnet
+    prove.possible(limits, naming)
     plan = Plan(
         seed=(seed,),
         population=population,
@@ -88,12 +93,12 @@ def find(
     run, ended = _searched(space, accuracy, limits, plan, islands, on_generation, state)
     if ended.best.violation[0] > 0:
         prove.together(space, limits)
-        raise _nothing_found(space, limits, ended.best)
+        raise _nothing_found(naming, limits, ended.best)
     bound, reason = prove.upper_bound(space, above, limits)
     return Found(
-        best=_candidate(space, limits, ended.best, 0),
-        front=_front(space, limits, run.archive.all()),
-        top=tuple(_candidate(space, limits, ended.top, row) for row in range(len(ended.top))),
+        best=candidate(naming, limits, ended.best, 0),
+        front=_front(naming, limits, run.archive.all()),
+        top=tuple(candidate(naming, limits, ended.top, row) for row in range(len(ended.top))),
         evaluated=len(run.archive),
         generations=tuple(run.history),
         upper_bound=bound,
@@ -126,26 +131,26 @@ def _searched(
     return run, run.finish()
 
 
-def _front(space: SearchSpace, limits: Sequence[Limit], scored: Scored) -> tuple[Candidate, ...]:
+def _front(naming: Namer, limits: Sequence[Limit], scored: Scored) -> tuple[Candidate, ...]:
     """Return the front over accuracy and the first limit among networks that meet the others."""
     if not limits:
-        return (_candidate(space, limits, scored, int(scored.order()[0])),)
+        return (candidate(naming, limits, scored, int(scored.order()[0])),)
     scored = scored.take(violations(limits[1:], scored.values[:, 1:]) == 0)
     rows = front.pareto(scored.accuracy, scored.values[:, 0])
-    return tuple(_candidate(space, limits, scored, int(row)) for row in rows)
+    return tuple(candidate(naming, limits, scored, int(row)) for row in rows)
 
 
-def _candidate(space: SearchSpace, limits: Sequence[Limit], scored: Scored, row: int) -> Candidate:
+def candidate(naming: Namer, limits: Sequence[Limit], scored: Scored, row: int) -> Candidate:
     """Name one scored row."""
     values = {limit.name: float(value) for limit, value in zip(limits, scored.values[row], strict=True)}
-    return Candidate(subnet=space.subnet(scored.genomes[row]), accuracy=float(scored.accuracy[row]), values=values)
+    return Candidate(subnet=naming(scored.genomes[row]), accuracy=float(scored.accuracy[row]), values=values)
 
 
-def _nothing_found(space: SearchSpace, limits: Sequence[Limit], nearest: Scored) -> Exception:
+def _nothing_found(naming: Namer, limits: Sequence[Limit], nearest: Scored) -> Exception:
     """Build the refusal for limits that no scored network met together."""
     missed = " and ".join(f"{limit.at_most:g} {limit.unit} {limit.name}" for limit in limits)
     has = ", ".join(
         f"{limit.name} {errors.ceiled(float(value))} {limit.unit}"
         for limit, value in zip(limits, nearest.values[0], strict=True)
     )
-    return errors.nothing_found(missed, has, space.subnet(nearest.genomes[0]).id)
+    return errors.nothing_found(missed, has, naming(nearest.genomes[0]).id)

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from ofa.errors import UsageInvalid
 from ofa.search.bound import Extremes, extremes
 from ofa.search.errors import energy_limit_without_source
+from ofa.search.knapsack import ends
 from ofa.search.proof import latency_below
-from ofa.search.sums import Sum
-from ofa.space.core import Genomes
+from ofa.search.sums import Sum, of_ops
+from ofa.space.core import Genomes, SearchSpace
+from ofa.space.facts import op_peak_bytes
+from ofa.space.index import index_of
+from ofa.space.ops import Op
 
 if TYPE_CHECKING:
     from ofa.twins.latency import LatencyTwin
@@ -82,6 +86,30 @@ def latency_limit(
         below=latency_below(twin).scaled(factor),
         exact=twin.trees is None,
     )
+
+
+def sum_limit(space: SearchSpace, name: str, at_most: float, unit: str, of: Callable[[Op], float]) -> Limit:
+    """Limit a value that the ops of a network add up to: MACs, parameters, bytes of a file."""
+    total = of_ops(space, index_of(space).values(of))
+
+    def floor() -> Extremes:
+        return ends(space, total)
+
+    return Limit(name=name, predict=total, at_most=at_most, unit=unit, floor=floor, below=total, exact=True)
+
+
+def activation_limit(space: SearchSpace, at_most_bytes: float, name: str = "activation memory") -> Limit:
+    """Limit the most bytes of activations alive at once, fp32, batch 1 (`ofa.space.facts.peak_activation_bytes`)."""
+    index = index_of(space)
+    peaks = index.values(lambda op: float(op_peak_bytes(op)))
+
+    def predict(genomes: Genomes) -> Values:
+        return index.most(genomes, peaks)
+
+    def floor() -> Extremes:
+        return extremes(space, peaks, combine=np.maximum)
+
+    return Limit(name=name, predict=predict, at_most=at_most_bytes, unit="B", floor=floor)
 
 
 def violations(limits: Sequence[Limit], values: Values) -> Values:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ofa.search import errors, knapsack
 from ofa.search.limits import ROUNDING, Limit
 from ofa.search.sums import Sum
-from ofa.space.core import SearchSpace
+from ofa.space.core import Genomes, SearchSpace, Subnet
 
 NO_PROOF = "nothing is proven of this predictor: only additive models and trees on top of one have a bound"
 PROVEN = "an exact dynamic programme over the additive part"
@@ -16,7 +16,7 @@ LEAVES = "{proven}, other parts at the largest their leaves allow"
 NO_LIMIT = ", whatever the limits: none of them has an additive part"
 
 
-def possible(space: SearchSpace, limits: Sequence[Limit]) -> None:
+def possible(limits: Sequence[Limit], named: Callable[[Genomes], Subnet]) -> None:
     """Raise NoSubnetFits where a limit lies below the exact minimum of the space."""
     for limit in limits:
         known = limit.floor() if limit.floor else None
@@ -26,7 +26,7 @@ def possible(space: SearchSpace, limits: Sequence[Limit]) -> None:
                 at_most=limit.at_most,
                 floor=known.least,
                 unit=limit.unit,
-                subnet=space.subnet(known.argleast).id,
+                subnet=named(known.argleast).id,
             )
 
 
