@@ -65,8 +65,8 @@ def search(
 
     Exit code 6 where no network fits: the message names the nearest limit that one meets.
     """
+    import ofa.space as spaces
     from ofa import console
-    from ofa.cli import load_space
     from ofa.search import request as requests
 
     further = {
@@ -79,7 +79,8 @@ def search(
     }
     asked = {name: requests.quantity(text, kind) for name, (text, kind) in further.items() if text is not None}
     targets = _targets(lut or [], under, target or [])
-    whole = load_space(space, width, channels, classes)
+    given: dict[str, Any] = {"width": width, "channels": channels, "classes": classes}
+    whole = spaces.load(space, **{name: value for name, value in given.items() if value is not None})
     made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
     if front:
         _show_front(made, seed, json=json)
