@@ -50,7 +50,8 @@ def search(
         str | None, typer.Option("--under-size", metavar="20MB", help="Most bytes of weights in a file, fp32.")
     ] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="Search about 15 times as long.")] = False,
-    front: Annotated[bool, typer.Option("--front", help=f"{POINTS} networks up to the first limit, not one.")] = False,
+    front: Annotated[bool, typer.Option("--front", help="Networks along the first limit, up to it, not one.")] = False,
+    points: Annotated[int, typer.Option("--points", min=1, max=200, help="How many of them.")] = POINTS,
     top: Annotated[int, typer.Option("--top", min=1, max=16, help="How many networks that differ to print.")] = 1,
     state: Annotated[
         Path | None, typer.Option("--state", metavar="FILE.npz", help="Write the search here; go on from it.")
@@ -83,7 +84,7 @@ def search(
     whole = spaces.load(space, **{name: value for name, value in given.items() if value is not None})
     made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
     if front:
-        _show_front(made, seed, json=json)
+        _show_front(made, seed, points, json=json)
     else:
         _show_best(made, seed, top=top, state=state, effort=THOROUGH if thorough else {}, json=json)
 
@@ -193,7 +194,7 @@ def _flat(network: dict[str, Any]) -> dict[str, Any]:
     return {"accuracy": network["accuracy"], **shown, **texts}
 
 
-def _show_front(made: Request, seed: int, *, json: bool) -> None:
+def _show_front(made: Request, seed: int, points: int, *, json: bool) -> None:
     """Search for a whole front, and print it."""
     import time
 
@@ -201,14 +202,14 @@ def _show_front(made: Request, seed: int, *, json: bool) -> None:
     from ofa.search.sweep import sweep
 
     began_s = time.process_time()
-    with console.progress("searching along the front", POINTS) as advance:
+    with console.progress("searching along the front", points) as advance:
         found = sweep(
             made.part.space,
             made.accuracy,
             made.limits[0],
             made.limits[1:],
             seed=seed,
-            points=POINTS,
+            points=points,
             above=made.above,
             named=made.part.subnet,
             on_point=lambda number: advance(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -141,8 +142,13 @@ def _tables(path: Path, space: SearchSpace) -> list[Lut]:
     if not foreign:
         return [shelf.one(path)]
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    origin = importers.Origin(device="imported", source=path.name, created=today)
-    return [importers.import_table(file, origin, (space,)) for file in foreign]
+    origins = [importers.Origin(device=_slug(file), source=file.name, created=today) for file in foreign]
+    return [importers.import_table(file, origin, (space,)) for file, origin in zip(foreign, origins, strict=True)]
+
+
+def _slug(file: Path) -> str:
+    """Return the name of a file as a table's header can hold it."""
+    return re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("._-")[:100] or "imported"
 
 
 def _by_resolution(space: SearchSpace, known: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,12 +26,18 @@ def below_bound(name: str, *, at_most: float, unit: str) -> NoSubnetFits:
     )
 
 
-def excluded(one: tuple[str, float, str], other: tuple[str, float, str], *, nearest: float) -> NoSubnetFits:
-    """Say that two limits (name, largest value, unit) exclude each other, and what the first would have to be."""
+def excluded(one: tuple[str, float, str, float], other: tuple[str, float, str, float]) -> NoSubnetFits:
+    """Say that two limits exclude each other: of each its name, largest value, unit, and least value within the other.
+
+    Each least value is proven, and named as what the limit would have to be.
+    """
+    said = [f"{name} of {at_most:g} {unit}" for name, at_most, unit, _ in (one, other)]
+    least = [f"{ceiled(value)} {unit}" for _, _, unit, value in (one, other)]
     return NoSubnetFits(
-        f"no subnet has a {one[0]} of {one[1]:g} {one[2]} and a {other[0]} of {other[1]:g} {other[2]} or less",
-        why=f"proven: within the limit of {other[0]} the least {one[0]} is {ceiled(nearest)} {one[2]}",
-        hint=(f"allow at least {ceiled(nearest)} {one[2]} of {one[0]}", f"or raise the limit of {other[0]}"),
+        f"no subnet has a {said[0]} or less and a {said[1]} or less",
+        why=f"proven: within the limit of {other[0]} the {one[0]} is at least {least[0]}; "
+        f"within that of {one[0]} the {other[0]} is at least {least[1]}",
+        hint=(f"allow at least {least[0]} of {one[0]}", f"or at least {least[1]} of {other[0]}"),
     )
 
 

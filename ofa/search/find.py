@@ -79,11 +79,13 @@ def find(
     of each other, and one more from all that they found. With ``state`` the search is written to that file as it goes
     (islands beside it), and a search of equal arguments goes on from it. ``named`` says which subnet a genome is, where
     the space is a part of another. Equal arguments give equal answers, bit for
-    bit, interrupted or not. Raises NoSubnetFits, before anything is searched, where a limit is below the exact minimum
-    of the space; and after the search where none of the networks met all limits, with proof where there is one.
+    bit, interrupted or not. Raises
+    NoSubnetFits, before anything is searched, where a limit is below the exact minimum of the space or two limits are
+    proven to exclude each other; and after the search where none of the networks met all limits.
     """
     naming = named or space.subnet
     prove.possible(limits, naming)
+    prove.together(space, limits)
     plan = Plan(
         seed=(seed,),
         population=population,
@@ -92,7 +94,6 @@ def find(
     )
     run, ended = _searched(space, accuracy, limits, plan, islands, on_generation, state)
     if ended.best.violation[0] > 0:
-        prove.together(space, limits)
         raise _nothing_found(naming, limits, ended.best)
     bound, reason = prove.upper_bound(space, above, limits)
     return Found(

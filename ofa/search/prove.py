@@ -32,16 +32,22 @@ def possible(limits: Sequence[Limit], named: Callable[[Genomes], Subnet]) -> Non
 
 def together(space: SearchSpace, limits: Sequence[Limit]) -> None:
     """Raise NoSubnetFits where two limits are proven to exclude each other, naming the nearest that do not."""
-    for one, other in itertools.permutations((limit for limit in limits if limit.below is not None), 2):
-        assert one.below is not None and other.below is not None
-        # The least of one within the other: the most of its negative.
-        least = knapsack.solve(space, one.below.scaled(-1.0), other.below, other.at_most, relaxed=True)
-        if least is None:
-            raise errors.below_bound(other.name, at_most=other.at_most, unit=other.unit)
-        if -least.gain > one.at_most * (1 + ROUNDING):
+    for one, other in itertools.combinations((limit for limit in limits if limit.below is not None), 2):
+        least, others = _least_within(space, one, other), _least_within(space, other, one)
+        if least > one.at_most * (1 + ROUNDING) or others > other.at_most * (1 + ROUNDING):
             raise errors.excluded(
-                (one.name, one.at_most, one.unit), (other.name, other.at_most, other.unit), nearest=-least.gain
+                (one.name, one.at_most, one.unit, least), (other.name, other.at_most, other.unit, others)
             )
+
+
+def _least_within(space: SearchSpace, one: Limit, other: Limit) -> float:
+    """Return what one limit's value is at least, for every network that meets the other; both have an additive part."""
+    assert one.below is not None and other.below is not None
+    # The least is the most of the negative.
+    found = knapsack.solve(space, one.below.scaled(-1.0), other.below, other.at_most, relaxed=True)
+    if found is None:
+        raise errors.below_bound(other.name, at_most=other.at_most, unit=other.unit)
+    return -found.gain
 
 
 def upper_bound(space: SearchSpace, above: Sum | None, limits: Sequence[Limit]) -> tuple[float | None, str]:

@@ -60,6 +60,7 @@ def sweep(
     """
     naming = named or space.subnet
     prove.possible((limit, *others), naming)
+    prove.together(space, (limit, *others))
     floor = limit.floor().least if limit.floor else _least(space, accuracy, (limit, *others), seed)
     values = np.linspace(floor, limit.at_most, points + 1)[1:]
     parts: list[Scored] = []
