@@ -16,51 +16,71 @@ if TYPE_CHECKING:
 THOROUGH: dict[str, Any] = {"islands": 10, "rounds": 240}
 POINTS = 20
 
+SpaceName = Annotated[str, typer.Option("--space", metavar="SPACE", help="A search space; see 'ofa space list'.")]
+Width = Annotated[float | None, typer.Option("--width", metavar="W", help="Width multiplier of the space.")]
+Channels = Annotated[int | None, typer.Option("--channels", metavar="C", help="Channels of an image.")]
+Classes = Annotated[int | None, typer.Option("--classes", metavar="N", help="Number of classes.")]
+Spec = Annotated[
+    str,
+    typer.Option(
+        "--accuracy", metavar="SPEC", help="Folder of a saved twin, or ofa-mlp:FILE.npz, the published predictor."
+    ),
+]
+Tables = Annotated[
+    list[Path] | None,
+    typer.Option("--lut", metavar="PATH", help="A table, ours or a published file; several are parts of one."),
+]
+Under = Annotated[str | None, typer.Option("--under", metavar="25ms", help="Most latency, with --lut.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", metavar="NAME=PATH[,PATH...]:25ms", help="A device and its limit; one for each."),
+]
+Energy = Annotated[str | None, typer.Option("--under-energy", metavar="8mJ", help="Most energy of one call.")]
+Activation = Annotated[
+    str | None, typer.Option("--under-activation", metavar="4MB", help="Most bytes of activations, fp32.")
+]
+Resident = Annotated[
+    str | None, typer.Option("--under-rss", metavar="60MB", help="Most resident memory, by a fitted model.")
+]
+Params = Annotated[str | None, typer.Option("--under-params", metavar="6M", help="Most parameters.")]
+Macs = Annotated[str | None, typer.Option("--under-macs", metavar="400M", help="Most MACs.")]
+Size = Annotated[str | None, typer.Option("--under-size", metavar="20MB", help="Most bytes of weights, fp32.")]
+Thorough = Annotated[bool, typer.Option("--thorough", help="Search about 15 times as long.")]
+AsFront = Annotated[bool, typer.Option("--front", help="Networks along the first limit, up to it, not one.")]
+Points = Annotated[int, typer.Option("--points", min=1, max=200, help="How many networks along a front.")]
+Top = Annotated[int, typer.Option("--top", min=1, max=16, help="How many networks that differ to print.")]
+State = Annotated[
+    Path | None, typer.Option("--state", metavar="FILE.npz", help="Write the search here; go on from it.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+
 app = typer.Typer()
 
 
 @app.command("search", rich_help_panel="Models")
 def search(
-    space: Annotated[str, typer.Option("--space", metavar="SPACE", help="A search space; see 'ofa space list'.")],
-    accuracy: Annotated[
-        str,
-        typer.Option(
-            "--accuracy", metavar="SPEC", help="Folder of a saved twin, or ofa-mlp:FILE.npz, the published predictor."
-        ),
-    ],
-    lut: Annotated[
-        list[Path] | None,
-        typer.Option("--lut", metavar="PATH", help="A table, ours or a published file; several are parts of one."),
-    ] = None,
-    under: Annotated[str | None, typer.Option("--under", metavar="25ms", help="Most latency, with --lut.")] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option("--target", metavar="NAME=PATH[,PATH...]:25ms", help="A device and its limit; one for each."),
-    ] = None,
-    under_energy: Annotated[str | None, typer.Option("--under-energy", metavar="8mJ", help="Most energy.")] = None,
-    under_activation: Annotated[
-        str | None, typer.Option("--under-activation", metavar="4MB", help="Most bytes of activations, fp32.")
-    ] = None,
-    under_rss: Annotated[
-        str | None, typer.Option("--under-rss", metavar="60MB", help="Most resident memory, by a fitted model.")
-    ] = None,
-    under_params: Annotated[str | None, typer.Option("--under-params", metavar="6M", help="Most parameters.")] = None,
-    under_macs: Annotated[str | None, typer.Option("--under-macs", metavar="400M", help="Most MACs.")] = None,
-    under_size: Annotated[
-        str | None, typer.Option("--under-size", metavar="20MB", help="Most bytes of weights in a file, fp32.")
-    ] = None,
-    thorough: Annotated[bool, typer.Option("--thorough", help="Search about 15 times as long.")] = False,
-    front: Annotated[bool, typer.Option("--front", help="Networks along the first limit, up to it, not one.")] = False,
-    points: Annotated[int, typer.Option("--points", min=1, max=200, help="How many of them.")] = POINTS,
-    top: Annotated[int, typer.Option("--top", min=1, max=16, help="How many networks that differ to print.")] = 1,
-    state: Annotated[
-        Path | None, typer.Option("--state", metavar="FILE.npz", help="Write the search here; go on from it.")
-    ] = None,
-    width: Annotated[float | None, typer.Option("--width", metavar="W", help="Width multiplier of the space.")] = None,
-    channels: Annotated[int | None, typer.Option("--channels", metavar="C", help="Channels of an image.")] = None,
-    classes: Annotated[int | None, typer.Option("--classes", metavar="N", help="Number of classes.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")] = False,
+    space: SpaceName,
+    accuracy: Spec,
+    lut: Tables = None,
+    under: Under = None,
+    target: Targets = None,
+    under_energy: Energy = None,
+    under_activation: Activation = None,
+    under_rss: Resident = None,
+    under_params: Params = None,
+    under_macs: Macs = None,
+    under_size: Size = None,
+    thorough: Thorough = False,
+    front: AsFront = False,
+    points: Points = POINTS,
+    top: Top = 1,
+    state: State = None,
+    width: Width = None,
+    channels: Channels = None,
+    classes: Classes = None,
+    seed: Seed = 0,
+    json: Json = False,
 ) -> None:
     """Find the most accurate network within limits, and say how much better any could be.
 
