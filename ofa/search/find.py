@@ -12,6 +12,7 @@ from ofa.search import errors, front, prove
 from ofa.search.archive import Archive, Scored
 from ofa.search.evolve import Generation, Watcher
 from ofa.search.limits import Limit, Predictor, violations
+from ofa.search.proof import Above
 from ofa.search.run import Ended, Plan, Run
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
@@ -67,14 +68,14 @@ def find(
     rounds: int | None = None,
     islands: int = 1,
     on_generation: Watcher | None = None,
-    above: Sum | None = None,
+    above: Sum | Above | None = None,
     state: Path | None = None,
     named: Namer | None = None,
 ) -> Found:
     """Find the most accurate network of a space that meets every limit.
 
-    Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. ``above`` is a sum that no
-    prediction exceeds (`ofa.search.proof` makes one of a twin): with it the answer has an upper bound. ``rounds`` of
+    Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. ``above`` is what no
+    prediction exceeds (`ofa.search.proof` makes it of a twin): with it the answer has an upper bound. ``rounds`` of
     exchange follow the generations, by default 14 for each; ``islands`` above 1 are so many searches that know nothing
     of each other, and one more from all that they found. With ``state`` the search is written to that file as it goes
     (islands beside it), and a search of equal arguments goes on from it. ``named`` says which subnet a genome is, where

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search import trees
+from ofa.search import dual, trees
 from ofa.search.sums import Sum, Term, added, of_genes, of_ops
+from ofa.space.core import SearchSpace
 
 if TYPE_CHECKING:
     import xgboost
@@ -20,8 +21,24 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 
-def accuracy_above(twin: AccuracyTwin) -> Sum:
-    """Return a sum that no prediction of an accuracy twin exceeds: its additive part, and its trees by their leaves.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Above:
+    """A predictor that never exceeds an additive part and some trees, each ensemble with the names of its features."""
+
+    base: Sum
+    forests: tuple[tuple[trees.Ensemble, tuple[str, ...]], ...] = ()
+
+    def leaves(self, space: SearchSpace) -> Sum:
+        """Return a sum that it never exceeds, each tree bounded alone."""
+        return added([self.base, *(trees.above(space, ensemble, names) for ensemble, names in self.forests)])
+
+    def within(self, space: SearchSpace, cost: Sum | None, at_most: float) -> Sum:
+        """Return a sum that it never exceeds, low near networks within a limit: seconds for hundreds of trees."""
+        return dual.tightened(space, self.base, dual.forest(space, self.forests), cost, at_most)
+
+
+def accuracy_above(twin: AccuracyTwin) -> Above:
+    """Return what bounds an accuracy twin from above: its additive part, and its trees by their leaves.
 
     Raises ValueError where its boosters are not plain sums of trees.
     """
@@ -29,10 +46,10 @@ def accuracy_above(twin: AccuracyTwin) -> Sum:
 
     space = twin.space
     names = tree_features(space, np.zeros((0, len(space.genes)), dtype=np.uint8)).names
-    parts = [of_genes(twin.base.gene_values, twin.base.constant)]
-    for weight, booster in _boosters(twin):
-        parts.append(trees.above(space, trees.read(bytes(booster.save_raw("json")), weight), names))
-    return added(parts)
+    read = [trees.read(bytes(booster.save_raw("json")), weight) for weight, booster in _boosters(twin)]
+    return Above(
+        base=of_genes(twin.base.gene_values, twin.base.constant), forests=tuple((ensemble, names) for ensemble in read)
+    )
 
 
 def latency_below(twin: LatencyTwin) -> Sum:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from ofa.search import errors, knapsack
 from ofa.search.limits import ROUNDING, Limit
+from ofa.search.proof import Above
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
 
@@ -50,23 +53,30 @@ def _least_within(space: SearchSpace, one: Limit, other: Limit) -> float:
     return -found.gain
 
 
-def upper_bound(space: SearchSpace, above: Sum | None, limits: Sequence[Limit]) -> tuple[float | None, str]:
+def upper_bound(
+    space: SearchSpace, above: Sum | Above | None, limits: Sequence[Limit], *, tight: bool = True
+) -> tuple[float | None, str]:
     """Return what no network within the limits exceeds, and what that rests on; None and why where nothing is proven.
 
-    Every limit with an additive part gives a bound, for it alone; the lowest counts.
+    Every limit with an additive part gives a bound, for it alone; the lowest counts. ``tight`` spends seconds on trees.
     """
     if above is None:
         return None, NO_PROOF
     known = [limit for limit in limits if limit.below is not None]
-    bounds = [
-        found.gain
-        for limit in known
-        if (found := knapsack.solve(space, above, limit.below, limit.at_most, relaxed=True)) is not None
-    ]
+    costs: list[tuple[Sum | None, float]] = [(limit.below, limit.at_most) for limit in known] or [(None, np.inf)]
+    trees = isinstance(above, Above) and bool(above.forests)
+    plain = above.leaves(space) if isinstance(above, Above) else above
+    bounds = []
+    for cost, at_most in costs:
+        sums = [plain]
+        if isinstance(above, Above) and trees and tight:
+            sums.append(above.within(space, cost, at_most))
+        found = [knapsack.solve(space, one, cost, at_most, relaxed=True) for one in sums]
+        bounds += [each.gain for each in found if each is not None]
     if not bounds:
-        whole = knapsack.solve(space, above, relaxed=True)
-        return (whole.gain if whole else None), PROVEN + (NO_LIMIT if limits else "")
-    plain = all(len(term.columns) == 1 for term in above.terms) and all(limit.exact for limit in known)
+        return None, NO_PROOF
     lowest = min(bounds)
+    exact = not trees and all(limit.exact for limit in known)
+    reason = (PROVEN if exact else LEAVES.format(proven=PROVEN)) + (NO_LIMIT if limits and not known else "")
     # The same numbers added in another order may differ by this much.
-    return lowest + ROUNDING * abs(lowest), PROVEN if plain else LEAVES.format(proven=PROVEN)
+    return lowest + ROUNDING * abs(lowest), reason

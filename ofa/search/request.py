@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ofa.search import errors, limits, proof, published
 from ofa.search.devices import Device, device, energy_twin
 from ofa.search.limits import Limit, Predictor
 from ofa.search.part import Part, part_of
-from ofa.search.sums import Sum
+from ofa.search.proof import Above
 from ofa.space.core import SearchSpace
 
 PUBLISHED = "ofa-mlp:"
@@ -42,7 +42,7 @@ class Accuracy:
 
     predict: Predictor
     precision: str
-    above: Sum | None
+    above: Above | None
     resolutions: tuple[int, ...]
 
 
@@ -55,7 +55,7 @@ class Request:
 
     part: Part
     accuracy: Predictor
-    above: Sum | None
+    above: Above | None
     limits: tuple[Limit, ...]
     latency_ms: dict[str, Predictor]
     precision: str
@@ -145,7 +145,7 @@ def request(
     return Request(
         part=part,
         accuracy=part.of(accuracy.predict) if len(common) < len(space.resolutions) else accuracy.predict,
-        above=None if accuracy.above is None else part.cut(accuracy.above),
+        above=None if accuracy.above is None else replace(accuracy.above, base=part.cut(accuracy.above.base)),
         limits=tuple(held),
         latency_ms={each.name: each.predict for each in devices},
         precision=precision,

@@ -12,6 +12,7 @@ from ofa.search import front, prove
 from ofa.search.archive import Archive, Scored, joined
 from ofa.search.find import Candidate, Namer, candidate
 from ofa.search.limits import Limit, Predictor, violations
+from ofa.search.proof import Above
 from ofa.search.run import Plan, Run
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace
@@ -49,7 +50,7 @@ def sweep(
     *,
     seed: int,
     points: int = 20,
-    above: Sum | None = None,
+    above: Sum | Above | None = None,
     named: Namer | None = None,
     on_point: Callable[[int], None] = lambda number: None,
 ) -> Front:
@@ -75,11 +76,11 @@ def sweep(
     scored = joined(parts)
     scored = scored.take(violations(others, scored.values[:, 1:]) == 0)
     scored = scored.take(front.pareto(scored.accuracy, scored.values[:, 0]))
-    found, reason = [], prove.upper_bound(space, above, (limit, *others))[1]
+    found, reason = [], prove.upper_bound(space, above, (limit, *others), tight=False)[1]
     for at_most in values:
         within = np.flatnonzero(scored.values[:, 0] <= at_most)
         if len(within):
-            bound, _ = prove.upper_bound(space, above, (replace(limit, at_most=float(at_most)), *others))
+            bound, _ = prove.upper_bound(space, above, (replace(limit, at_most=float(at_most)), *others), tight=False)
             best = candidate(naming, (limit, *others), scored, int(within[-1]))
             found.append(Point(at_most=float(at_most), best=best, upper_bound=bound))
     volume = score.hypervolume_2d(

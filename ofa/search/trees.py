@@ -189,3 +189,8 @@ def by_resolution(space: SearchSpace, ensemble: Ensemble, names: tuple[str, ...]
     place = (space.at("resolution"),)
     total = sum((_largest(space, tree, names, place) for tree in ensemble.trees), np.zeros(len(space.resolutions) + 1))
     return np.asarray(total + ensemble.constant + ensemble.slack)
+
+
+def ranges_of(space: SearchSpace, name: str) -> dict[int, Ranges]:
+    """Return for each gene that a feature reads the least and most the feature can be, by the gene's value, 0 first."""
+    return {column: _ranges(space, (column,), name) for column in _members(space, name) or ()}
