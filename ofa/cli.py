@@ -1,4 +1,4 @@
-"""The verbs that touch no device: space | estimate, and those of `ofa.train.cli` and `ofa.twins.cli`.
+"""The verbs that touch no device: space | estimate, and those of `ofa.search.cli`, `ofa.train.cli`, `ofa.twins.cli`.
 
 A verb is one function: it reads its options, imports what it needs in its body so that ``ofa --help`` stays light,
 calls the library and prints. A verb that prints facts takes ``--json``.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ofa.search.cli import app as searching
 from ofa.train.cli import app as training
 from ofa.twins.cli import app as twins
 
@@ -29,6 +30,7 @@ Classes = Annotated[int | None, typer.Option("--classes", metavar="N", help="Num
 app = typer.Typer()
 space = typer.Typer(no_args_is_help=True, help="Look at the search spaces: what may vary, how large, samples.")
 app.add_typer(space, name="space", rich_help_panel="Models")
+app.add_typer(searching)
 app.add_typer(training)
 app.add_typer(twins, name="twins", rich_help_panel="Models")
 

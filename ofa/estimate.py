@@ -91,6 +91,11 @@ def op_values_ms(lut: Lut, space: SearchSpace, state: str, *, measured_only: boo
     return values_ms
 
 
+def known_ms(lut: Lut, space: SearchSpace, state: str) -> Vector:
+    """Return the latency of each op of a space, ms, float64[n_ops]; NaN where the table has no usable row of it."""
+    return _values_ms(lut, [op.key for op in index_of(space).ops], state, measured_only=False)
+
+
 def price(lut: Lut, subnets: Sequence[Subnet], state: str, *, measured_only: bool = False) -> Vector:
     """Return the sum of each of some subnets of one space, ms, float64[n]; only their own ops need a usable row.
 

@@ -1,8 +1,50 @@
 """Search: the most accurate network of a space within hard limits; the public entry is ``find``."""
 
-from ofa.search.bound import Extremes, extremes
-from ofa.search.evolve import Generation
-from ofa.search.find import Candidate, Found, find
-from ofa.search.limits import Limit, latency_limit
+from __future__ import annotations
 
-__all__ = ["Candidate", "Extremes", "Found", "Generation", "Limit", "extremes", "find", "latency_limit"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ofa.search.bound import Extremes, extremes
+    from ofa.search.evolve import Generation
+    from ofa.search.find import Candidate, Found, find
+    from ofa.search.limits import Limit, latency_limit
+    from ofa.search.sweep import Front, sweep
+
+__all__ = [
+    "Candidate",
+    "Extremes",
+    "Found",
+    "Front",
+    "Generation",
+    "Limit",
+    "extremes",
+    "find",
+    "latency_limit",
+    "sweep",
+]
+
+# Where each name stands. Loaded when asked for: the verb of this room must not load numpy for a line of help.
+_ROOMS = {
+    "Candidate": "find",
+    "Extremes": "bound",
+    "Found": "find",
+    "Front": "sweep",
+    "Generation": "evolve",
+    "Limit": "limits",
+    "extremes": "bound",
+    "find": "find",
+    "latency_limit": "limits",
+    "sweep": "sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, its module loaded now."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    # The import has set the submodule of the same name, which would hide the function: this puts it back.
+    globals()[name] = found
+    return found

@@ -78,31 +78,54 @@ class Archive:
 
     def score(self, genomes: Genomes) -> Scored:
         """Return the scores of every row; only genomes not met before are handed to the predictors."""
-        new = self.fresh(genomes)
-        if len(new):
-            self._append(new)
-        rows = np.array([self._row_of[key] for key in _keys(genomes)], dtype=np.int64)
+        return self.take(self.rows(genomes))
+
+    def rows(self, genomes: Genomes) -> NDArray[np.int64]:
+        """Return int64[n]: where each genome stands in the archive, scored first where it was not met before."""
+        keys = _keys(genomes)
+        rows = [self._row_of.get(key, -1) for key in keys]
+        if -1 in rows:
+            new = self.fresh(genomes)
+            # Nothing is kept where a predictor fails.
+            self.restore(new, *self.predicted(new))
+            rows = [self._row_of[key] for key in keys]
+        return np.array(rows, dtype=np.int64)
+
+    def within(self, genomes: Genomes) -> NDArray[np.int64]:
+        """Return the archive's rows of those genomes that meet every limit; the others are not scored for accuracy."""
+        return self.rows(genomes[self.violation(genomes) == 0] if self.limits else genomes)
+
+    def take(self, rows: NDArray[np.int64]) -> Scored:
+        """Return what was scored, by row."""
         return self._rows.take(rows)
 
     def all(self) -> Scored:
         """Return everything scored so far, in the order it was met."""
         return self._rows.take(np.arange(len(self)))
 
-    def _append(self, new: Genomes) -> None:
-        """Score new genomes and keep them; nothing is kept where a predictor fails."""
-        values = self.limit_values(new)
-        accuracy = _checked(self._accuracy(new), len(new), "accuracy")
-        start, stop = len(self), len(self) + len(new)
+    def predicted(self, genomes: Genomes) -> tuple[Values, Values]:
+        """Return accuracy float64[n] and limit values float64[n, L] of genomes, and keep nothing."""
+        return _checked(self._accuracy(genomes), len(genomes), "accuracy"), self.limit_values(genomes)
+
+    def take_over(self, other: Archive) -> None:
+        """Keep what another archive of the same predictors scored and this one did not."""
+        fresh = np.array([row for row, key in enumerate(other._row_of) if key not in self._row_of], dtype=np.int64)
+        found = other.take(fresh)
+        self.restore(found.genomes, found.accuracy, found.values)
+
+    def restore(self, genomes: Genomes, accuracy: Values, values: Values) -> None:
+        """Keep what was scored before, elsewhere."""
+        start, stop = len(self), len(self) + len(genomes)
         if stop > len(self._rows):
-            larger = _empty(2 * stop, new.shape[1], len(self.limits))
+            larger = _empty(2 * stop, genomes.shape[1], len(self.limits))
             for name in ("genomes", "accuracy", "values", "violation"):
                 getattr(larger, name)[:start] = getattr(self._rows, name)[:start]
             self._rows = larger
-        self._rows.genomes[start:stop] = new
+        self._rows.genomes[start:stop] = genomes
         self._rows.accuracy[start:stop] = accuracy
         self._rows.values[start:stop] = values
         self._rows.violation[start:stop] = violations(self.limits, values)
-        self._row_of.update(zip(_keys(new), range(start, stop), strict=True))
+        self._row_of.update(zip(_keys(genomes), range(start, stop), strict=True))
 
 
 def _keys(genomes: Genomes) -> list[bytes]:

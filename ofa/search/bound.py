@@ -39,14 +39,16 @@ class Factor:
     table: Values
 
 
-def extremes(space: SearchSpace, values: Values, constant: float = 0.0) -> Extremes:
+def extremes(space: SearchSpace, values: Values, constant: float = 0.0, *, combine: np.ufunc = np.add) -> Extremes:
     """Return the exact extremes of ``constant`` plus the sum of operator values over all networks of a space.
+
+    With ``combine=np.maximum`` those of the largest operator value of a network, for values of zero or more.
 
     ``values`` is float64[n_ops], parallel to ``index_of(space).ops``. Exact for every space: the terms of a
     network form a graph over genes of small tree width, so min-sum variable elimination (Dechter 1999, bucket
     elimination) visits every network without listing them.
     """
-    return extremes_of(space, factors(space, values), constant)
+    return extremes_of(space, factors(space, values), constant, combine=combine)
 
 
 def factors(space: SearchSpace, values: Values) -> list[Factor]:
@@ -68,15 +70,22 @@ def factors(space: SearchSpace, values: Values) -> list[Factor]:
     return found
 
 
-def extremes_of(space: SearchSpace, terms: Sequence[Factor], constant: float = 0.0) -> Extremes:
-    """Return the exact extremes of a sum of factors, and a genome that attains each."""
-    least, argleast = _eliminate(space, terms, np.argmin)
-    most, argmost = _eliminate(space, terms, np.argmax)
+def extremes_of(
+    space: SearchSpace, terms: Sequence[Factor], constant: float = 0.0, *, combine: np.ufunc = np.add
+) -> Extremes:
+    """Return the exact extremes of a sum of factors (or of their largest), and a genome that attains each."""
+    least, argleast = _eliminate(space, terms, np.argmin, combine)
+    most, argmost = _eliminate(space, terms, np.argmax, combine)
     return Extremes(least=least + constant, most=most + constant, argleast=argleast, argmost=argmost)
 
 
+def most_of(space: SearchSpace, terms: Sequence[Factor]) -> tuple[float, Genomes]:
+    """Return the largest sum of factors over a space, and a genome uint8[G] that attains it."""
+    return _eliminate(space, terms, np.argmax, np.add)
+
+
 def _eliminate(
-    space: SearchSpace, terms: Sequence[Factor], pick: Callable[..., NDArray[np.int64]]
+    space: SearchSpace, terms: Sequence[Factor], pick: Callable[..., NDArray[np.int64]], combine: np.ufunc
 ) -> tuple[float, Genomes]:
     """Eliminate every gene, cheapest first; return the extreme sum and a genome that attains it."""
     remaining = list(terms)
@@ -86,7 +95,7 @@ def _eliminate(
         column = min(waiting, key=lambda gene: (_size_after(space, remaining, gene), gene))
         waiting.remove(column)
         touching = [term for term in remaining if column in term.columns]
-        joint = _sum(space, touching)
+        joint = _combined(space, touching, combine)
         axis = joint.columns.index(column)
         choice = pick(joint.table, axis=axis)
         rest = tuple(gene for gene in joint.columns if gene != column)
@@ -96,7 +105,7 @@ def _eliminate(
     genome = np.ones(len(space.genes), dtype=np.uint8)
     for column, rest, choice in reversed(trail):
         genome[column] = 1 + int(choice[tuple(int(genome[gene]) - 1 for gene in rest)])
-    total = float(sum(float(term.table) for term in remaining))
+    total = float(combine.reduce([float(term.table) for term in remaining]))
     return total, space.canonical(genome[None])[0]
 
 
@@ -106,11 +115,11 @@ def _size_after(space: SearchSpace, terms: Sequence[Factor], column: int) -> int
     return math.prod(len(space.genes[gene].choices) for gene in touched if gene != column)
 
 
-def _sum(space: SearchSpace, terms: Sequence[Factor]) -> Factor:
-    """Add factors over the union of their genes."""
+def _combined(space: SearchSpace, terms: Sequence[Factor], combine: np.ufunc) -> Factor:
+    """Combine factors over the union of their genes; those of a gene that no factor has are 0."""
     columns = tuple(sorted({gene for term in terms for gene in term.columns}))
     table = np.zeros([len(space.genes[gene].choices) for gene in columns])
     for term in terms:
         shape = [len(space.genes[gene].choices) if gene in term.columns else 1 for gene in columns]
-        table = table + term.table.reshape(shape)
+        table = combine(table, term.table.reshape(shape))
     return Factor(columns=columns, table=table)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ofa.errors import NoSubnetFits, OfaError, UsageInvalid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ofa.errors import FileInvalid, NoSubnetFits, OfaError, SpaceMismatch, UsageInvalid
 
 
 def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: str) -> NoSubnetFits:
@@ -11,6 +14,30 @@ def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: s
         f"no subnet has a {name} of {at_most:g} {unit} or less",
         why=f"the exact minimum of the space is {ceiled(floor)} {unit}, by subnet {subnet}",
         hint=f"allow at least {ceiled(floor)} {unit}",
+    )
+
+
+def below_bound(name: str, *, at_most: float, unit: str) -> NoSubnetFits:
+    """Say that one limit lies below what is proven of the space, where the exact minimum is not known."""
+    return NoSubnetFits(
+        f"no subnet has a {name} of {at_most:g} {unit} or less",
+        why="the smallest prediction that its model allows lies above it",
+        hint="raise the limit",
+    )
+
+
+def excluded(one: tuple[str, float, str, float], other: tuple[str, float, str, float]) -> NoSubnetFits:
+    """Say that two limits exclude each other: of each its name, largest value, unit, and least value within the other.
+
+    Each least value is proven, and named as what the limit would have to be.
+    """
+    said = [f"{name} of {at_most:g} {unit}" for name, at_most, unit, _ in (one, other)]
+    least = [f"{ceiled(value)} {unit}" for _, _, unit, value in (one, other)]
+    return NoSubnetFits(
+        f"no subnet has a {said[0]} or less and a {said[1]} or less",
+        why=f"proven: within the limit of {other[0]} the {one[0]} is at least {least[0]}; "
+        f"within that of {one[0]} the {other[0]} is at least {least[1]}",
+        hint=(f"allow at least {least[0]} of {one[0]}", f"or at least {least[1]} of {other[0]}"),
     )
 
 
@@ -36,6 +63,74 @@ def energy_limit_without_source(limit: str) -> UsageInvalid:
     )
 
 
+def memory_limit_without_source(limit: str) -> UsageInvalid:
+    """Say that nothing can hold a limit of resident memory: too few networks were measured for it."""
+    return UsageInvalid(
+        f"the limit of {limit} resident memory cannot be held",
+        why="no table given has the peak memory of enough networks of this space",
+        hint="measure it ('ofa bench --memory'), or limit activation memory (--under-activation), which is computed",
+    )
+
+
+def no_quantity(text: str, kind: str, units: Sequence[str]) -> UsageInvalid:
+    """Say that a text is no quantity of a kind."""
+    return UsageInvalid(
+        f"'{text}' is not a quantity of {kind}",
+        why="it is a number with its unit, such as " + {"latency": "25ms", "energy": "8mJ"}.get(kind, "4M"),
+        hint="units are " + ", ".join(unit or "none" for unit in units),
+    )
+
+
+def no_target(text: str) -> UsageInvalid:
+    """Say that a text names no device with its tables and its limit."""
+    return UsageInvalid(
+        f"'{text}' is no target",
+        why="a target is NAME=PATH[,PATH...]:LIMIT",
+        hint="for example --target phone=luts/phone/litert-fp32-xnnpack-4t:25ms",
+    )
+
+
+def no_predictor(spec: str) -> FileInvalid:
+    """Say that nothing predicts accuracy."""
+    return FileInvalid(
+        f"'{spec}' is no predictor of accuracy",
+        why="it is neither the folder of a saved twin nor 'ofa-mlp:FILE.npz', the published predictor",
+        hint="check the path",
+    )
+
+
+def no_device() -> UsageInvalid:
+    """Say that a search was given neither a table nor a target."""
+    return UsageInvalid("nothing says what a network costs", hint="give --lut PATH --under 25ms, or --target")
+
+
+def target_and_table() -> UsageInvalid:
+    """Say that two ways to name a device were used at once."""
+    return UsageInvalid(
+        "--lut and --target were both given", why="--lut with --under is one target", hint="use --target for each"
+    )
+
+
+def limit_without_table() -> UsageInvalid:
+    """Say that a limit of latency has no table to be held with."""
+    return UsageInvalid("--under was given without --lut", hint="give the table: --lut PATH --under 25ms")
+
+
+def no_limit() -> UsageInvalid:
+    """Say that a table was given and no limit to hold with it."""
+    return UsageInvalid("--lut was given without --under", hint="give the most it may take: --under 25ms")
+
+
+def no_resolution(space: str, devices: Mapping[str, Sequence[int]], predictor: Sequence[int]) -> SpaceMismatch:
+    """Say that no resolution is priced by every device and known to the predictor."""
+    priced = "; ".join(f"{name} has {', '.join(map(str, px))}" for name, px in devices.items())
+    return SpaceMismatch(
+        f"no resolution of '{space}' can be searched",
+        why=f"{priced}; the predictor has {', '.join(map(str, predictor))} px",
+        hint="give tables that have a resolution in common",
+    )
+
+
 def not_a_number(what: str) -> OfaError:
     """Say that a predictor returned something a search cannot rank."""
     return OfaError(
@@ -54,3 +149,19 @@ def ceiled(value: float) -> str:
     digits = max(0, 3 - floor(log10(value)))
     scaled = ceil(value * 10**digits - 1e-9)
     return f"{scaled / 10**digits:.{digits}f}"
+
+
+def state_of_another(path: Path, what: str) -> FileInvalid:
+    """Say that a written search is not the one that was asked for."""
+    return FileInvalid(
+        f"'{path}' holds another search",
+        why=f"its {what} differs from what was asked for",
+        hint="give the same arguments to go on with it, or another file to begin anew",
+    )
+
+
+def state_broken(path: Path, why: str) -> FileInvalid:
+    """Say that a file holds no search that can be taken up."""
+    return FileInvalid(
+        f"'{path}' is not a search that can be taken up", why=why, hint="remove it to begin anew; it may be cut short"
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search.archive import Archive, Scored, joined
+from ofa.search.archive import Archive, Scored
 from ofa.search.repair import repair
 from ofa.space import sample
 from ofa.space.core import Genomes
@@ -29,45 +28,22 @@ class Generation:
 Watcher = Callable[[Generation], None]
 
 
-def evolve(
-    archive: Archive,
-    seeds: Genomes,
-    *,
-    rng: np.random.Generator,
-    population: int,
-    generations: int,
-    on_generation: Watcher | None = None,
-) -> tuple[Scored, list[Generation]]:
-    """Evolve from ``seeds`` and random genomes; return the last population, best first, and what each generation gave.
+def first(archive: Archive, seeds: Genomes, population: int, rng: np.random.Generator) -> Genomes:
+    """Return the first population, uint8[n, G], best first: of the seeds and random genomes, all repaired."""
+    fresh = sample.random(archive.space, population, rng)
+    alive = archive.score(repair(archive, np.concatenate([seeds, fresh]), rng))
+    return alive.genomes[alive.order()[:population]]
+
+
+def breed(archive: Archive, alive: NDArray[np.int64], population: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the archive rows of the best of a population (its archive rows, best first) and of as many children.
 
     Parents are picked by binary tournament under Deb's rules (2000): within limits before outside, then accuracy or
     least violation. Children that were met before are replaced, never scored twice.
     """
-    started = time.perf_counter()
-    fresh = sample.random(archive.space, population, rng)
-    alive = archive.score(repair(archive, np.concatenate([seeds, fresh]), rng))
-    alive = alive.take(alive.order()[:population])
-    history: list[Generation] = []
-    for number in range(generations):
-        children = _children(archive, alive, population, rng)
-        alive = joined([alive, archive.score(children)])
-        alive = alive.take(alive.order()[:population])
-        history.append(_stand(number, alive, archive, time.perf_counter() - started))
-        if on_generation is not None:
-            on_generation(history[-1])
-    return alive, history
-
-
-def _stand(number: int, alive: Scored, archive: Archive, wall_s: float) -> Generation:
-    """Describe the population, whose first row is its best."""
-    fits = alive.violation[0] == 0
-    return Generation(
-        number=number,
-        best_accuracy=float(alive.accuracy[0]) if fits else None,
-        least_violation=float(alive.violation[0]),
-        evaluated=len(archive),
-        wall_s=wall_s,
-    )
+    children = archive.rows(_children(archive, archive.take(alive), population, rng))
+    together = np.unique(np.concatenate([alive, children]))
+    return together[archive.take(together).order()[:population]]
 
 
 def _children(archive: Archive, alive: Scored, count: int, rng: np.random.Generator) -> Genomes:

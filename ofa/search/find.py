@@ -1,20 +1,26 @@
-"""The public entry of the search: feasibility first, then evolution, polish, and the front of everything seen."""
+"""The public entry of the search: what is possible, then the searches, then what is proven of the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from ofa.search import errors, front
-from ofa.search.archive import Archive, Scored, joined
-from ofa.search.evolve import Generation, Watcher, evolve
-from ofa.search.limits import ROUNDING, Limit, Predictor, violations
-from ofa.search.polish import kick, polish
+from ofa.search import errors, front, prove
+from ofa.search.archive import Archive, Scored
+from ofa.search.evolve import Generation, Watcher
+from ofa.search.limits import Limit, Predictor, violations
+from ofa.search.proof import Above
+from ofa.search.run import Ended, Plan, Run
+from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
 
-POLISHED = 6
+Namer = Callable[[Genomes], Subnet]
+
+# A round of exchange costs about as much as a generation of so many networks.
+ROUNDS_PER_GENERATION = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +42,19 @@ class Found:
     """What a search gives: the best network within all limits, and the front of (accuracy, first limit).
 
     ``front`` rises in cost and accuracy; it holds every network scored that meets the limits but the first, so it
-    also shows what a little more of the first limit would buy. ``evaluated`` counts distinct networks scored.
+    also shows what a little more of the first limit would buy. ``top`` holds the best networks that differ from each
+    other in several genes, best first. ``evaluated`` counts distinct networks scored. No network of the space within
+    the limits is predicted above ``upper_bound``, percent; None where that cannot be said, and ``bound_reason`` says
+    on what it rests, or why there is none.
     """
 
     best: Candidate
     front: tuple[Candidate, ...]
+    top: tuple[Candidate, ...]
     evaluated: int
     generations: tuple[Generation, ...]
+    upper_bound: float | None
+    bound_reason: str
 
 
 def find(
@@ -51,79 +63,96 @@ def find(
     limits: Sequence[Limit] = (),
     *,
     seed: int,
-    population: int = 512,
-    generations: int = 60,
+    population: int = 256,
+    generations: int = 20,
+    rounds: int | None = None,
+    islands: int = 1,
     on_generation: Watcher | None = None,
+    above: Sum | Above | None = None,
+    state: Path | None = None,
+    named: Namer | None = None,
 ) -> Found:
     """Find the most accurate network of a space that meets every limit.
 
-    Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. Equal arguments give
-    equal answers, bit for bit. Raises NoSubnetFits, before anything is searched, where a limit is below the exact
-    minimum of the space; and after the search where none of the networks met all limits.
+    Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. ``above`` is what no
+    prediction exceeds (`ofa.search.proof` makes it of a twin): with it the answer has an upper bound. ``rounds`` of
+    exchange follow the generations, by default 14 for each; ``islands`` above 1 are so many searches that know nothing
+    of each other, and one more from all that they found. With ``state`` the search is written to that file as it goes
+    (islands beside it), and a search of equal arguments goes on from it. ``named`` says which subnet a genome is, where
+    the space is a part of another. Equal arguments give equal answers, bit for
+    bit, interrupted or not. Raises
+    NoSubnetFits, before anything is searched, where a limit is below the exact minimum of the space or two limits are
+    proven to exclude each other; and after the search where none of the networks met all limits.
     """
-    extremes = [limit.floor() if limit.floor else None for limit in limits]
-    for limit, known in zip(limits, extremes, strict=True):
-        if known is not None and known.least > limit.at_most * (1 + ROUNDING):
-            raise errors.below_floor(
-                limit.name,
-                at_most=limit.at_most,
-                floor=known.least,
-                unit=limit.unit,
-                subnet=space.subnet(known.argleast).id,
-            )
-    archive = Archive(space, accuracy, limits)
-    corners = [space.corner(name).array for name in space.corners()]
-    ends = [row for known in extremes if known is not None for row in (known.argleast, known.argmost)]
-    rng = np.random.default_rng(seed)
-    alive, history = evolve(
-        archive,
-        np.stack([*corners, *ends]),
-        rng=rng,
+    naming = named or space.subnet
+    prove.possible(limits, naming)
+    prove.together(space, limits)
+    plan = Plan(
+        seed=(seed,),
         population=population,
         generations=generations,
-        on_generation=on_generation,
+        rounds=ROUNDS_PER_GENERATION * generations if rounds is None else rounds,
     )
-    polished = joined([polish(archive, start) for start in _starts(space, alive)])
-    best = kick(archive, polished, rng=rng, kicks=generations)
-    if best.violation[0] > 0:
-        raise _nothing_found(space, limits, best)
+    run, ended = _searched(space, accuracy, limits, plan, islands, on_generation, state)
+    if ended.best.violation[0] > 0:
+        raise _nothing_found(naming, limits, ended.best)
+    bound, reason = prove.upper_bound(space, above, limits)
     return Found(
-        best=_candidate(space, limits, best, 0),
-        front=_front(space, limits, archive.all()),
-        evaluated=len(archive),
-        generations=tuple(history),
+        best=candidate(naming, limits, ended.best, 0),
+        front=_front(naming, limits, run.archive.all()),
+        top=tuple(candidate(naming, limits, ended.top, row) for row in range(len(ended.top))),
+        evaluated=len(run.archive),
+        generations=tuple(run.history),
+        upper_bound=bound,
+        bound_reason=reason,
     )
 
 
-def _starts(space: SearchSpace, alive: Scored) -> list[Scored]:
-    """Pick where to polish from: the best of the population, then the best of each other resolution."""
-    resolutions = alive.genomes[:, space.at("resolution")]
-    _, first = np.unique(resolutions, return_index=True)
-    rows = [0, *(row for row in np.sort(first) if row != 0), *range(1, len(alive))]
-    distinct = list(dict.fromkeys(int(row) for row in rows))[:POLISHED]
-    return [alive.take(np.array([row])) for row in distinct]
+def _searched(
+    space: SearchSpace,
+    accuracy: Predictor,
+    limits: Sequence[Limit],
+    plan: Plan,
+    islands: int,
+    on_generation: Watcher | None,
+    state: Path | None,
+) -> tuple[Run, Ended]:
+    """Search on every island and then from all that they found; return the last search, whose archive holds all."""
+    archive = Archive(space, accuracy, limits)
+    elites: list[Genomes] = []
+    # The last search holds all that the islands found: where it began, they are done.
+    begun = state is not None and state.exists()
+    for island in range(0 if begun or islands == 1 else islands):
+        own = Archive(space, accuracy, limits)
+        place = state and state.with_name(f"{state.stem}-{island}{state.suffix}")
+        run = Run(own, replace(plan, seed=(*plan.seed, island)), on_generation=on_generation, state=place)
+        elites.append(run.finish().elite)
+        archive.take_over(own)
+    seeds = np.concatenate(elites) if elites else None
+    run = Run(archive, plan, on_generation=on_generation, state=state, seeds=seeds)
+    return run, run.finish()
 
 
-def _front(space: SearchSpace, limits: Sequence[Limit], scored: Scored) -> tuple[Candidate, ...]:
+def _front(naming: Namer, limits: Sequence[Limit], scored: Scored) -> tuple[Candidate, ...]:
     """Return the front over accuracy and the first limit among networks that meet the others."""
     if not limits:
-        return (_candidate(space, limits, scored, int(scored.order()[0])),)
+        return (candidate(naming, limits, scored, int(scored.order()[0])),)
     scored = scored.take(violations(limits[1:], scored.values[:, 1:]) == 0)
     rows = front.pareto(scored.accuracy, scored.values[:, 0])
-    return tuple(_candidate(space, limits, scored, int(row)) for row in rows)
+    return tuple(candidate(naming, limits, scored, int(row)) for row in rows)
 
 
-def _candidate(space: SearchSpace, limits: Sequence[Limit], scored: Scored, row: int) -> Candidate:
+def candidate(naming: Namer, limits: Sequence[Limit], scored: Scored, row: int) -> Candidate:
     """Name one scored row."""
     values = {limit.name: float(value) for limit, value in zip(limits, scored.values[row], strict=True)}
-    return Candidate(subnet=space.subnet(scored.genomes[row]), accuracy=float(scored.accuracy[row]), values=values)
+    return Candidate(subnet=naming(scored.genomes[row]), accuracy=float(scored.accuracy[row]), values=values)
 
 
-def _nothing_found(space: SearchSpace, limits: Sequence[Limit], nearest: Scored) -> Exception:
+def _nothing_found(naming: Namer, limits: Sequence[Limit], nearest: Scored) -> Exception:
     """Build the refusal for limits that no scored network met together."""
     missed = " and ".join(f"{limit.at_most:g} {limit.unit} {limit.name}" for limit in limits)
     has = ", ".join(
         f"{limit.name} {errors.ceiled(float(value))} {limit.unit}"
         for limit, value in zip(limits, nearest.values[0], strict=True)
     )
-    return errors.nothing_found(missed, has, space.subnet(nearest.genomes[0]).id)
+    return errors.nothing_found(missed, has, naming(nearest.genomes[0]).id)

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from ofa.errors import UsageInvalid
 from ofa.search.bound import Extremes, extremes
 from ofa.search.errors import energy_limit_without_source
-from ofa.space.core import Genomes
+from ofa.search.knapsack import ends
+from ofa.search.proof import latency_below
+from ofa.search.sums import Sum, of_ops
+from ofa.space.core import Genomes, SearchSpace
+from ofa.space.facts import op_peak_bytes
+from ofa.space.index import index_of
+from ofa.space.ops import Op
 
 if TYPE_CHECKING:
     from ofa.twins.latency import LatencyTwin
@@ -29,8 +35,9 @@ class Limit:
 
     ``floor`` returns the exact extremes of ``predict`` over the space, where they are known: then an impossible limit
     is refused with proof. Without it the search looks for the smallest value itself and says that it is not proven.
-    ``source`` is what measured the values that ``predict`` rests on (`Lut.energy_sources`): a limit of energy (its unit
-    is one of joules) is refused without, since most devices say nothing of what they draw.
+    ``below`` is a sum that ``predict`` never lies below, and with ``exact`` equals: what is proven of a search rests on
+    it. ``source`` is what measured the values that ``predict`` rests on (`Lut.energy_sources`): a limit of energy (its
+    unit is one of joules) is refused without, since most devices say nothing of what they draw.
     """
 
     name: str
@@ -38,6 +45,8 @@ class Limit:
     at_most: float
     unit: str
     floor: Callable[[], Extremes] | None = None
+    below: Sum | None = None
+    exact: bool = False
     source: str | None = None
 
     def __post_init__(self) -> None:
@@ -69,8 +78,38 @@ def latency_limit(
         return extremes(twin.space, twin.op_values_ms, twin.constant_ms).scaled(factor)
 
     return Limit(
-        name=name, predict=predict_ms, at_most=at_most_ms, unit="ms", floor=floor if twin.trees is None else None
+        name=name,
+        predict=predict_ms,
+        at_most=at_most_ms,
+        unit="ms",
+        floor=floor if twin.trees is None else None,
+        below=latency_below(twin).scaled(factor),
+        exact=twin.trees is None,
     )
+
+
+def sum_limit(space: SearchSpace, name: str, at_most: float, unit: str, of: Callable[[Op], float]) -> Limit:
+    """Limit a value that the ops of a network add up to: MACs, parameters, bytes of a file."""
+    total = of_ops(space, index_of(space).values(of))
+
+    def floor() -> Extremes:
+        return ends(space, total)
+
+    return Limit(name=name, predict=total, at_most=at_most, unit=unit, floor=floor, below=total, exact=True)
+
+
+def activation_limit(space: SearchSpace, at_most_bytes: float, name: str = "activation memory") -> Limit:
+    """Limit the most bytes of activations alive at once, fp32, batch 1 (`ofa.space.facts.peak_activation_bytes`)."""
+    index = index_of(space)
+    peaks = index.values(lambda op: float(op_peak_bytes(op)))
+
+    def predict(genomes: Genomes) -> Values:
+        return index.most(genomes, peaks)
+
+    def floor() -> Extremes:
+        return extremes(space, peaks, combine=np.maximum)
+
+    return Limit(name=name, predict=predict, at_most=at_most_bytes, unit="B", floor=floor)
 
 
 def violations(limits: Sequence[Limit], values: Values) -> Values:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from ofa.space.index import index_of
 from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
 from ofa.space.proxyless import proxyless
 from ofa.space.resnet50 import resnet50
-from ofa.twins import latency
+from ofa.twins import boost, features, latency
 
 SPACES = [mobilenet_v3(1.0, 3, 1000), mobilenet_v3_tiny(1.0, 1, 10), proxyless(1.3, 3, 1000), resnet50(1.0, 3, 1000)]
 
@@ -127,5 +126,8 @@ def test_latency_limit_knows_its_floor_where_the_twin_is_additive() -> None:
     assert twin.upper(known.argmost[None], 0.9)[0] == pytest.approx(known.most)
     with pytest.raises(NoSubnetFits, match=r"latency of 0.0001 ms"):
         find(space, twin.predict, [latency_limit(twin, 0.0001)], seed=0)
-    boosted = dataclasses.replace(twin, trees=cast(Any, object()))
+    table_ms = twin.predict(genomes)
+    growth = boost.Growth(rounds=20, eta=0.1, max_depth=3, min_child_weight=1)
+    trees = boost.fit(features.latency_features(space, genomes, table_ms), rng.normal(0, 0.1, 25), growth, seed=0)
+    boosted = dataclasses.replace(twin, trees=trees)
     assert latency_limit(boosted, 1.0).floor is None

@@ -1,0 +1,259 @@
+"""The verb that searches, by `ofa.cli`'s convention: heavy imports in its body, ``--json`` for facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ofa.search.find import Candidate, Found
+    from ofa.search.request import Request, Target
+    from ofa.search.sweep import Front
+
+# What --thorough does: so many searches that know nothing of each other, then one from all they found.
+THOROUGH: dict[str, Any] = {"islands": 10, "rounds": 240}
+POINTS = 20
+
+SpaceName = Annotated[str, typer.Option("--space", metavar="SPACE", help="A search space; see 'ofa space list'.")]
+Width = Annotated[float | None, typer.Option("--width", metavar="W", help="Width multiplier of the space.")]
+Channels = Annotated[int | None, typer.Option("--channels", metavar="C", help="Channels of an image.")]
+Classes = Annotated[int | None, typer.Option("--classes", metavar="N", help="Number of classes.")]
+Spec = Annotated[
+    str,
+    typer.Option(
+        "--accuracy", metavar="SPEC", help="Folder of a saved twin, or ofa-mlp:FILE.npz, the published predictor."
+    ),
+]
+Tables = Annotated[
+    list[Path] | None,
+    typer.Option("--lut", metavar="PATH", help="A table, ours or a published file; several are parts of one."),
+]
+Under = Annotated[str | None, typer.Option("--under", metavar="25ms", help="Most latency, with --lut.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", metavar="NAME=PATH[,PATH...]:25ms", help="A device and its limit; one for each."),
+]
+Energy = Annotated[str | None, typer.Option("--under-energy", metavar="8mJ", help="Most energy of one call.")]
+Activation = Annotated[
+    str | None, typer.Option("--under-activation", metavar="4MB", help="Most bytes of activations, fp32.")
+]
+Resident = Annotated[
+    str | None, typer.Option("--under-rss", metavar="60MB", help="Most resident memory, by a fitted model.")
+]
+Params = Annotated[str | None, typer.Option("--under-params", metavar="6M", help="Most parameters.")]
+Macs = Annotated[str | None, typer.Option("--under-macs", metavar="400M", help="Most MACs.")]
+Size = Annotated[str | None, typer.Option("--under-size", metavar="20MB", help="Most bytes of weights, fp32.")]
+Thorough = Annotated[bool, typer.Option("--thorough", help="Search about 15 times as long.")]
+AsFront = Annotated[bool, typer.Option("--front", help="Networks along the first limit, up to it, not one.")]
+Points = Annotated[int, typer.Option("--points", min=1, max=200, help="How many networks along a front.")]
+Top = Annotated[int, typer.Option("--top", min=1, max=16, help="How many networks that differ to print.")]
+State = Annotated[
+    Path | None, typer.Option("--state", metavar="FILE.npz", help="Write the search here; go on from it.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+
+app = typer.Typer()
+
+
+@app.command("search", rich_help_panel="Models")
+def search(
+    space: SpaceName,
+    accuracy: Spec,
+    lut: Tables = None,
+    under: Under = None,
+    target: Targets = None,
+    under_energy: Energy = None,
+    under_activation: Activation = None,
+    under_rss: Resident = None,
+    under_params: Params = None,
+    under_macs: Macs = None,
+    under_size: Size = None,
+    thorough: Thorough = False,
+    front: AsFront = False,
+    points: Points = POINTS,
+    top: Top = 1,
+    state: State = None,
+    width: Width = None,
+    channels: Channels = None,
+    classes: Classes = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Find the most accurate network within limits, and say how much better any could be.
+
+    Exit code 6 where no network fits: the message names the nearest limit that one meets.
+    """
+    import ofa.space as spaces
+    from ofa import console
+    from ofa.search import request as requests
+
+    further = {
+        "energy": (under_energy, "energy"),
+        "activation": (under_activation, "memory"),
+        "resident memory": (under_rss, "memory"),
+        "parameters": (under_params, "count"),
+        "MACs": (under_macs, "count"),
+        "size": (under_size, "memory"),
+    }
+    asked = {name: requests.quantity(text, kind) for name, (text, kind) in further.items() if text is not None}
+    targets = _targets(lut or [], under, target or [])
+    given: dict[str, Any] = {"width": width, "channels": channels, "classes": classes}
+    whole = spaces.load(space, **{name: value for name, value in given.items() if value is not None})
+    made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
+    if front:
+        _show_front(made, seed, points, json=json)
+    else:
+        _show_best(made, seed, top=top, state=state, effort=THOROUGH if thorough else {}, json=json)
+
+
+def _targets(lut: list[Path], under: str | None, named: list[str]) -> list[Target]:
+    """Return the devices that the options name; raises UsageInvalid."""
+    from ofa.search import errors
+    from ofa.search import request as requests
+
+    if lut and named:
+        raise errors.target_and_table()
+    if under is not None and not lut:
+        raise errors.limit_without_table()
+    if lut and under is None:
+        raise errors.no_limit()
+    if not lut and not named:
+        raise errors.no_device()
+    if lut and under is not None:
+        return [requests.Target(name="latency", paths=tuple(lut), at_most_ms=requests.quantity(under, "latency"))]
+    return [requests.target(text) for text in named]
+
+
+def _show_best(made: Request, seed: int, *, top: int, state: Path | None, effort: dict[str, Any], json: bool) -> None:
+    """Search for one network, and print it."""
+    import time
+    from contextlib import nullcontext
+
+    from ofa import console
+    from ofa.search.find import find
+
+    began_s = time.process_time()
+    with _resumable(state) if state else nullcontext():
+        found = find(
+            made.part.space,
+            made.accuracy,
+            made.limits,
+            seed=seed,
+            above=made.above,
+            state=state,
+            named=made.part.subnet,
+            **effort,
+        )
+    facts = _facts(made, found, time.process_time() - began_s)
+    if top > 1:
+        facts["top"] = [_network(made, candidate) for candidate in found.top[:top]]
+    if json:
+        console.emit_json(facts)
+        return
+    console.show({"best": _flat(facts["best"]), **{key: facts[key] for key in facts if key not in ("best", "top")}})
+    if top > 1:
+        rows = [_flat(network) for network in facts["top"]]
+        console.table(list(rows[0]), [list(row.values()) for row in rows], title="\nnetworks that differ, best first")
+
+
+def _resumable(state: Path) -> Any:
+    """Turn Ctrl-C into a message with the line that goes on: the same one, since the state is found."""
+    import shlex
+    import sys
+    from contextlib import contextmanager
+
+    from ofa.errors import Interrupted
+
+    @contextmanager
+    def guarded() -> Any:
+        try:
+            yield
+        except KeyboardInterrupt:
+            line = shlex.join(["ofa", *sys.argv[1:]])
+            raise Interrupted(f"the search was stopped; '{state}' holds what it found", hint=line) from None
+
+    return guarded()
+
+
+def _facts(made: Request, found: Found, cpu_s: float) -> dict[str, Any]:
+    """Return the answer as the interface promises it."""
+    return {
+        "best": _network(made, found.best),
+        "upper_bound": found.upper_bound,
+        "bound_reason": found.bound_reason,
+        "evaluations": found.evaluated,
+        "cpu_s": round(cpu_s, 3),
+        "precision": made.precision,
+        "assumed": list(made.assumed),
+    }
+
+
+def _network(made: Request, candidate: Candidate) -> dict[str, Any]:
+    """Return one network with what is predicted of it; ``latency_ms`` is a number, or one for each device."""
+    genome = candidate.genome[None]
+    latency_ms = {name: float(predict(genome)[0]) for name, predict in made.latency_ms.items()}
+    return {
+        "subnet": {"id": candidate.subnet.id} | candidate.subnet.to_json(),
+        "accuracy": candidate.accuracy,
+        "latency_ms": latency_ms if len(latency_ms) > 1 else next(iter(latency_ms.values())),
+        "limits": candidate.values,
+    }
+
+
+def _flat(network: dict[str, Any]) -> dict[str, Any]:
+    """Return a network for a table: one value for each column."""
+    rest = {key: value for key, value in network["subnet"].items() if key != "space"}
+    latency_ms = network["latency_ms"]
+    shown = (
+        {f"{name} ms": ms for name, ms in latency_ms.items()} if isinstance(latency_ms, dict) else {"ms": latency_ms}
+    )
+    texts = {key: str(value) if isinstance(value, list) else value for key, value in rest.items()}
+    return {"accuracy": network["accuracy"], **shown, **texts}
+
+
+def _show_front(made: Request, seed: int, points: int, *, json: bool) -> None:
+    """Search for a whole front, and print it."""
+    import time
+
+    from ofa import console
+    from ofa.search.sweep import sweep
+
+    began_s = time.process_time()
+    with console.progress("searching along the front", points) as advance:
+        found = sweep(
+            made.part.space,
+            made.accuracy,
+            made.limits[0],
+            made.limits[1:],
+            seed=seed,
+            points=points,
+            above=made.above,
+            named=made.part.subnet,
+            on_point=lambda number: advance(),
+        )
+    facts = _front_facts(made, found, time.process_time() - began_s)
+    if json:
+        console.emit_json(facts)
+        return
+    rows = [{"under": point["under"], **_flat(point), "bound": point["upper_bound"]} for point in facts["front"]]
+    console.table(list(rows[0]), [list(row.values()) for row in rows], title=f"hypervolume {found.hypervolume:.4g}")
+
+
+def _front_facts(made: Request, found: Front, cpu_s: float) -> dict[str, Any]:
+    """Return a front as JSON: the best network under each value of the first limit."""
+    points = [
+        {"under": point.at_most, **_network(made, point.best), "upper_bound": point.upper_bound}
+        for point in found.points
+    ]
+    return {
+        "front": points,
+        "hypervolume": found.hypervolume,
+        "bound_reason": found.bound_reason,
+        "evaluations": found.evaluated,
+        "cpu_s": round(cpu_s, 3),
+        "precision": made.precision,
+        "assumed": list(made.assumed),
+    }

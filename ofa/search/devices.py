@@ -1,0 +1,197 @@
+"""A device as a search knows it: a latency for every network, from one table or several that are parts of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa import estimate
+from ofa.lut import importers, shelf
+from ofa.lut.errors import ops_missing
+from ofa.lut.format import Lut
+from ofa.lut.heldout import genomes_of
+from ofa.lut.rows import NANOSECONDS_PER_MS, NetworkRow
+from ofa.search import knapsack
+from ofa.search.limits import Limit, Values, latency_limit
+from ofa.search.part import Part
+from ofa.search.sums import of_ops
+from ofa.space.core import Genomes, SearchSpace
+from ofa.space.index import index_of
+
+if TYPE_CHECKING:
+    from ofa.twins.latency import LatencyTwin
+
+FOREIGN = {".yaml", ".yml", ".csv"}
+# With fewer measured networks no bound holds nine times in ten.
+FEWEST_FOR_COVERAGE = 10
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device by name, its tables, and the resolutions of a space that they price, px.
+
+    ``op_values_ms`` is float64[R, n_ops] for the resolutions of the space, NaN where a resolution lacks an op: several
+    tables may time one op differently, and then that of the network's own resolution counts. ``twin`` takes its place
+    where whole networks were measured with a single table.
+    """
+
+    name: str
+    space: SearchSpace
+    tables: tuple[Lut, ...]
+    resolutions: tuple[int, ...]
+    op_values_ms: NDArray[np.float64]
+    twin: LatencyTwin | None
+
+    def predict(self, genomes: Genomes) -> Values:
+        """Return the latency on this device, ms, float64[n], of genomes uint8[n, G] at resolutions it prices."""
+        return self.twin.predict(genomes) if self.twin else of_ops(self.space, self.op_values_ms).predict(genomes)
+
+    def limit(self, part: Part, at_most_ms: float, name: str) -> Limit:
+        """Limit the latency on this device; with a twin its upper bound where it rests on enough networks."""
+        if self.twin is not None:
+            covered = COVERAGE if len(self.twin.ratios) >= FEWEST_FOR_COVERAGE else None
+            whole = latency_limit(self.twin, at_most_ms, coverage=covered, name=name)
+            assert whole.below is not None
+            below = part.cut(whole.below)
+            return Limit(
+                name=name,
+                predict=part.of(whole.predict),
+                at_most=at_most_ms,
+                unit="ms",
+                floor=(lambda: knapsack.ends(part.space, below)) if whole.exact else None,
+                below=below,
+                exact=whole.exact,
+            )
+        total = part.cut(of_ops(self.space, self.op_values_ms))
+        return Limit(
+            name=name,
+            predict=total,
+            at_most=at_most_ms,
+            unit="ms",
+            floor=lambda: knapsack.ends(part.space, total),
+            below=total,
+            exact=True,
+        )
+
+
+def device(name: str, paths: Sequence[Path], space: SearchSpace) -> Device:
+    """Read the tables of one device; raises FileInvalid for a path that is none, SpaceMismatch where they price no
+    resolution of the space whole."""
+    tables = tuple(table for path in paths for table in _tables(path, space))
+    states = [estimate.state_of(table, space) for table in tables]
+    known = np.stack([estimate.known_ms(table, space, state) for table, state in zip(tables, states, strict=True)])
+    priced = _by_resolution(space, known)
+    whole = [not np.isnan(row).all() for row in priced]
+    if not any(whole):
+        keys = [op.key for op in index_of(space).ops]
+        lacks = np.flatnonzero(np.isnan(known).all(axis=0))
+        raise ops_missing(
+            tables[0].name,
+            of=space.id,
+            state=states[0],
+            missing=len(lacks),
+            needed=len(keys),
+            first=keys[int(lacks[0])],
+            unusable="",
+            spaces=sorted({network.space for table in tables for network in table.networks}),
+        )
+    twin = _twin(space, tables[0], states[0], known[0]) if len(tables) == 1 and not np.isnan(known).any() else None
+    return Device(
+        name=name,
+        space=space,
+        tables=tables,
+        resolutions=tuple(px for px, has in zip(space.resolutions, whole, strict=True) if has),
+        op_values_ms=priced,
+        twin=twin,
+    )
+
+
+def energy_twin(device: Device) -> tuple[LatencyTwin, str] | None:
+    """Return what predicts the energy of a network, mJ, from its latencies, and what measured it; None where nothing
+    did."""
+    from ofa.twins import latency
+
+    for table in device.tables:
+        rows = [row for row in _rows(table, device.space) if row.energy_uj is not None]
+        if len(rows) >= latency.FEWEST_NETWORKS and not np.isnan(device.op_values_ms).any():
+            values = {"-": device.op_values_ms[0]}
+            energy_mj = np.array([row.energy_uj for row in rows], dtype=np.float64) / 1000
+            twin = latency.fit(device.space, values, genomes_of(device.space, rows), energy_mj)
+            return twin, ", ".join(table.energy_sources)
+    return None
+
+
+def _tables(path: Path, space: SearchSpace) -> list[Lut]:
+    """Return the tables at a path: a folder of ours, a foreign file, or a folder of those, each a part."""
+    foreign = [path] if path.suffix.lower() in FOREIGN and not path.is_dir() else []
+    if path.is_dir() and not any(path.rglob("lut.json")):
+        foreign = sorted(file for file in path.iterdir() if file.suffix.lower() in FOREIGN)
+    if not foreign:
+        return [shelf.one(path)]
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    origins = [importers.Origin(device=_slug(file), source=file.name, created=today) for file in foreign]
+    return [importers.import_table(file, origin, (space,)) for file, origin in zip(foreign, origins, strict=True)]
+
+
+def _slug(file: Path) -> str:
+    """Return the name of a file as a table's header can hold it."""
+    return re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("._-")[:100] or "imported"
+
+
+def _by_resolution(space: SearchSpace, known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return float64[R, n_ops]: at each resolution the first table that prices it whole, else all together; NaN rows
+    where not even these do."""
+    count = known.shape[1]
+    together = known[0].copy()
+    for table in known[1:]:
+        together = np.where(np.isnan(together), table, together)
+    priced = np.full((len(space.resolutions), count), np.nan)
+    for number in range(len(space.resolutions)):
+        needed = _needed(space, number + 1)
+        for table in (*known, together):
+            if not np.isnan(table[needed]).any():
+                priced[number] = np.where(np.isin(np.arange(count), needed), table, 0.0)
+                break
+    return priced
+
+
+def _needed(space: SearchSpace, value: int) -> NDArray[np.int64]:
+    """Return the ops that networks of one resolution (a gene value) can have, by row."""
+    index, resolution = index_of(space), space.at("resolution")
+    rows = [
+        np.take(slot.rows, value, axis=slot.columns.index(resolution)) if resolution in slot.columns else slot.rows
+        for slot in index.slots
+    ]
+    found = np.unique(np.concatenate([part.ravel() for part in rows]))
+    return found[found < len(index.ops)]
+
+
+def _rows(table: Lut, space: SearchSpace) -> list[NetworkRow]:
+    """Return the networks of a space that a table's twin may be fitted to."""
+    return [row for row in table.networks if row.space == space.id and row.split == "fit" and row.ns is not None]
+
+
+def _twin(space: SearchSpace, table: Lut, state: str, values_ms: NDArray[np.float64]) -> LatencyTwin | None:
+    """Return the latency twin of a table whose networks were measured, None where too few were."""
+    rows = _rows(table, space)
+    if not rows:
+        return None
+    # Here, because the library of trees takes half a second to load.
+    from ofa.twins import latency
+
+    if len(rows) < latency.FEWEST_NETWORKS:
+        return None
+    states = {row.state for row in table.rows if not row.key.startswith("@")}
+    tables = {
+        name: found for name in sorted(states) if not np.isnan(found := estimate.known_ms(table, space, name)).any()
+    }
+    measured_ms = np.array([row.ns for row in rows], dtype=np.float64) / NANOSECONDS_PER_MS
+    return latency.fit(space, tables or {state: values_ms}, genomes_of(space, rows), measured_ms)

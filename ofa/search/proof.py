@@ -1,0 +1,76 @@
+"""What a twin proves: a sum that accuracy never exceeds, or that latency never lies below; one function for a kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa.search import dual, trees
+from ofa.search.sums import Sum, Term, added, of_genes, of_ops
+from ofa.space.core import SearchSpace
+
+if TYPE_CHECKING:
+    from ofa.twins.accuracy import AccuracyTwin
+    from ofa.twins.latency import LatencyTwin
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Above:
+    """A predictor that never exceeds an additive part and some trees, each ensemble with the names of its features."""
+
+    base: Sum
+    forests: tuple[tuple[trees.Ensemble, tuple[str, ...]], ...] = ()
+
+    def leaves(self, space: SearchSpace) -> Sum:
+        """Return a sum that it never exceeds, each tree bounded alone."""
+        return added([self.base, *(trees.above(space, ensemble, names) for ensemble, names in self.forests)])
+
+    def within(self, space: SearchSpace, cost: Sum | None, at_most: float) -> Sum:
+        """Return a sum that it never exceeds, low near networks within a limit: seconds for hundreds of trees."""
+        return dual.tightened(space, self.base, dual.forest(space, self.forests), cost, at_most)
+
+
+def accuracy_above(twin: AccuracyTwin) -> Above:
+    """Return what bounds an accuracy twin from above: its additive part, and its trees by their leaves.
+
+    Raises ValueError where its boosters are not plain sums of trees.
+    """
+    from ofa.twins.features import tree_features
+
+    space = twin.space
+    names = tree_features(space, np.zeros((0, len(space.genes)), dtype=np.uint8)).names
+    read = [trees.read(bytes(booster.save_raw("json")), weight) for weight, booster in twin.boosters]
+    return Above(
+        base=of_genes(twin.base.gene_values, twin.base.constant), forests=tuple((ensemble, names) for ensemble in read)
+    )
+
+
+def latency_below(twin: LatencyTwin) -> Sum:
+    """Return a sum that no prediction of a latency twin lies below: its additive part at the trees' smallest factor.
+
+    The factor is the smallest for each resolution. Raises ValueError where its booster is not a plain sum of trees.
+    """
+    from ofa.twins.features import latency_features, tree_features
+
+    space = twin.space
+    table = of_ops(space, twin.op_values_ms, twin.constant_ms)
+    if twin.trees is None:
+        return table
+    nobody = np.zeros((0, len(space.genes)), dtype=np.uint8)
+    genes = tree_features(space, nobody).names
+    # What stands before the genes depends on the whole network: nothing is assumed of it.
+    others = latency_features(space, nobody, np.zeros(0)).shape[1] - len(genes)
+    flipped = trees.read(bytes(twin.trees.save_raw("json")), -1.0)
+    factors = np.exp(-trees.by_resolution(space, flipped, ("",) * others + genes))
+    resolution = space.at("resolution")
+    terms = [Term(columns=(resolution,), table=np.full(len(factors), table.constant) * factors)]
+    for term in table.terms:
+        shape = [1] * term.table.ndim
+        shape[term.columns.index(resolution)] = len(factors)
+        terms.append(replace(term, table=term.table * factors.reshape(shape)))
+    return Sum(constant=0.0, terms=tuple(terms))

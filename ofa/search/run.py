@@ -1,0 +1,161 @@
+"""One search from its seeds to its best network, step by step, so that it can be written down and taken up again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ofa.search import state as states
+from ofa.search import surrogate
+from ofa.search.archive import Archive, Scored, joined
+from ofa.search.evolve import Generation, Watcher, breed, first
+from ofa.search.exchange import Elite, Exchange
+from ofa.search.polish import polish
+from ofa.space.core import Genomes
+
+# How often a long search is written down, and how often its exchange reports like a generation does.
+SAVE_EVERY = 10
+REPORT_EVERY = 50
+POLISHED = 3
+TOP = 16
+TOP_APART = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much a search does."""
+
+    seed: tuple[int, ...]
+    population: int
+    generations: int
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a search came to: its best network (a Scored of length 1), the best that differ, and its elite's genomes."""
+
+    best: Scored
+    top: Scored
+    elite: Genomes
+
+
+class Run:
+    """A search under way: an archive, the population or the elite, and the generator they draw from."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        plan: Plan,
+        *,
+        on_generation: Watcher | None = None,
+        state: Path | None = None,
+        seeds: Genomes | None = None,
+    ) -> None:
+        """Begin, or take up what ``state`` holds of the same search; ``seeds`` are tried beside the space's corners."""
+        self.archive, self.plan = archive, plan
+        self.rng = np.random.default_rng(list(plan.seed))
+        self.history: list[Generation] = []
+        self._on_generation, self._state = on_generation, state
+        self._began_s = time.perf_counter()
+        self._elite = Elite.of(())
+        self._alive = np.zeros(0, dtype=np.int64)
+        self._generation = self._round = 0
+        if state is not None and state.exists():
+            self._take_up(states.read(state, archive, plan))
+        else:
+            self._alive = archive.rows(first(archive, self._seeds(seeds), plan.population, self.rng))
+
+    def finish(self) -> Ended:
+        """Do what is left and return what came of it."""
+        while self._generation < self.plan.generations:
+            self._alive = breed(self.archive, self._alive, self.plan.population, self.rng)
+            self._generation += 1
+            self._stand(self._alive[0])
+            self._save(self._generation)
+        if self._round == 0:
+            self._elite = self._elite.joined(self.archive, np.concatenate([self._alive, self._planned()]))
+        exchange = Exchange(self.archive, seed=self.plan.seed)
+        while self._round < self.plan.rounds and len(self._elite.rows):
+            fair = self._round < self.plan.rounds / 2
+            self._elite = exchange.round(self._elite, self.rng, fair=fair)
+            self._round += 1
+            if self._round % REPORT_EVERY == 0:
+                self._stand(self._elite.best(self.archive))
+            self._save(self._round)
+        best = self._polished()
+        elite = self.archive.take(self._elite.joined(self.archive, self.archive.rows(best.genomes)).rows)
+        if self._state is not None:
+            self._write()
+        return Ended(best=best, top=_apart(elite), elite=elite.genomes)
+
+    def _seeds(self, given: Genomes | None) -> Genomes:
+        """Return the corners of the space, the ends of every limit whose ends are known, and what was given."""
+        space = self.archive.space
+        known = [limit.floor() for limit in self.archive.limits if limit.floor]
+        ends = [row for each in known for row in (each.argleast, each.argmost)]
+        return np.stack(
+            [*(space.corner(name).array for name in space.corners()), *ends, *(() if given is None else given)]
+        )
+
+    def _planned(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return the rows of what an additive model of everything scored so far says is best under a limit."""
+        genomes = surrogate.optima(self.archive)
+        return self.archive.within(genomes) if len(genomes) else np.zeros(0, dtype=np.int64)
+
+    def _polished(self) -> Scored:
+        """Polish the best networks that differ, and return the best of all."""
+        archive = self.archive
+        starts = self._elite.rows if len(self._elite.rows) else self._alive
+        scored = archive.take(starts)
+        starts = starts[scored.order()[:POLISHED]]
+        best = joined([polish(archive, archive.take(starts[at : at + 1])) for at in range(len(starts))])
+        return best.take(best.order()[:1])
+
+    def _stand(self, row: int) -> None:
+        """Note how the search stands, and tell whoever watches."""
+        best = self.archive.take(np.array([row]))
+        fits = best.violation[0] == 0
+        generation = Generation(
+            number=len(self.history),
+            best_accuracy=float(best.accuracy[0]) if fits else None,
+            least_violation=float(best.violation[0]),
+            evaluated=len(self.archive),
+            wall_s=time.perf_counter() - self._began_s,
+        )
+        self.history.append(generation)
+        if self._on_generation is not None:
+            self._on_generation(generation)
+
+    def _save(self, number: int) -> None:
+        """Write the search down now and then."""
+        if self._state is not None and number % SAVE_EVERY == 0:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the search down."""
+        assert self._state is not None
+        held = states.Held(
+            generation=self._generation, round=self._round, alive=self._alive, elite=self._elite, rng=self.rng
+        )
+        states.write(self._state, self.archive, self.plan, held, self.history)
+
+    def _take_up(self, found: tuple[states.Held, list[Generation]]) -> None:
+        """Go on from what was written down."""
+        held, self.history = found
+        self._generation, self._round = held.generation, held.round
+        self._alive, self._elite, self.rng = held.alive, held.elite, held.rng
+
+
+def _apart(scored: Scored) -> Scored:
+    """Return the best networks that differ from each other in several genes, best first."""
+    chosen: list[int] = []
+    for row in scored.order():
+        if scored.violation[row] > 0 or len(chosen) == TOP:
+            break
+        if all((scored.genomes[row] != scored.genomes[other]).sum() >= TOP_APART for other in chosen):
+            chosen.append(int(row))
+    return scored.take(np.array(chosen, dtype=np.int64))

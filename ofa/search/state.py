@@ -1,0 +1,140 @@
+"""A search on disk: one npz with everything that decides how it goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa import files
+from ofa.search import errors
+from ofa.search.archive import Archive
+from ofa.search.evolve import Generation
+from ofa.search.exchange import Elite
+from ofa.search.limits import Limit
+
+if TYPE_CHECKING:
+    from ofa.search.run import Plan
+
+SCHEMA = "search/1"
+MAX_BYTES = 1024 * files.MEBIBYTE
+# So many scored networks are scored again, to notice another predictor.
+CHECKED = 16
+TOLERANCE = 1e-4
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Where a search stands beside its archive."""
+
+    generation: int
+    round: int
+    alive: Rows
+    elite: Elite
+    rng: np.random.Generator
+
+
+def write(path: Path, archive: Archive, plan: Plan, held: Held, history: list[Generation]) -> None:
+    """Write a search, whole or not at all."""
+    scored = archive.all()
+    about = {
+        "asked": _asked(archive, plan),
+        "generation": held.generation,
+        "round": held.round,
+        "rng": held.rng.bit_generator.state,
+        "history": [asdict(generation) for generation in history],
+    }
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        about=np.frombuffer(files.canonical_json(about).encode(), dtype=np.uint8),
+        genomes=scored.genomes,
+        accuracy=scored.accuracy,
+        values=scored.values,
+        alive=held.alive,
+        elite=held.elite.rows,
+        visits=held.elite.visits,
+    )
+    files.write_atomic(path, buffer.getvalue())
+
+
+def read(path: Path, archive: Archive, plan: Plan) -> tuple[Held, list[Generation]]:
+    """Fill an empty archive with what a file holds and return where that search stood.
+
+    Raises FileInvalid for a file that is damaged, or of a search with other arguments or predictors.
+    """
+    data = files.read_capped(path, max_bytes=MAX_BYTES, what="search")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        about: dict[str, Any] = json.loads(arrays["about"].tobytes())
+        held, history = _held(arrays, about)
+        archive.space.check(arrays["genomes"])
+    # A damaged file fails in any way: BadZipFile, zlib.error, KeyError, MemoryError where a header claims too much.
+    except Exception as fault:
+        raise errors.state_broken(path, str(fault) or type(fault).__name__) from fault
+    asked = _asked(archive, plan)
+    for name, value in asked.items():
+        if about.get("asked", {}).get(name) != value:
+            raise errors.state_of_another(path, name)
+    _restore(path, archive, arrays)
+    for rows in (held.alive, held.elite.rows):
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(archive)):
+            raise errors.state_broken(path, "it names a network that it does not hold")
+    return held, history
+
+
+def _asked(archive: Archive, plan: Plan) -> dict[str, Any]:
+    """Return what must be equal for a search to be the same."""
+    return {
+        "schema": SCHEMA,
+        "space": archive.space.id,
+        "resolutions": list(archive.space.resolutions),
+        "limits": [_named(limit) for limit in archive.limits],
+        "plan": asdict(plan) | {"seed": list(plan.seed)},
+    }
+
+
+def _named(limit: Limit) -> list[Any]:
+    """Return what tells a limit from another."""
+    return [limit.name, limit.at_most, limit.unit]
+
+
+def _held(arrays: dict[str, Any], about: dict[str, Any]) -> tuple[Held, list[Generation]]:
+    """Return where a search stood; raises whatever a damaged file makes it raise."""
+    rng = np.random.default_rng()
+    rng.bit_generator.state = about["rng"]
+    for name in ("alive", "elite", "visits"):
+        if arrays[name].dtype != np.int64 or arrays[name].ndim != 1:
+            raise ValueError(f"array '{name}' is not one of whole numbers")
+    if len(arrays["elite"]) != len(arrays["visits"]):
+        raise ValueError("the elite and its visits differ in length")
+    held = Held(
+        generation=int(about["generation"]),
+        round=int(about["round"]),
+        alive=arrays["alive"],
+        elite=Elite(rows=arrays["elite"], visits=arrays["visits"]),
+        rng=rng,
+    )
+    return held, [Generation(**entry) for entry in about["history"]]
+
+
+def _restore(path: Path, archive: Archive, arrays: dict[str, Any]) -> None:
+    """Put what was scored into the archive, after scoring a few networks again."""
+    genomes, accuracy, values = arrays["genomes"], arrays["accuracy"], arrays["values"]
+    fits = accuracy.shape == (len(genomes),) and values.shape == (len(genomes), len(archive.limits))
+    if not fits or not (np.isfinite(accuracy).all() and np.isfinite(values).all()):
+        raise errors.state_broken(path, "its scores are not one finite number for each network")
+    sample = slice(0, CHECKED)
+    again = archive.predicted(genomes[sample])
+    if not np.allclose(again[0], accuracy[sample], rtol=TOLERANCE) or not np.allclose(
+        again[1], values[sample], rtol=TOLERANCE
+    ):
+        raise errors.state_of_another(path, "model of accuracy or of a limit")
+    archive.restore(genomes, accuracy, values)

@@ -1,0 +1,105 @@
+"""A whole front in one run: a search for each of many values of one limit, each begun from what the last ones found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ofa import score
+from ofa.search import front, prove
+from ofa.search.archive import Archive, Scored, joined
+from ofa.search.find import Candidate, Namer, candidate
+from ofa.search.limits import Limit, Predictor, violations
+from ofa.search.proof import Above
+from ofa.search.run import Plan, Run
+from ofa.search.sums import Sum
+from ofa.space.core import Genomes, SearchSpace
+
+POPULATION, GENERATIONS, ROUNDS = 96, 5, 110
+# The costliest useful network is looked for in this many generations.
+WIDEST_GENERATIONS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """The best network under one value of the limit, and what none under it exceeds, percent, where that is proven."""
+
+    at_most: float
+    best: Candidate
+    upper_bound: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """Points by rising limit; ``hypervolume`` in points of accuracy times the limit's unit, over the least accuracy and
+    up to the largest limit."""
+
+    points: tuple[Point, ...]
+    hypervolume: float
+    evaluated: int
+    bound_reason: str
+
+
+def sweep(
+    space: SearchSpace,
+    accuracy: Predictor,
+    limit: Limit,
+    others: Sequence[Limit] = (),
+    *,
+    seed: int,
+    points: int = 20,
+    above: Sum | Above | None = None,
+    named: Namer | None = None,
+    on_point: Callable[[int], None] = lambda number: None,
+) -> Front:
+    """Return the best network under each of ``points`` values of a limit, evenly spaced up to its ``at_most``.
+
+    The smallest value lies one step above the exact minimum where that is known, else above the least found. ``others``
+    hold everywhere. Raises NoSubnetFits where no network meets the limits at all.
+    """
+    naming = named or space.subnet
+    prove.possible((limit, *others), naming)
+    prove.together(space, (limit, *others))
+    floor = limit.floor().least if limit.floor else _least(space, accuracy, (limit, *others), seed)
+    values = np.linspace(floor, limit.at_most, points + 1)[1:]
+    parts: list[Scored] = []
+    elites: list[Genomes] = []
+    for number, at_most in enumerate(values):
+        archive = Archive(space, accuracy, (replace(limit, at_most=float(at_most)), *others))
+        plan = Plan(seed=(seed, number), population=POPULATION, generations=GENERATIONS, rounds=ROUNDS)
+        ended = Run(archive, plan, seeds=np.concatenate(elites[-2:]) if elites else None).finish()
+        elites.append(ended.elite)
+        parts.append(archive.all())
+        on_point(number + 1)
+    scored = joined(parts)
+    scored = scored.take(violations(others, scored.values[:, 1:]) == 0)
+    scored = scored.take(front.pareto(scored.accuracy, scored.values[:, 0]))
+    found, reason = [], prove.upper_bound(space, above, (limit, *others), tight=False)[1]
+    for at_most in values:
+        within = np.flatnonzero(scored.values[:, 0] <= at_most)
+        if len(within):
+            bound, _ = prove.upper_bound(space, above, (replace(limit, at_most=float(at_most)), *others), tight=False)
+            best = candidate(naming, (limit, *others), scored, int(within[-1]))
+            found.append(Point(at_most=float(at_most), best=best, upper_bound=bound))
+    volume = score.hypervolume_2d(
+        scored.accuracy,
+        scored.values[:, 0],
+        least_gain=float(scored.accuracy.min()) if len(scored) else 0.0,
+        most_cost=float(limit.at_most),
+    )
+    return Front(points=tuple(found), hypervolume=volume, evaluated=sum(map(len, parts)), bound_reason=reason)
+
+
+def _least(space: SearchSpace, accuracy: Predictor, limits: Sequence[Limit], seed: int) -> float:
+    """Return the least value of the first limit that a short search for it finds."""
+    first = limits[0]
+
+    def small(genomes: Genomes) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return -first.predict(genomes)
+
+    archive = Archive(space, small, limits)
+    plan = Plan(seed=(seed,), population=POPULATION, generations=WIDEST_GENERATIONS, rounds=0)
+    ended = Run(archive, plan).finish()
+    return float(-ended.best.accuracy[0])

@@ -1,0 +1,136 @@
+"""Bounds: what is stated is never below what a network has, trees and a latency that is no sum included."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import xgboost
+
+from ofa.errors import NoSubnetFits
+from ofa.search import Limit, dual, find, proof, prove, sums, trees
+from ofa.space import sample
+from ofa.space.core import Genomes, SearchSpace
+from ofa.space.index import index_of
+from ofa.twins import boost, features, ridge
+from tests.search.test_knapsack import cut, every_genome
+
+
+def boosters(matrix: np.ndarray, rng: np.random.Generator, scale: float) -> xgboost.Booster:
+    """Fit a few trees to noise."""
+    data = xgboost.DMatrix(matrix.astype(np.float32), label=rng.normal(0, scale, len(matrix)))
+    settings = {"max_depth": 3, "eta": 0.5, "base_score": float(rng.normal()), "nthread": 1, "lambda": 0.1}
+    return xgboost.train(settings, data, num_boost_round=6)
+
+
+class Twins:
+    """A random accuracy and a random latency twin of a space: additive parts and trees; of accuracy two boosters."""
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.space = space
+        known = sample.random(space, 60, rng)
+        values = rng.normal(size=(len(space.genes), int(space.cardinalities.max()) + 1))
+        values[:, 0] = 0.0
+        self.base = ridge.Additive(constant=60.0, gene_values=values)
+        matrix = features.tree_features(space, known).matrix
+        self.boosters = ((0.7, boosters(matrix, rng, 2.0)), (-0.4, boosters(matrix, rng, 1.0)))
+        self.op_values_ms, self.constant_ms = rng.random(len(index_of(space).ops)), 0.2
+        table_ms = self._table_ms(known)
+        self.trees = boosters(features.latency_features(space, known, table_ms), rng, 0.2)
+
+    def _table_ms(self, genomes: Genomes) -> np.ndarray:
+        return index_of(self.space).sum(genomes, self.op_values_ms) + self.constant_ms
+
+    def accuracy(self, genomes: Genomes) -> np.ndarray:
+        matrix = features.tree_features(self.space, genomes).matrix
+        trees = sum(weight * boost.predict(booster, matrix) for weight, booster in self.boosters)
+        return self.base.predict(genomes) + trees
+
+    def latency(self, genomes: Genomes) -> np.ndarray:
+        table_ms = self._table_ms(genomes)
+        matrix = features.latency_features(self.space, genomes, table_ms)
+        return table_ms * np.exp(boost.predict(self.trees, matrix))
+
+    def above(self) -> proof.Above:
+        return proof.accuracy_above(cast(Any, self))
+
+    def below(self) -> sums.Sum:
+        return proof.latency_below(cast(Any, self))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["mbconv", "bottleneck"])
+def test_bounds_hold_for_every_network_of_random_twins(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dual, "ITERATIONS", 10)
+    tightness = []
+    for seed in range(8):
+        space = cut(family, np.random.default_rng(seed))
+        twins, everything = Twins(space, seed), every_genome(space)
+        accuracy, latency = twins.accuracy(everything), twins.latency(everything)
+        above, below = twins.above(), twins.below()
+        assert (above.leaves(space).predict(everything) >= accuracy).all()
+        assert (below.predict(everything) <= latency).all()
+        at_most = float(np.quantile(latency, 0.3))
+        limit = Limit(name="latency", predict=twins.latency, at_most=at_most, unit="ms", below=below)
+        bound, reason = prove.upper_bound(space, above, [limit])
+        within = above.within(space, below, at_most).predict(everything)
+        assert (within >= accuracy).all()
+        plain, _ = prove.upper_bound(space, above, [limit], tight=False)
+        assert plain is not None and bound is not None and bound <= plain
+        best = accuracy[latency <= at_most].max()
+        assert bound is not None and bound >= best and "leaves" in reason
+        tightness.append((bound - best) / accuracy.std())
+    assert np.median(tightness) < 3.0
+
+
+def test_features_of_unknown_name_are_bounded_by_the_largest_leaf() -> None:
+    space = cut("mbconv", np.random.default_rng(0))
+    twins = Twins(space, 0)
+    ensemble = trees.read(bytes(twins.boosters[0][1].save_raw("json")))
+    names = features.tree_features(space, sample.random(space, 1, np.random.default_rng(0))).names
+    blind = trees.above(space, ensemble, ("",) * len(names))
+    largest = ensemble.constant + ensemble.slack + sum(max(leaf.value for leaf in tree) for tree in ensemble.trees)
+    values = blind.predict(every_genome(space))
+    assert values == pytest.approx(np.full(len(values), largest))
+
+
+def test_additive_bound_is_the_answer_and_no_proof_is_no_number() -> None:
+    space = cut("mbconv", np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    values = rng.random((len(space.genes), int(space.cardinalities.max()) + 1))
+    values[:, 0] = 0.0
+    gain, cost = sums.of_genes(values, 50.0), sums.of_ops(space, rng.random(len(index_of(space).ops)))
+    at_most = float(np.quantile(cost.predict(every_genome(space)), 0.4))
+    limit = Limit(name="latency", predict=cost, at_most=at_most, unit="ms", below=cost, exact=True)
+    found = find(space, gain, [limit], seed=0, above=gain, population=64, generations=3)
+    assert found.upper_bound == pytest.approx(found.best.accuracy, abs=1e-6)
+    assert found.upper_bound is not None and found.upper_bound >= found.best.accuracy
+    assert "leaves" not in found.bound_reason
+    blind = find(space, gain, [limit], seed=0, population=64, generations=3)
+    assert blind.upper_bound is None and "nothing is proven" in blind.bound_reason
+    assert blind.best == found.best
+
+
+def test_limits_proven_to_exclude_each_other_name_the_nearest() -> None:
+    space = cut("mbconv", np.random.default_rng(2))
+    everything, values = every_genome(space), np.random.default_rng(2).random(len(index_of(space).ops))
+    one, other = sums.of_ops(space, values), sums.of_ops(space, 1.5 - values)
+    costs, others = one.predict(everything), other.predict(everything)
+    most = float(np.quantile(costs, 0.02))
+    least_other = float(others[costs <= most].min())
+    assert least_other > others.min()
+    limits = [
+        Limit(name="latency", predict=one, at_most=most, unit="ms", below=one, exact=True),
+        Limit(name="phone", predict=other, at_most=least_other * 0.99, unit="ms", below=other, exact=True),
+    ]
+
+    def never(genomes: Genomes) -> np.ndarray:
+        raise AssertionError("scored")
+
+    with pytest.raises(NoSubnetFits, match=r"latency of .* ms or less and a phone of") as refusal:
+        find(space, never, limits, seed=0)
+    assert "proven" in refusal.value.why
+    offered = float(refusal.value.hints[1].split()[3])
+    assert least_other <= offered <= least_other * 1.002

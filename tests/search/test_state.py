@@ -1,0 +1,89 @@
+"""A search on disk: stopped and taken up it ends as it would have; another search or a damaged file is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ofa.errors import FileInvalid
+from ofa.search import Found, Generation, find
+from ofa.space.core import SearchSpace
+from ofa.space.mobilenet_v3 import mobilenet_v3_tiny
+from tests.search.test_find import Truth
+
+EFFORT: dict[str, Any] = {"seed": 3, "population": 48, "generations": 12, "rounds": 30}
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return mobilenet_v3_tiny(1.0, 1, 10)
+
+
+def same(one: Found, other: Found) -> bool:
+    return (one.best, one.front, one.top, one.evaluated) == (other.best, other.front, other.top, other.evaluated)
+
+
+@pytest.mark.parametrize("stop_at", [4, 11, 12])
+def test_a_stopped_search_ends_as_it_would_have(space: SearchSpace, tmp_path: Path, stop_at: int) -> None:
+    truth = Truth(space, 1)
+    whole = find(space, truth.accuracy, [truth.limit(0.3)], **EFFORT)
+    state, calls = tmp_path / "search.npz", []
+
+    def stop(generation: Generation) -> None:
+        if generation.number == stop_at:
+            raise KeyboardInterrupt
+
+    def watched(genomes: np.ndarray) -> np.ndarray:
+        calls.append(len(genomes))
+        return truth.accuracy(genomes)
+
+    if stop_at < 12:
+        with pytest.raises(KeyboardInterrupt):
+            find(space, truth.accuracy, [truth.limit(0.3)], state=state, on_generation=stop, **EFFORT)
+        assert state.exists() == (stop_at > 9)
+    else:
+        find(space, truth.accuracy, [truth.limit(0.3)], state=state, **EFFORT)
+    resumed = find(space, watched, [truth.limit(0.3)], state=state, **EFFORT)
+    assert same(resumed, whole)
+    if stop_at > 9:
+        assert sum(calls) < whole.evaluated
+
+
+@pytest.mark.slow
+def test_islands_are_taken_up_as_well(space: SearchSpace, tmp_path: Path) -> None:
+    truth = Truth(space, 2)
+    state, heard = tmp_path / "search.npz", []
+
+    def stop(generation: Generation) -> None:
+        heard.append(generation)
+        if len(heard) == 20:
+            raise KeyboardInterrupt
+
+    whole = find(space, truth.accuracy, [truth.limit(0.3)], islands=2, **EFFORT)
+    with pytest.raises(KeyboardInterrupt):
+        find(space, truth.accuracy, [truth.limit(0.3)], islands=2, state=state, on_generation=stop, **EFFORT)
+    assert (tmp_path / "search-0.npz").exists()
+    for _ in range(2):
+        assert same(find(space, truth.accuracy, [truth.limit(0.3)], islands=2, state=state, **EFFORT), whole)
+
+
+def test_another_search_and_a_damaged_file_are_refused(space: SearchSpace, tmp_path: Path) -> None:
+    truth, other = Truth(space, 1), Truth(space, 2)
+    state = tmp_path / "search.npz"
+    find(space, truth.accuracy, [truth.limit(0.3)], state=state, **EFFORT)
+    for change in ({"seed": 4}, {"rounds": 31}):
+        with pytest.raises(FileInvalid, match="holds another search"):
+            find(space, truth.accuracy, [truth.limit(0.3)], state=state, **(EFFORT | change))
+    with pytest.raises(FileInvalid, match="holds another search"):
+        find(space, truth.accuracy, [truth.limit(0.4)], state=state, **EFFORT)
+    with pytest.raises(FileInvalid, match="holds another search") as refusal:
+        find(space, other.accuracy, [truth.limit(0.3)], state=state, **EFFORT)
+    assert "model of accuracy" in refusal.value.why
+    content = state.read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"PK\x03\x04" + content[4:200]):
+        state.write_bytes(damaged)
+        with pytest.raises(FileInvalid, match="is not a search that can be taken up"):
+            find(space, truth.accuracy, [truth.limit(0.3)], state=state, **EFFORT)
