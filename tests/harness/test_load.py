@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_simulated import OPS, STILL, measure, phone, plan_of, true_ns
+from virtual import OPS, STILL, measure, phone, plan_of, true_ns
 
 from harness import gate
 from harness import journal as journals

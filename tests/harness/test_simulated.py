@@ -2,67 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from virtual import COOL, OPS, SPACE, STILL, machine_of, measure, phone, plan_of, true_ns, values
 
 import ofa.space as spaces
 from harness import journal as journals
-from harness.artefacts import Artefacts
 from harness.bench import Scope, bench
-from harness.inventory import Device, simulated
 from harness.networks import middle
-from harness.plan import Plan, Rounds
-from harness.prepare import bench_plan
 from harness.reduce import conditions, drifts, measured, table
 from harness.session import ready_runtime, run
 from harness.simulation.machine import Machine
-from harness.simulation.truth import bare_work, truth_ns, work_of
+from harness.simulation.truth import truth_ns, work_of
 from harness.simulation.weather import Moment, Weather
-from harness.transport.simulated import Simulated
 from ofa.errors import FileInvalid, MeasurementRefused, UsageInvalid
 from ofa.estimate import estimator
 from ofa.lut import shelf
-from ofa.lut.format import Lut, Row
 from ofa.lut.write import write
-from ofa.space.index import index_of, ops_in
-from ofa.space.ops import Op, ops_of
-
-SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
-OPS = ops_in(SPACE)[::6]
-BARE = {"@session": "empty", "@io": "io"}
-COOL = Moment(time_s=0.0, temperature_c=25.0)
-# What a simulated device does when nothing disturbs it.
-STILL: dict[str, Any] = {
-    "call_noise": 0.0, "tail_share": 0.0, "round_noise": 0.0, "slow_process_share": 0.0, "heating_c_per_s": 0.0,
-    "cache_bytes": 1e5,
-}  # fmt: skip
-
-
-def phone(folder: Path, *, own_process: bool = False, **parts: Any) -> Device:
-    return simulated(folder / "files", machine=Machine(**parts), own_process=own_process)
-
-
-def plan_of(device: Device, ops: Sequence[Op] = OPS, *, rounds: int = 2, **protocol: Any) -> Plan:
-    return bench_plan(
-        device, "simulated", Artefacts(device.transport.files), ops=ops, networks=(), reference=middle(SPACE),
-        seed=3, rounds=rounds, protocol=Rounds(**{"rounds_most": rounds, **protocol}),
-    )  # fmt: skip
-
-
-def measure(device: Device, plan: Plan, folder: Path) -> Lut:
-    with journals.resume(folder / "journal.sqlite", plan) as journal:
-        run(plan, device=device, journal=journal)
-        return table(journal)
+from ofa.space.index import index_of
+from ofa.space.ops import ops_of
 
 
 @pytest.mark.slow
@@ -96,23 +57,6 @@ def test_equal_seeds_give_equal_tables_inside_and_in_processes_of_their_own(tmp_
         device = phone(tmp_path / name, own_process=own_process, seed=seed)
         made[name] = values(measure(device, plan_of(device, OPS[:6]), tmp_path / name))
     assert made["inside"] == made["process"] != made["other"]
-
-
-def true_ns(machine: Machine, row: Row) -> float:
-    """Return what a row should say, ns."""
-    if row.key in BARE:
-        return bare_work(machine, BARE[row.key]).at_ns(machine.power_speed, 0.0)
-    return truth_ns(machine, [row.key], row.state)
-
-
-def machine_of(device: Device) -> Machine:
-    assert isinstance(device.transport, Simulated)
-    return device.transport.machine
-
-
-def values(lut: Lut) -> list[object]:
-    """Return a table's rows without the sessions they came from."""
-    return [row._replace(session="") for row in lut.rows] + [row._replace(session="") for row in lut.networks]
 
 
 def test_the_clock_falls_with_heat_and_memory_does_not() -> None:
@@ -264,118 +208,3 @@ def test_the_bench_works_on_a_simulated_device(tmp_path: Path) -> None:
     lut = bench(SPACE, device=device, runtime="simulated", folder=tmp_path / "run", scope=scope)
     assert len(lut.networks) == 9 and {row.state for row in lut.rows} == {"hot", "cold"}
     assert ready_runtime(device, "simulated")[1].ready
-
-
-HOST = """
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-from harness.inventory import simulated
-from harness.simulation.machine import Machine
-sys.path.insert(0, {here!r})
-from test_simulated import OPS, measure, phone, plan_of
-from ofa.lut.write import write
-folder = Path({folder!r})
-device = phone(folder, own_process=True, seed=9)
-lut = measure(device, plan_of(device, OPS[:12], rounds=4), folder)
-write(lut, folder / "lut", allow_simulated=True)
-"""
-
-
-@pytest.mark.slow
-def test_fifty_kills_of_host_and_agent_change_nothing(tmp_path: Path) -> None:
-    """Whoever is killed, and whenever: the table is that of a run that nothing disturbed, row by row."""
-    once = phone(tmp_path / "once", own_process=True, seed=9)
-    expected = measure(once, plan_of(once, OPS[:12], rounds=4), tmp_path / "once")
-    moments = random.Random(0)
-    folder = tmp_path / "killed"
-    command = [sys.executable, "-c", HOST.format(here=str(Path(__file__).parent), folder=str(folder))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    kills = 0
-    while kills < 50:
-        host = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
-        deadline_s = time.monotonic() + moments.uniform(0.5, 4.0)
-        while host.poll() is None and time.monotonic() < deadline_s:
-            time.sleep(0.02)
-        if host.poll() is not None:
-            # It got through before the kill: what comes next has nothing left to interrupt.
-            for path in (folder / "journal.sqlite", folder / "files" / "simulated-moments.json"):
-                path.unlink(missing_ok=True)
-            continue
-        agents = children(host.pid)
-        if agents and moments.random() < 0.5:
-            os.kill(moments.choice(agents), signal.SIGKILL)
-            kills += 1
-            host.wait(timeout=60)
-            continue
-        host.kill()
-        host.wait(timeout=60)
-        kills += 1
-    subprocess.run(command, env=environment, check=True, timeout=300)
-    found = journals.open_journal(folder / "journal.sqlite")
-    with found:
-        lut = table(found)
-        triples = [(row.round, row.item) for row in found.samples()]
-    assert len(triples) == len(set(triples)) == 4 * len(found.plan.items)
-    assert values(lut) == values(expected)
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that a process started."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    try:
-        return [int(word) for word in path.read_text().split()]
-    except OSError:
-        return []
-
-
-COVERED = {0.005: 12, 0.015: 6, 0.04: 6}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("noise", COVERED, ids=lambda noise: f"{100 * noise:g} %")
-def test_intervals_hold_the_true_ratios_as_often_as_they_say(noise: float, tmp_path: Path) -> None:
-    """95 % of them, over ops and devices: drift, heat beyond throttling, slow processes and heavy tails and all."""
-    held = []
-    for seed in range(COVERED[noise]):
-        device = phone(
-            tmp_path / str(seed), seed=seed, round_noise=noise, drift_per_h=0.1, heating_c_per_s=1.3, cache_bytes=3e5
-        )
-        plan = plan_of(device, rounds=5, rounds_most=15)
-        with journals.resume(tmp_path / str(seed) / "journal.sqlite", plan) as journal:
-            run(plan, device=device, journal=journal)
-            found = conditions(journal)
-            rows = [value for value in measured(journal, found).values() if not value.key.startswith("@")]
-        machine = machine_of(device)
-        unit = {state: truth_ns(machine, [op.key for op in ops_of(middle(SPACE))], state) for state in ("hot", "cold")}
-        for row in rows:
-            true = truth_ns(machine, [row.key], row.state) / unit[row.state] * found.reference_ns[row.state]
-            held.append((row.lo or 0) <= true <= (row.hi or 0))
-    assert 0.93 <= np.mean(held) <= 0.97
-
-
-@pytest.mark.parametrize("noise", COVERED, ids=lambda noise: f"{100 * noise:g} %")
-def test_one_process_in_a_fixed_order_fails_the_same_test(noise: float) -> None:
-    """So many calls of each op, the reference first; mean and standard error: heat and luck look like precision."""
-    held = []
-    for seed in range(6):
-        machine = Machine(seed=seed, round_noise=noise, drift_per_h=0.1, heating_c_per_s=1.3, cache_bytes=3e5)
-        weather = Weather(machine, COOL, (0, 0, 0, 1))
-        reference = [op.key for op in ops_of(middle(SPACE))]
-        unit_ns, _ = mean_ns(weather, "f" * 15, reference)
-        for number, op in enumerate(ops_in(SPACE)):
-            ns, error_ns = mean_ns(weather, f"{number:015x}", [op.key])
-            true = truth_ns(machine, [op.key], "hot") / truth_ns(machine, reference, "hot") * unit_ns
-            held.append(abs(ns - true) <= 1.96 * error_ns)
-    assert np.mean(held) < 0.9
-
-
-def mean_ns(weather: Weather, name: str, keys: list[str], calls: int = 50) -> tuple[float, float]:
-    """Return the mean of many calls after three to warm up, and its standard error."""
-    work, luck, times = work_of(weather.machine, keys), weather.luck(name, (0, 0, 0)), []
-    for _ in range(calls + 3):
-        began_s = weather.time_s
-        weather.call(name, work, luck)
-        times.append((weather.time_s - began_s) * 1e9)
-    return float(np.mean(times[3:])), float(np.std(times[3:], ddof=1)) / calls**0.5
