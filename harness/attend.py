@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ofa.cli import Json
+from ofa.options import Json
 
 DeviceArgument = Annotated[str, typer.Argument(metavar="NAME", help="A device of the lab's list, or a kind.")]
 

@@ -20,9 +20,9 @@ import typer
 from harness.attend import app as attending
 from harness.verbs import app as device_verbs
 from harness.verifying import app as verifying
-from ofa.cli import Json
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
+from ofa.options import Json
 
 # Where a verb imports a package that an extra brings, and which extra that is.
 EXTRA_OF = {

@@ -47,8 +47,9 @@ from harness.options import (
     meter_of,
     tuning_of,
 )
-from ofa.cli import Channels, Classes, Json, Seed, Width, load_space, read_subnets
+from ofa.cli import load_space, read_subnets
 from ofa.lut.cli import app as tables
+from ofa.options import Channels, Classes, Json, Seed, Width
 
 if TYPE_CHECKING:
     from harness.bench import Scope

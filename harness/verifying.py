@@ -19,7 +19,8 @@ from harness.options import (
     UnitOption,
 )
 from harness.verbs import Asked, device_for, use_of
-from ofa.cli import Json, Seed, read_subnets
+from ofa.cli import read_subnets
+from ofa.options import Json, Seed
 
 if TYPE_CHECKING:
     from harness.appraise import Appraisal

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ofa.options import Channels, Classes, Json, Seed, Width
 from ofa.search.cli import app as searching
 from ofa.train.cli import app as training
 from ofa.twins.cli import app as twins
@@ -18,14 +19,7 @@ from ofa.twins.cli import app as twins
 if TYPE_CHECKING:
     from ofa.space.core import SearchSpace, Subnet
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="Name of a search space; see 'ofa space list'.")]
-Width = Annotated[
-    float | None, typer.Option("--width", metavar="W", help="Width multiplier; the space's own if not given.")
-]
-Channels = Annotated[int | None, typer.Option("--channels", metavar="C", help="Channels of an image; 3 if not given.")]
-Classes = Annotated[int | None, typer.Option("--classes", metavar="N", help="Number of classes; 1000 if not given.")]
 
 app = typer.Typer()
 space = typer.Typer(no_args_is_help=True, help="Look at the search spaces: what may vary, how large, samples.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ofa.options import Channels, Classes, Json, Seed, Width
+
 if TYPE_CHECKING:
     from ofa.search.find import Candidate, Found
     from ofa.search.request import Request, Target
@@ -17,9 +19,6 @@ THOROUGH: dict[str, Any] = {"islands": 10, "rounds": 240}
 POINTS = 20
 
 SpaceName = Annotated[str, typer.Option("--space", metavar="SPACE", help="A search space; see 'ofa space list'.")]
-Width = Annotated[float | None, typer.Option("--width", metavar="W", help="Width multiplier of the space.")]
-Channels = Annotated[int | None, typer.Option("--channels", metavar="C", help="Channels of an image.")]
-Classes = Annotated[int | None, typer.Option("--classes", metavar="N", help="Number of classes.")]
 Spec = Annotated[
     str,
     typer.Option(
@@ -52,8 +51,6 @@ Top = Annotated[int, typer.Option("--top", min=1, max=16, help="How many network
 State = Annotated[
     Path | None, typer.Option("--state", metavar="FILE.npz", help="Write the search here; go on from it.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 
 app = typer.Typer()
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search.archive import Archive, Scored, joined
-from ofa.search.repair import repair
-from ofa.space import sample
+from ofa.search.archive import Archive, Scored
 from ofa.space.core import Genomes, SearchSpace
 
 PAIRS = 384
 ROUNDS = 60
-KICKED_GENES = 6
 
 
 def neighbours(space: SearchSpace, genome: Genomes) -> Genomes:
@@ -56,21 +53,6 @@ def polish(archive: Archive, start: Scored) -> Scored:
             return best
         best = better
     return best
-
-
-def kick(archive: Archive, polished: Scored, *, rng: np.random.Generator, kicks: int) -> Scored:
-    """Shake one of the three best networks ``kicks`` times, polish what comes of it, and return the best (length 1).
-
-    Iterated local search (Lourenco et al. 2003): polish ends where no pair of changes helps; half a dozen redrawn genes
-    leave that basin at a fraction of what another evolution costs.
-    """
-    rate = KICKED_GENES / len(archive.space.genes)
-    for _ in range(kicks):
-        polished = polished.take(polished.order()[:3])
-        shaken = sample.mutate(archive.space, polished.genomes[rng.integers(0, len(polished), 1)], rng, rate=rate)
-        start = archive.score(repair(archive, shaken, rng))
-        polished = joined([polished, polish(archive, start)])
-    return polished.take(polished.order()[:1])
 
 
 def _best(found: Scored, best: Scored) -> Scored | None:

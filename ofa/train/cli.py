@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ofa.options import Json
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from ofa.train.sources.decode import Problems
 
 PANEL = "Training"
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 DataPath = Annotated[
     str,

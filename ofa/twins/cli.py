@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+from ofa.options import Json
 
 app = typer.Typer(no_args_is_help=True, help="Fit models of accuracy, latency or energy, and see how far off they are.")
 
