@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ofa.search.sums import Term, of_ops
 from ofa.space.core import Genomes, SearchSpace
-from ofa.space.index import index_of
 
 Values = NDArray[np.float64]
 
@@ -53,21 +53,33 @@ def extremes(space: SearchSpace, values: Values, constant: float = 0.0, *, combi
 
 def factors(space: SearchSpace, values: Values) -> list[Factor]:
     """Return the terms of the sum of operator values float64[n_ops]: one for each place in the network."""
-    padded = np.append(np.asarray(values, dtype=np.float64), 0.0)
-    found = []
-    for slot in index_of(space).slots:
-        table = padded[slot.rows][(slice(1, None),) * slot.rows.ndim]
-        if slot.depth is None:
-            found.append(Factor(columns=slot.columns, table=table))
-            continue
-        column, fewest = slot.depth
-        kept = np.array(space.genes[column].choices) >= fewest
-        place = sum(other < column for other in slot.columns)
-        shape = [1] * (table.ndim + 1)
-        shape[place] = len(kept)
-        columns = (*slot.columns[:place], column, *slot.columns[place:])
-        found.append(Factor(columns=columns, table=np.expand_dims(table, place) * kept.reshape(shape)))
-    return found
+    return [factor_of(space, term) for term in of_ops(space, values).terms]
+
+
+def factor_of(space: SearchSpace, term: Term) -> Factor:
+    """Return a term as a factor, the depth gene that keeps its block beside it."""
+    blocks = [space.genes[column] for column in term.columns if space.genes[column].block is not None]
+    if not blocks:
+        inside = term.table[tuple(slice(1, 1 + len(space.genes[c].choices)) for c in term.columns)]
+        return Factor(columns=term.columns, table=inside)
+    depth = space.at(f"s{blocks[0].stage}.depth")
+    kept = np.array(space.genes[depth].choices) > (blocks[0].block or 0)
+    inside = term.table[tuple(slice(1, 1 + len(space.genes[c].choices)) for c in term.columns)]
+    own = {column for column in term.columns if space.genes[column].block is not None}
+    outside = term.table[tuple(0 if c in own else slice(1, 1 + len(space.genes[c].choices)) for c in term.columns)]
+    flat = [len(space.genes[c].choices) if c not in own else 1 for c in term.columns]
+    outside = np.broadcast_to(outside.reshape(flat), inside.shape)
+    if depth in term.columns:
+        axis = term.columns.index(depth)
+        shape = [1] * inside.ndim
+        shape[axis] = len(kept)
+        return Factor(columns=term.columns, table=np.where(kept.reshape(shape), inside, outside))
+    place = sum(column < depth for column in term.columns)
+    shape = [1] * (inside.ndim + 1)
+    shape[place] = len(kept)
+    columns = (*term.columns[:place], depth, *term.columns[place:])
+    table = np.where(kept.reshape(shape), np.expand_dims(inside, place), np.expand_dims(outside, place))
+    return Factor(columns=columns, table=table)
 
 
 def extremes_of(

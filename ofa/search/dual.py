@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search.bound import Factor, most_of
-from ofa.search.sums import Sum, Term, added, of_genes
+from ofa.search.bound import Factor, factor_of, most_of
+from ofa.search.sums import Sum, added, of_genes
 from ofa.search.trees import Ensemble, ranges_of
 from ofa.space.core import SearchSpace
 
@@ -92,12 +92,12 @@ def tightened(space: SearchSpace, base: Sum, trees: Forest, cost: Sum | None, at
     """
     count = len(trees.read)
     effects = np.zeros((count, *trees.allowed.shape[1:]))
-    gains = [_factor(space, term) for term in base.terms]
-    costs = [_factor(space, term) for term in cost.terms] if cost else []
+    gains = [factor_of(space, term) for term in base.terms]
+    costs = [factor_of(space, term) for term in cost.terms] if cost else []
     price, best, lowest = 0.0, effects, np.inf
     spread = trees.spread()
     for number in range(ITERATIONS):
-        shared = [_factor(space, term) for term in of_genes(effects.sum(axis=0)).terms]
+        shared = [factor_of(space, term) for term in of_genes(effects.sum(axis=0)).terms]
         priced = [Factor(columns=term.columns, table=-price * term.table) for term in costs]
         most, chosen = most_of(space, [*gains, *shared, *priced])
         rest, leaves, at = trees.loosest(effects)
@@ -121,29 +121,3 @@ def _price_step(base: Sum, at_most: float) -> float:
     """Return by how much a price moves where a limit is missed by all of itself: the spread of accuracy, per unit."""
     spread = sum(float(np.ptp(term.table)) for term in base.terms)
     return 0.5 * spread / at_most
-
-
-def _factor(space: SearchSpace, term: Term) -> Factor:
-    """Return a term as a factor, the depth gene that keeps its block beside it."""
-    blocks = [space.genes[column] for column in term.columns if space.genes[column].block is not None]
-    if not blocks:
-        inside = term.table[tuple(slice(1, 1 + len(space.genes[c].choices)) for c in term.columns)]
-        return Factor(columns=term.columns, table=inside)
-    depth = space.at(f"s{blocks[0].stage}.depth")
-    kept = np.array(space.genes[depth].choices) > (blocks[0].block or 0)
-    inside = term.table[tuple(slice(1, 1 + len(space.genes[c].choices)) for c in term.columns)]
-    own = {column for column in term.columns if space.genes[column].block is not None}
-    outside = term.table[tuple(0 if c in own else slice(1, 1 + len(space.genes[c].choices)) for c in term.columns)]
-    flat = [len(space.genes[c].choices) if c not in own else 1 for c in term.columns]
-    outside = np.broadcast_to(outside.reshape(flat), inside.shape)
-    if depth in term.columns:
-        axis = term.columns.index(depth)
-        shape = [1] * inside.ndim
-        shape[axis] = len(kept)
-        return Factor(columns=term.columns, table=np.where(kept.reshape(shape), inside, outside))
-    place = sum(column < depth for column in term.columns)
-    shape = [1] * (inside.ndim + 1)
-    shape[place] = len(kept)
-    columns = (*term.columns[:place], depth, *term.columns[place:])
-    table = np.where(kept.reshape(shape), np.expand_dims(inside, place), np.expand_dims(outside, place))
-    return Factor(columns=columns, table=table)
