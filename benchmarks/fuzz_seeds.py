@@ -195,7 +195,7 @@ def journal_of(folder: Path) -> Whole:
     )  # fmt: skip
     plans.write(plan, folder / tables.PLAN)
     stats = tuple(STATS.values())
-    record = {name: value for name, value in DONE.items() if name != "ev"}
+    record = {name: value for name, value in DONE.items() if name != "ev"} | {"redone": 1}
     session = {
         "started_utc": "2026-01-02T03:04:05Z", "device": "linux-host", "environment": ENVIRONMENT, "state": STATE,
         "environment_id": sha256_bytes(canonical_json(ENVIRONMENT).encode())[:12], "clocks": CLOCKS,

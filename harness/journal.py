@@ -55,7 +55,7 @@ TABLES = {
     "footprints": "file TEXT PRIMARY KEY, session TEXT NOT NULL, peak_rss_kib INTEGER "
     "CHECK(peak_rss_kib IS NULL OR (typeof(peak_rss_kib) = 'integer' AND peak_rss_kib > 0)), reason TEXT NOT NULL, "
     "CHECK((peak_rss_kib IS NULL) = (reason <> ''))",
-    "ends": f"{_AT}, status TEXT NOT NULL CHECK(status IN ('complete', 'lost', 'drift')), ended_utc TEXT NOT NULL, "
+    "ends": f"{_AT}, status TEXT NOT NULL CHECK(status IN ('complete', 'lost')), ended_utc TEXT NOT NULL, "
     "note TEXT NOT NULL, PRIMARY KEY(round, attempt)",
 }
 # Not in every journal: it is made when the first network's energy comes, so that runs of before can be gone on with.
@@ -156,11 +156,6 @@ class Journal:
     def attempts_of(self, number: int) -> int:
         """Return how often a round was begun."""
         return int(self.database.execute("SELECT count(*) FROM attempts WHERE round = ?", (number,)).fetchone()[0])
-
-    def drifts_of(self, number: int) -> int:
-        """Return how often a round was discarded because the device drifted."""
-        query = "SELECT count(*) FROM ends WHERE round = ? AND status = 'drift'"
-        return int(self.database.execute(query, (number,)).fetchone()[0])
 
     def sessions(self) -> list[tuple[str, dict[str, Any]]]:
         """Return (id, record) of every session, in the order they began in; an id has a date, which may be set back."""

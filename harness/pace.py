@@ -26,7 +26,9 @@ from ofa.space.ops import Op
 
 PROBES = 10
 # One short round: minutes are wanted, not intervals.
-QUICK = Rounds(cold_cycles=6, hot_bursts=2, burst_least=2, burst_most=4, canary_calls=3, redo_most=0, rounds_most=1)
+QUICK = Rounds(
+    cold_cycles=6, hot_bursts=2, burst_least=2, burst_most=4, canary_calls=3, canary_us=0, redo_most=0, rounds_most=1
+)
 # Canaries are timed before, between and after the two states.
 TURNS = 3
 Ops = Mapping[str, Sequence[Op]]
@@ -97,7 +99,7 @@ def pace_of(
     greet(device)
     start_s = time.monotonic() - began_s
     everything = tuple(range(len(plan.items)))
-    ask = Ask(plan=plan, number=0, redo=0, items=everything, device=device, patience_s=PATIENCE_S, run=token_hex())
+    ask = Ask(plan=plan, number=0, items=everything, device=device, patience_s=PATIENCE_S, run=token_hex())
     found = measure_round(ask, lambda text, share: on_progress(round(100 * share), 100, "timing probes"))
     return _pace(plan, ops, macs(network), found, start_s)
 
@@ -156,6 +158,6 @@ def _batch_s(plan: Plan, pace: Pace, ops: Ops, place: int, batch: Sequence[int])
     beside = {state: -(-len(times) // way.reference_every) for state, times in (("cold", cold), ("hot", hot))}
     cycles = way.cold_cycles * (sum(cold) + beside["cold"] * call_ns(plan.reference.file, "cold"))
     bursts = way.hot_bursts * (sum(hot) + beside["hot"] * burst_ns(call_ns(plan.reference.file, "hot")))
-    birds = sum(call_ns(file, "hot") for file in plan.canaries.values())
-    turns = TURNS * (way.warm_calls + way.canary_calls) * birds
-    return way.for_agent(place)["soak_s"] + 1e-9 * (loading + warming + cycles + bursts + turns)
+    birds = [call_ns(file, "hot") for file in plan.canaries.values()]
+    turns = TURNS * sum(way.warm_calls * one + max(way.canary_calls * one, way.canary_us * 1e3) for one in birds)
+    return way.for_agent(rested=place == 0)["soak_s"] + 1e-9 * (loading + warming + cycles + bursts + turns)

@@ -73,20 +73,21 @@ class Entry(BaseModel):
 
 
 class Rounds(Entry):
-    """The protocol `rounds-2` and its parameters; every table made by it carries them.
+    """The protocol `rounds-3` and its parameters; every table made by it carries them.
 
     A round is a fresh process with a new order. Cold: ``cold_cycles`` cycles over all items, one timed call each. Hot:
     ``hot_bursts`` passes over all items, each a burst of ``warm_calls`` untimed and then ``burst_least`` to
     ``burst_most`` timed calls, as many as fill ``burst_us``. The reference network is timed every ``reference_every``
     items. Items of at most ``batch_files`` files and ``batch_bytes`` bytes are loaded at once.
 
-    Canaries are timed by ``canary_calls`` before, between and after the states of a batch; a round in which one moved
-    by more than ``drift_most`` is discarded and begun anew, at most ``redo_most`` times. After the plan's rounds, those
+    Canaries are timed before, between and after the states of a batch, by ``canary_calls`` or as many as fill
+    ``canary_us``; a batch in which one moved by more than ``drift_most`` is discarded and begun anew, at most
+    ``redo_most`` times. After the plan's rounds, those
     items whose interval is wider than ± ``half_width`` are measured on, up to ``rounds_most`` rounds. With ``soak_s``
     the device is worked that long before each round, and is measured as hot as it then is; without, it is let cool.
     """
 
-    name: Literal["rounds-2"] = "rounds-2"
+    name: Literal["rounds-3"] = "rounds-3"
     warm_calls: Annotated[int, Field(ge=1, le=100)] = 2
     cold_cycles: Annotated[int, Field(ge=1, le=10000)] = 30
     hot_bursts: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -95,19 +96,20 @@ class Rounds(Entry):
     burst_us: Annotated[int, Field(ge=1, le=10**7)] = 600
     reference_every: Annotated[int, Field(ge=1, le=10000)] = 24
     canary_calls: Annotated[int, Field(ge=1, le=10000)] = 15
+    canary_us: Annotated[int, Field(ge=0, le=10**7)] = 50_000
     drift_most: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
-    redo_most: Annotated[int, Field(ge=0, le=100)] = 3
+    redo_most: Annotated[int, Field(ge=0, le=100)] = 1
     half_width: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.01
     rounds_most: Annotated[int, Field(ge=1, le=1000)] = 15
     soak_s: Annotated[int, Field(ge=0, le=7200)] = 0
     batch_files: Annotated[int, Field(ge=1, le=20000)] = 250
     batch_bytes: Annotated[int, Field(ge=1)] = 256 << 20
 
-    def for_agent(self, place: int) -> dict[str, int]:
-        """Return the parameters the agent needs for a batch: only the first one finds a device that has rested."""
+    def for_agent(self, *, rested: bool) -> dict[str, int]:
+        """Return the parameters the agent needs for a batch; ``rested``: the first of a round, before which it did."""
         names = ("warm_calls", "cold_cycles", "hot_bursts", "burst_least", "burst_most", "burst_us")
-        soak_s = self.soak_s if place == 0 else self.soak_s // 20
-        return self.model_dump(include={*names, "reference_every", "canary_calls"}) | {"soak_s": soak_s}
+        soak_s = self.soak_s if rested else self.soak_s // 20
+        return self.model_dump(include={*names, "reference_every", "canary_calls", "canary_us"}) | {"soak_s": soak_s}
 
     @property
     def regime(self) -> Literal["burst", "sustained"]:

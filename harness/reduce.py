@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+import numpy as np
+
 from harness.energy import Energy, NoSource
 from harness.header import header_of
 from harness.journal import Footprint, Journal, Measurement
+from harness.levels import levelled
 from harness.plan import EMPTY, Item
-from harness.protocol import Done
-from harness.stats import Estimate, Spread, apart, over_rounds, spread_of
+from harness.protocol import batch_of
+from harness.stats import Estimate, apart, over_rounds, spread_of
 from ofa.lut.format import Lut, NetworkRow, Row
 from ofa.space import by_id
 
@@ -126,7 +129,8 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
     """Return every item of the plan that was measured or failed, by (key, state).
 
     The value is median over rounds of (item / reference of the same round, batch and state) x the session's reference,
-    so that a process or an hour in which everything is slower cancels. Failed items have no value and say why.
+    so that a process or an hour in which everything is slower cancels; what a batch of many items is still off by as a
+    whole is taken off them. Failed items have no value and say why.
     """
     found = found or conditions(journal)
     references = {(row.round, row.batch, row.state): row for row in journal.references()}
@@ -135,7 +139,7 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
     for row in journal.samples():
         assert row.item is not None
         pairs[row.item].append((row, references[row.round, row.batch, states[row.item]]))
-    spreads = {basis: _spreads(pairs, states, basis) for basis in BASES}
+    estimates = {basis: _estimates(pairs, states, basis) for basis in BASES}
     sessions, failures, drifted = journal.session_of_rounds(), journal.failures(), drifts(journal)
     result: dict[tuple[str, str], Measured] = {}
     for index, item in enumerate(journal.plan.items):
@@ -146,7 +150,7 @@ def measured(journal: Journal, found: Conditions | None = None) -> dict[tuple[st
                 reason=failures[index],
             )  # fmt: skip
         elif pairs[index]:
-            own = {basis: _scaled(pairs[index], basis, spreads[basis].get(item.state)) for basis in BASES}
+            own = {basis: estimates[basis].get(index) for basis in BASES}
             flags = list(found.flags)
             flags += ["moved"] if any((row.round, row.batch) in drifted for row, _ in pairs[index]) else []
             result[item.key, item.state] = _measured(
@@ -163,20 +167,29 @@ def _why_none(reason: str) -> Literal["failed", "unsupported"]:
 def drifts(journal: Journal) -> set[tuple[int, int]]:
     """Return the batches (round, batch) in which a canary moved by more than the protocol allows."""
     most = journal.plan.protocol.drift_most
-    return {
-        (number, batch)
-        for number, batch, record in journal.batches()
-        if Done.model_validate({**record, "id": 0, "ev": "done"}).drift > most
-    }
+    return {(number, batch) for number, batch, record in journal.batches() if batch_of(record).drift > most}
 
 
-def _spreads(pairs: dict[int, list[Pair]], states: Sequence[str], basis: Basis) -> dict[str, Spread]:
-    """Return what the items of each state together say about the spread of one over rounds."""
-    values: dict[str, list[list[float]]] = defaultdict(list)
-    for index, rows in pairs.items():
-        if (ratios := _ratios(rows, basis)) is not None:
-            values[states[index]].append(ratios)
-    return {state: spread_of(items) for state, items in values.items()}
+def _estimates(pairs: dict[int, list[Pair]], states: Sequence[str], basis: Basis) -> dict[int, Estimate]:
+    """Return the estimate of item over reference for every item; none where the device has no such clock.
+
+    What the items of a state together say of a batch, and of the spread of one over rounds, is in them.
+    """
+    found: dict[int, Estimate] = {}
+    for state in sorted(set(states)):
+        rows = [(index, *pair) for index, own in pairs.items() if states[index] == state for pair in own]
+        if not rows or any(getattr(row, basis) is None for _, *pair in rows for row in pair):
+            continue
+        indices = np.array([index for index, _, _ in rows])
+        logs = np.log([getattr(item, basis) / getattr(reference, basis) for _, item, reference in rows])
+        rounds, batches = (np.array([getattr(item, name) for _, item, _ in rows]) for name in ("round", "batch"))
+        levels, shared = levelled(indices, rounds, batches, logs)
+        ratios: dict[int, list[float]] = defaultdict(list)
+        for index, value in zip(indices.tolist(), np.exp(levels).tolist(), strict=True):
+            ratios[index].append(value)
+        spread = spread_of(list(ratios.values()))
+        found |= {index: over_rounds(values, spread, shared) for index, values in ratios.items()}
+    return found
 
 
 def _measured(
@@ -218,20 +231,6 @@ def _measured(
 def _values(pairs: Sequence[Pair], basis: Basis, part: int) -> list[float]:
     """Return one statistic of the item (part 0) or the reference (part 1) over rounds."""
     return [float(getattr(pair[part], basis)) for pair in pairs]
-
-
-def _ratios(pairs: Sequence[Pair], basis: Basis) -> list[float] | None:
-    """Return item over reference in each round, or None where the device has no such clock."""
-    if any(getattr(row, basis) is None for pair in pairs for row in pair):
-        return None
-    items, references = _values(pairs, basis, 0), _values(pairs, basis, 1)
-    return [item / reference for item, reference in zip(items, references, strict=True)]
-
-
-def _scaled(pairs: Sequence[Pair], basis: Basis, spread: Spread | None) -> Estimate | None:
-    """Return the estimate of item over reference, or None where the device has no such clock."""
-    ratios = _ratios(pairs, basis)
-    return None if ratios is None else over_rounds(ratios, spread)
 
 
 def table(
@@ -349,6 +348,7 @@ def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
                 "id": identity,
                 "rounds": [number + 1 for number in own],
                 "begun_anew": begun - len(own),
+                "batches_redone": sum(int(facts["redone"]) for facts in batches),
                 "reference_ns": reference_of(journal, found, own),
                 "temperature_c": temperatures[0] if temperatures else "unreadable",
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ ATTEMPTS_PER_SESSION = 3
 
 @dataclass(slots=True)
 class Round:
-    """What one attempt at a round has given so far, as rows of the journal."""
+    """What one attempt at a round, or at a batch of it, has given so far, as rows of the journal."""
 
     samples: list[tuple[Any, ...]] = field(default_factory=list)
     refs: list[tuple[Any, ...]] = field(default_factory=list)
@@ -65,10 +65,16 @@ class Round:
         said = [f"{items} of {len(states)} items"] if items else []
         return ", ".join(said + [f"the reference for state '{state}'" for state in lacking])
 
-    def end(self, place: int, done: Done) -> None:
-        """Keep what was said of a batch as a whole."""
-        self.batches.append((place, canonical_json(done.model_dump(exclude={"id", "ev"}))))
-        self.drift = max(self.drift, done.drift)
+    def end(self, place: int, done: Done, redone: int) -> None:
+        """Keep what was said of a batch as a whole, and how often it was begun anew before."""
+        self.batches.append((place, canonical_json(done.model_dump(exclude={"id", "ev"}) | {"redone": redone})))
+        self.drift = done.drift
+
+    def add(self, batch: Round) -> None:
+        """Add what one more batch gave."""
+        for name, rows in batch.rows().items():
+            getattr(self, name).extend(rows)
+        self.seen |= batch.seen
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return the rows by table."""
@@ -77,26 +83,24 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One attempt at a round: which items of which plan, on what device, how often it was begun anew for drift, and
-    whether beside whatever else the device does."""
+    """One attempt at a round: which items of which plan, on what device, and whether beside whatever else it does."""
 
     plan: Plan
     number: int
-    redo: int
     items: tuple[int, ...]
     device: Device
     patience_s: float
     run: str
     allow_load: bool = True
 
-    def job(self, place: int, batch: Sequence[int]) -> str:
+    def job(self, place: int, redo: int, batch: Sequence[int]) -> str:
         """Return the name a batch has on the device: the same for whoever goes on with this measurement, no other."""
-        facts = [self.run, self.plan.hash, *self.at(place), list(batch)]
+        facts = [self.run, self.plan.hash, *self.at(place, redo), list(batch)]
         return sha256_bytes(canonical_json(facts).encode())[:32]
 
-    def at(self, place: int) -> At:
-        """Return what a request about a batch belongs to."""
-        return (self.plan.rounds_before or 0) + self.number, self.redo, place
+    def at(self, place: int, redo: int = 0) -> At:
+        """Return what a request about a batch belongs to, that was begun anew so often."""
+        return (self.plan.rounds_before or 0) + self.number, redo, place
 
 
 def quiet(done: int, total: int, text: str) -> None:
@@ -162,7 +166,7 @@ def run(
     """Measure what the journal lacks of its plan, under the conditions of another journal where one is given.
 
     Returns the session's id, None where nothing was lacking. Without ``allow_load``, each round waits until the device
-    does next to nothing else. A round that ended badly is begun again, up to three times a session; its samples never
+    does next to nothing else. A round that broke off is begun again, up to three times a session; its samples never
     mix with another attempt's. Raises DeviceLost, MeasurementRefused; on any exception, Ctrl-C too, the agent is ended
     and the journal can be resumed.
     """
@@ -183,7 +187,6 @@ def run(
         ask = Ask(
             plan=plan,
             number=number,
-            redo=0,
             items=tuple(items),
             device=device,
             patience_s=patience_s,
@@ -204,27 +207,19 @@ def complete_round(
     session: str,
     on_share: Callable[[str, str, float], None],
 ) -> None:
-    """Measure one round until it is whole and the device did not drift in it.
-
-    Raises DeviceLost where it broke off three times; drift that does not end is kept, and told by its batches.
-    """
-    plan, number, broken = ask.plan, ask.number, 0
+    """Measure one round until it is whole; raises DeviceLost where it broke off three times."""
+    number, broken = ask.number, 0
     while True:
-        redo = journal.drifts_of(number)
-        text = f"round {number + 1}" + (f", attempt {broken + redo + 1}" if broken + redo else "")
+        text = f"round {number + 1}" + (f", attempt {broken + 1}" if broken else "")
         attempt = journal.begin_attempt(number, session=session, started_utc=utc_now())
         try:
-            gained = measure_round(replace(ask, redo=redo), partial(on_share, text))
+            gained = measure_round(ask, partial(on_share, text))
         except DeviceLost as fault:
             note = public(ask.device, f"{fault.what}: {fault.why}")[:400]
             journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="lost", note=note)
             broken += 1
             if broken == ATTEMPTS_PER_SESSION or isinstance(fault, DeviceBarred | DeviceAway):
                 raise
-            continue
-        if gained.drift > plan.protocol.drift_most and redo < plan.protocol.redo_most:
-            note = f"a canary moved by {100 * gained.drift:.1f} %"
-            journal.end_attempt(number, attempt, {}, ended_utc=utc_now(), status="drift", note=note)
             continue
         gained.failures = [(item, public(ask.device, why)) for item, why in gained.failures]
         journal.end_attempt(number, attempt, gained.rows(), ended_utc=utc_now())
@@ -270,27 +265,42 @@ def begin_session(
 def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
     """Measure one round in a fresh process, quiet before it and cool before each batch where that is asked for.
 
+    A batch in which the device drifted is begun anew.
+
     Raises DeviceLost, and MeasurementRefused where the device does not become quiet or cool.
 
     ``on_share`` is told how much of it is done, 0 to 1.
     """
     plan, device = ask.plan, ask.device
-    gained = Round()
+    gained, reached = Round(), 0.0
+
+    def ahead(text: str, share: float) -> None:
+        """Tell how much is done, which what is begun anew does not make less."""
+        nonlocal reached
+        reached = max(reached, share)
+        on_share(text, reached)
+
     batches = plan.batches(ask.number, ask.items)
-    jobs = [ask.job(place, batch) for place, batch in enumerate(batches)]
+    redos = range(plan.protocol.redo_most + 1)
+    jobs = [ask.job(place, redo, batch) for place, batch in enumerate(batches) for redo in redos]
     with Link(device) as link:
         state = link.greet(at=ask.at(0)).state
-        supply(link, _files(ask), on_bytes=partial(_bringing, on_share))
+        supply(link, _files(ask), on_bytes=partial(_bringing, ahead))
         if not ask.allow_load:
-            working = partial(_working, on_share, device.profile.calm.max_foreign_cores)
+            working = partial(_working, ahead, device.profile.calm.max_foreign_cores)
             own = jobs if link.remote else ()
             state = quieten(device, link.conversation, ask.at(0), jobs=own, on_rest=working)
         for place, batch in enumerate(batches):
-            if plan.protocol.regime == "burst":
-                resting = partial(_resting, on_share, place / len(batches))
-                cool(device, link.conversation, state, ask.at(place), on_rest=resting)
-            part = partial(_part, on_share, place, len(batches))
-            state = measure_batch(ask, place, batch, link, gained, on_share=part)
+            for redo in redos:
+                if plan.protocol.regime == "burst":
+                    resting = partial(_resting, ahead, place / len(batches))
+                    cool(device, link.conversation, state, ask.at(place, redo), on_rest=resting)
+                part, share = Round(), partial(_part, ahead, place, len(batches))
+                state = measure_batch(ask, place, redo, batch, link, part, on_share=share)
+                if part.drift <= plan.protocol.drift_most:
+                    break
+            # Drift that does not end is kept, and told by its batch.
+            gained.add(part)
         link.forget(jobs)
     return gained
 
@@ -330,30 +340,31 @@ def _working(on_share: Callable[[str, float], None], limit: float, cores: float)
 def measure_batch(
     ask: Ask,
     place: int,
+    redo: int,
     batch: list[int],
     link: Link,
     gained: Round,
     *,
     on_share: Callable[[float], None],
 ) -> Facts:
-    """Measure one batch, add its rows, and return the device's state after it.
+    """Measure one batch, begun anew so often, add its rows, and return the device's state after it.
 
     Raises DeviceLost where an item is missing, repeated or not asked for.
     """
     plan = ask.plan
     request = {
         "do": "bench",
-        "at": ask.at(place),
+        "at": ask.at(place, redo),
         "runtime": plan.runtime,
         **plan.way.said(),
-        "parameters": plan.protocol.for_agent(place) | {"seed": plan.batch_seed(ask.number, place)},
+        "parameters": plan.protocol.for_agent(rested=place + redo == 0) | {"seed": plan.batch_seed(ask.number, place)},
         "reference": plan.reference.file,
         "canaries": plan.canaries,
         "items": [[index, plan.items[index].state, plan.items[index].file] for index in batch],
     }
     states = {index: plan.items[index].state for index in batch}
     done: Done | None = None
-    job, name = ask.job(place, batch), ask.device.name
+    job, name = ask.job(place, redo, batch), ask.device.name
     for answer in link.work(job, request, patience_s=ways.patience_s(plan.way, ask.patience_s)):
         refusal = None
         if isinstance(answer, Progress):
@@ -372,7 +383,7 @@ def measure_batch(
     if done is None or missing:
         link.end(job)
         raise device_lost(name, f"not answered: {missing or 'the end of the batch'}")
-    gained.end(place, done)
+    gained.end(place, done, redo)
     return done.state
 
 

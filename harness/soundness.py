@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.answers import kept
 from harness.plan import EMPTY, Plan
-from harness.protocol import Done, Energy
+from harness.protocol import Energy, batch_of
 from ofa.lut.rows import is_session
 
 KINDS = {"TEXT": "text", "INTEGER": "integer"}
@@ -28,7 +28,7 @@ def refuse_unsound(database: sqlite3.Connection, plan: Plan, tables: Collection[
     for identity, record in database.execute("SELECT id, record FROM sessions"):
         _refuse_session(identity, json.loads(record))
     for (record,) in database.execute("SELECT record FROM batches"):
-        Done.model_validate({**json.loads(record), "id": 0, "ev": "done"})
+        batch_of(json.loads(record))
     for (record,) in database.execute("SELECT record FROM energies") if "energies" in tables else ():
         Energy.model_validate({**json.loads(record), "id": 0, "ev": "energy"})
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.levels import Shared
+
 Floats = NDArray[np.float64]
 
 # Standard deviation of the median of n normal values over that of their mean, for n = 1, 2, … 15; √(π/2) beyond.
@@ -89,11 +91,12 @@ def _trigamma_inverse(value: float) -> float:
     return x
 
 
-def over_rounds(values: Sequence[float], spread: Spread | None = None) -> Estimate:
+def over_rounds(values: Sequence[float], spread: Spread | None = None, shared: Shared | None = None) -> Estimate:
     """Return the median over rounds and its 95 % interval, made on the log scale.
 
     The interval is median x exp(± t · s · c(n) / √n): ``c`` because it is the median's interval and not the mean's;
-    the variance s² of the logs and its degrees of freedom are drawn towards ``spread``. ``values`` are positive.
+    the variance s² of the logs and its degrees of freedom are drawn towards ``spread``. What is ``shared`` with all
+    other values is added to it. ``values`` are positive.
     """
     from scipy.stats import t
 
@@ -107,7 +110,11 @@ def over_rounds(values: Sequence[float], spread: Spread | None = None) -> Estima
     variance = ((count - 1) * float(np.var(logs, ddof=1)) + prior.freedom * prior.variance) / freedom
     freedom = min(freedom, SHARED_FREEDOM * (count - 1))
     widening = MEDIAN_TO_MEAN[count - 1] if count <= len(MEDIAN_TO_MEAN) else MEDIAN_TO_MEAN_LARGE
-    half = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * widening * math.sqrt(variance / count)
+    parts = [(widening**2 * variance / count, freedom), *([(shared.variance, shared.freedom)] if shared else [])]
+    total = sum(part for part, _ in parts)
+    # Degrees of freedom of a sum of variances (Satterthwaite 1946).
+    joint = total**2 / sum(part**2 / free for part, free in parts if free) if total else freedom
+    half = float(t.ppf((1 + CONFIDENCE) / 2, joint)) * math.sqrt(total)
     return Estimate(value=math.exp(centre), lo=math.exp(centre - half), hi=math.exp(centre + half), rounds=count)
 
 

@@ -19,6 +19,7 @@ Send = Callable[[Dict[str, Any]], None]
 FILE_NAME = re.compile(r"^[0-9a-f]{64}\Z")
 MOST_ITEMS = 20000
 MOST_CANARIES = 8
+MOST_CANARY_CALLS = 10000
 TICK_S = 0.4
 READ_BYTES = 1 << 20
 PARAMETERS = {
@@ -30,6 +31,7 @@ PARAMETERS = {
     "burst_us": (1, 10000000),
     "reference_every": (1, 10000),
     "canary_calls": (1, 10000),
+    "canary_us": (0, 10000000),
     "soak_s": (0, 7200),
     "seed": (0, 2**63 - 1),
 }
@@ -202,12 +204,19 @@ def turn(
     request: Dict[str, Any],
     clocks: timing.Clocks,
 ) -> None:
-    """Time every canary once more: what they differ by from turn to turn, the device has drifted."""
+    """Time every canary once more: what they differ by from turn to turn, the device has drifted.
+
+    The fastest of a few calls differs by a tenth from turn to turn where nothing has drifted for longer than a moment:
+    a canary is called until its turn took a while.
+    """
+    least, fill_ns = request["parameters"]["canary_calls"], request["parameters"]["canary_us"] * 1000
     for name, run in birds.items():
         timed = timing.Timed(clocks)
         timing.warm(run, request["parameters"]["warm_calls"], clocks.wall)
-        for _ in range(request["parameters"]["canary_calls"]):
-            timed.call(run)
+        calls, taken_ns = 0, 0
+        while calls < least or (taken_ns < fill_ns and calls < MOST_CANARY_CALLS):
+            taken_ns += timed.call(run)
+            calls += 1
         summary = timed.summary()
         canaries[name].append({kind: summary[kind] for kind in ("wall_min_ns", "cpu_min_ns")})
 

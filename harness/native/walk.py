@@ -73,7 +73,7 @@ def walk_of(
         on_progress=on_progress,
     )  # fmt: skip
     items = tuple(range(len(plan.items)))
-    ask = Ask(plan=plan, number=0, redo=0, items=items, device=device, patience_s=PATIENCE_S, run=token_hex())
+    ask = Ask(plan=plan, number=0, items=items, device=device, patience_s=PATIENCE_S, run=token_hex())
     found = measure_round(ask, lambda text, share: on_progress(round(100 * share), 100, "timing probes"))
     said = json.loads(found.batches[-1][1])
     runs = sum(runs_of(plan, batch) for batch in plan.batches(0))

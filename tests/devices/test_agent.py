@@ -17,7 +17,7 @@ Exchange = Callable[..., tuple[list[dict[str, Any]], int]]
 
 PARAMETERS = {
     "warm_calls": 1, "cold_cycles": 3, "hot_bursts": 2, "burst_least": 2, "burst_most": 4, "burst_us": 50,
-    "reference_every": 2, "canary_calls": 2, "soak_s": 0, "seed": 7,
+    "reference_every": 2, "canary_calls": 2, "canary_us": 0, "soak_s": 0, "seed": 7,
 }  # fmt: skip
 
 

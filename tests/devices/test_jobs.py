@@ -142,7 +142,7 @@ def test_a_worker_ends_by_the_clock_and_by_request(agent: Callable[[], Agent], f
         pytest.skip("this Python has no onnxruntime")
     parameters = {
         "warm_calls": 1, "cold_cycles": 10000, "hot_bursts": 1000, "burst_least": 10000, "burst_most": 10000,
-        "burst_us": 10000000, "reference_every": 1, "canary_calls": 1, "soak_s": 0, "seed": 1,
+        "burst_us": 10000000, "reference_every": 1, "canary_calls": 1, "canary_us": 0, "soak_s": 0, "seed": 1,
     }  # fmt: skip
     endless = {
         "do": "bench", "runtime": "onnxruntime", "kernels": "default", "threads": 1, "parameters": parameters,

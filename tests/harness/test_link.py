@@ -29,7 +29,7 @@ from ofa.errors import DeviceAway, DeviceLost
 
 pytestmark = [pytest.mark.slow]
 # Long enough that a batch lives for a second or two.
-LONG = Rounds(cold_cycles=4, hot_bursts=2, burst_us=20, canary_calls=1, rounds_most=1)
+LONG = Rounds(cold_cycles=4, hot_bursts=2, burst_us=20, canary_calls=1, canary_us=0, rounds_most=1)
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ KINDS: list[Op] = list(
         for op in sorted(ops_in(SPACE), key=lambda op: -op.macs)
     }.values()
 )
-QUICK = Rounds(cold_cycles=2, hot_bursts=1, burst_least=1, burst_most=2, canary_calls=2, redo_most=0, rounds_most=1)
+QUICK = Rounds(
+    cold_cycles=2, hot_bursts=1, burst_least=1, burst_most=2, canary_calls=2, canary_us=0, redo_most=0, rounds_most=1
+)
 INT8 = Way(precision="int8")
 
 

@@ -118,14 +118,16 @@ def test_a_device_that_does_not_cool_is_not_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_round_in_which_the_device_drifted_is_begun_anew(tmp_path: Path) -> None:
+def test_a_batch_in_which_the_device_drifted_is_begun_anew(tmp_path: Path) -> None:
     """Throttling sets in within the batch: canaries that work the cores get slower, and so does not count."""
     throttling = {"heating_c_per_s": 40.0, "cooling_s": 20.0, "throttle_c": 40.0, "throttle_per_c": 0.01}
     device = phone(tmp_path, **STILL | throttling)
     plan = plan_of(device, rounds=1, redo_most=2)
     lut = measure(device, plan, tmp_path)
     with journals.open_journal(tmp_path / "journal.sqlite") as journal:
-        assert journal.drifts_of(0) == 2 and journal.attempts_of(0) == 3 and drifts(journal) == {(0, 0)}
+        assert [facts["redone"] for *_, facts in journal.batches()] == [2] and drifts(journal) == {(0, 0)}
+        assert journal.attempts_of(0) == 1
+    assert [session["batches_redone"] for session in lut.sessions] == [2]
     assert all("moved" in row.flags for row in lut.rows)
 
 

@@ -18,7 +18,14 @@ from harness.session import run
 
 # One state is over soon, and the other takes a second or two: a fault falls into the middle of a batch.
 HALVES = Rounds(
-    cold_cycles=4, hot_bursts=250, burst_least=100, burst_most=100, canary_calls=1, drift_most=10.0, rounds_most=1
+    cold_cycles=4,
+    hot_bursts=250,
+    burst_least=100,
+    burst_most=100,
+    canary_calls=1,
+    canary_us=0,
+    drift_most=10.0,
+    rounds_most=1,
 )
 WATCHED_S = 40.0
 

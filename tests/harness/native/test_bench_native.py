@@ -150,7 +150,7 @@ def test_what_is_foretold_counts_the_processes_that_are_started(
     assert not (tmp_path / "run").exists()
     plan = plan_of(SPACE, device=device, runtime=runtime, scope=scope)
     began = len(started)
-    ask = Ask(plan=plan, number=0, redo=0, items=tuple(range(6)), device=device, patience_s=60, run="x")
+    ask = Ask(plan=plan, number=0, items=tuple(range(6)), device=device, patience_s=60, run="x")
     measure_round(ask, lambda text, share: None)
     # Six items, the reference before the first of them and at the end, three canaries twice; where whole µs are told,
     # one that takes next to nothing tells nothing and goes after its first turn.
