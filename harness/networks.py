@@ -13,6 +13,8 @@ from harness.plan import Split
 from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.space.index import index_of
 
+# How steeply the genes of candidates to fit to may lean to their small or large ends, all of one candidate together.
+LEAN = 8.0
 # How many random networks stand behind each one that is measured: more reach further towards the ends.
 CANDIDATES = 64
 FEWEST_CANDIDATES = 512
@@ -30,10 +32,12 @@ FIT_ALONE = 100
 def networks_of(space: SearchSpace, *, fit: int, holdout: int, seed: int) -> list[tuple[Subnet, Split]]:
     """Return distinct networks to fit a latency twin to and to hold out from it; equal arguments give equal ones.
 
-    Those to fit to are spread over everything. The held-out ones are stratified as `shares` says, and spread over MACs
+    Those to fit to are spread over everything, from nearly the smallest network of the space to nearly the largest:
+    outside of them a calibration is none. The held-out ones are stratified as `shares` says, and spread over MACs
     within a resolution. Raises UsageInvalid where the space has not so many.
     """
-    fitted = spread(space, fit, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    fitted = spread(space, fit, rng, drawn=leaning(space, max(FEWEST_CANDIDATES, CANDIDATES * fit), rng))
     counts = shares(space.resolutions, holdout)
     rng = np.random.default_rng([seed, 1])
     alone = [px for px, count in zip(space.resolutions, counts, strict=True) if count == 1]
@@ -75,6 +79,13 @@ def shares(resolutions: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(1 + each * (px in main) + (px in largest) for px in resolutions)
 
 
+def leaning(space: SearchSpace, count: int, rng: np.random.Generator) -> Genomes:
+    """Return random genomes uint8[count, G] of all sizes: the genes of each lean to their small or large ends."""
+    power = LEAN ** rng.uniform(-1, 1, (count, 1))
+    shares = rng.random((count, len(space.genes))) ** power
+    return space.canonical((1 + np.floor(shares * space.cardinalities)).astype(np.uint8))
+
+
 def spread(
     space: SearchSpace,
     count: int,
@@ -83,17 +94,19 @@ def spread(
     resolution: int | None = None,
     at: NDArray[np.float64] | None = None,
     apart: Genomes | None = None,
+    drawn: Genomes | None = None,
 ) -> Genomes:
     """Return ``count`` distinct random genomes uint8[count, G] whose MACs are spread on a log scale.
 
-    Random networks crowd in the middle of a space; a calibration on them alone would say little about its ends.
-    ``resolution``: all of this one, px. ``at``: where they lie between the smallest and the largest that were drawn,
-    float64[count] from 0 to 1, ascending. ``apart``: genomes that are not taken. Raises UsageInvalid where there are
-    not so many.
+    Random networks crowd in the middle of a space; a calibration on them alone would say little about its ends. They
+    are chosen from ``drawn``, or else from networks drawn here. ``resolution``: all of this one, px. ``at``: where they
+    lie between the smallest and the largest that were drawn, float64[count] from 0 to 1, ascending. ``apart``: genomes
+    that are not taken. Raises UsageInvalid where there are not so many.
     """
     if not count:
         return np.zeros((0, len(space.genes)), dtype=np.uint8)
-    drawn = spaces.sample.random(space, max(FEWEST_CANDIDATES, CANDIDATES * count), rng)
+    if drawn is None:
+        drawn = spaces.sample.random(space, max(FEWEST_CANDIDATES, CANDIDATES * count), rng)
     if resolution is not None and space.has(RESOLUTION):
         drawn[:, space.at(RESOLUTION)] = 1 + space.resolutions.index(resolution)
     taken = {bytes(genome) for genome in apart} if apart is not None else set()
