@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,15 +41,34 @@ class Part:
 
     def cut(self, total: Sum) -> Sum:
         """Return a sum over the whole space as one over the part."""
-        column = self.space.at("resolution")
-        kept = [0, *(1 + self.whole.resolutions.index(px) for px in self.space.resolutions)]
-        terms = tuple(
-            replace(term, table=np.take(term.table, kept, axis=term.columns.index(column)))
-            if column in term.columns
-            else term
-            for term in total.terms
-        )
-        return Sum(constant=total.constant, terms=terms)
+        return self._by_resolution(total, lambda table: table[self._kept])
+
+    def spread(self, total: Sum) -> Sum:
+        """Return a sum over the part as one over the whole space, which means nothing at other resolutions."""
+
+        def wide(table: Values) -> Values:
+            found = np.zeros((len(self.whole.resolutions) + 1, *table.shape[1:]))
+            found[self._kept] = table
+            return found
+
+        return self._by_resolution(total, wide)
+
+    @property
+    def _kept(self) -> list[int]:
+        """Return what each value of the part's resolution, 0 first, is in the whole space."""
+        return [0, *(1 + self.whole.resolutions.index(px) for px in self.space.resolutions)]
+
+    def _by_resolution(self, total: Sum, change: Callable[[Values], Values]) -> Sum:
+        """Change the tables of a sum that the resolution indexes, its axis put first."""
+        column, terms = self.space.at("resolution"), []
+        for term in total.terms:
+            if column in term.columns:
+                axis = term.columns.index(column)
+                changed = np.moveaxis(change(np.moveaxis(term.table, axis, 0)), 0, axis)
+                terms.append(replace(term, table=np.ascontiguousarray(changed)))
+            else:
+                terms.append(term)
+        return Sum(constant=total.constant, terms=tuple(terms))
 
 
 def part_of(space: SearchSpace, resolutions: Collection[int]) -> Part:

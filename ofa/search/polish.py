@@ -1,4 +1,4 @@
-"""Polish: try every change of one gene and the most promising pairs of changes, until nothing improves."""
+"""Polish: try every change of one gene and pairs of changes, the most promising or all, until nothing improves."""
 
 from __future__ import annotations
 
@@ -55,6 +55,24 @@ def polish(archive: Archive, start: Scored) -> Scored:
     return best
 
 
+def settle(archive: Archive, start: Scored) -> Scored:
+    """Climb from one scored genome (a Scored of length 1) to one that no change of one or two genes improves.
+
+    Of pairs only those that meet every limit are scored. Where the start misses one, it is only polished.
+    """
+    best = polish(archive, start)
+    for _ in range(ROUNDS if best.violation[0] == 0 else 0):
+        singles = archive.score(neighbours(archive.space, best.genomes[0]))
+        left, right = np.triu_indices(len(singles), k=1)
+        apart = _apart(singles.genomes, best, left, right)
+        pairs = _together(archive.space, best.genomes[0], singles, left[apart], right[apart])
+        better = _best(archive.take(archive.within(pairs)), best)
+        if better is None:
+            break
+        best = polish(archive, better)
+    return best
+
+
 def _best(found: Scored, best: Scored) -> Scored | None:
     """Return the best of ``found`` where it beats ``best``."""
     if not len(found):
@@ -76,9 +94,15 @@ def _pairs(archive: Archive, best: Scored, singles: Scored) -> Genomes:
     hopeful = (promised > -0.02) & (total <= allowed * 1.01).all(axis=1) & _apart(singles.genomes, best, left, right)
     left, right, promised = left[hopeful], right[hopeful], promised[hopeful]
     chosen = np.argsort(-promised, kind="stable")[:PAIRS]
-    base = best.genomes[0]
-    first, second = singles.genomes[left[chosen]], singles.genomes[right[chosen]]
-    return archive.space.canonical(_fill_active(archive.space, np.where(second != base, second, first), base))
+    return _together(archive.space, best.genomes[0], singles, left[chosen], right[chosen])
+
+
+def _together(
+    space: SearchSpace, base: Genomes, singles: Scored, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> Genomes:
+    """Return genomes with two changes of ``base`` at once each."""
+    first, second = singles.genomes[left], singles.genomes[right]
+    return space.canonical(_fill_active(space, np.where(second != base, second, first), base))
 
 
 def _apart(rows: Genomes, best: Scored, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:

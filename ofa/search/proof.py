@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search import dual, trees
+from ofa.search import dual, relu, trees
 from ofa.search.sums import Sum, Term, added, of_genes, of_ops
 from ofa.space.core import SearchSpace
 
@@ -21,10 +21,14 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Above:
-    """A predictor that never exceeds an additive part and some trees, each ensemble with the names of its features."""
+    """A predictor that never exceeds an additive part and some trees, each ensemble with the names of its features.
+
+    ``lines``: the additive part is not the predictor's own, but lies above it by the lines about its hidden units.
+    """
 
     base: Sum
     forests: tuple[tuple[trees.Ensemble, tuple[str, ...]], ...] = ()
+    lines: bool = False
 
     def leaves(self, space: SearchSpace) -> Sum:
         """Return a sum that it never exceeds, each tree bounded alone."""
@@ -48,6 +52,11 @@ def accuracy_above(twin: AccuracyTwin) -> Above:
     return Above(
         base=of_genes(twin.base.gene_values, twin.base.constant), forests=tuple((ensemble, names) for ensemble in read)
     )
+
+
+def network_above(space: SearchSpace, network: relu.Network) -> Above:
+    """Return what bounds a ReLU network on one-hot genes from above: a sum, by linear bounds of its hidden units."""
+    return Above(base=relu.above(space, network), lines=True)
 
 
 def latency_below(twin: LatencyTwin) -> Sum:

@@ -13,9 +13,14 @@ from ofa.search.proof import Above
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
 
-NO_PROOF = "nothing is proven of this predictor: only additive models and trees on top of one have a bound"
+NO_PROOF = (
+    "nothing is proven of this predictor: only additive models, trees on top of one, and ReLU networks have a bound"
+)
 PROVEN = "an exact dynamic programme over the additive part"
 LEAVES = "{proven}, other parts at the largest their leaves allow"
+LINES = "an exact dynamic programme over linear bounds of its hidden units"
+TOO_LOOSE = "linear bounds of its many hidden units say no more than that no network exceeds {bound:.0f} %"
+PERCENT = 100.0
 NO_LIMIT = ", whatever the limits: none of them has an additive part"
 
 
@@ -76,7 +81,11 @@ def upper_bound(
     if not bounds:
         return None, NO_PROOF
     lowest = min(bounds)
+    lines = isinstance(above, Above) and above.lines
+    if lines and lowest > PERCENT:
+        return None, TOO_LOOSE.format(bound=lowest)
     exact = not trees and all(limit.exact for limit in known)
-    reason = (PROVEN if exact else LEAVES.format(proven=PROVEN)) + (NO_LIMIT if limits and not known else "")
+    proven = LINES if lines else PROVEN
+    reason = (proven if exact else LEAVES.format(proven=proven)) + (NO_LIMIT if limits and not known else "")
     # The same numbers added in another order may differ by this much.
     return lowest + ROUNDING * abs(lowest), reason

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ofa import files
 from ofa.errors import FileInvalid, SpaceMismatch
+from ofa.search.relu import Network
 from ofa.space.core import Genomes, SearchSpace
 
 LAYERS = ("0", "2", "4", "6")
@@ -20,6 +21,7 @@ FIRST_PX, STEP_PX, RESOLUTIONS = 112, 16, 8
 INPUTS = 2 * STAGES * BLOCKS * 3 + RESOLUTIONS
 MAX_BYTES = 64 * files.MEBIBYTE
 MOST_UNITS = 4096
+PERCENT = 100.0
 # A block of rows whose activations stay in the second-level cache.
 CHUNK_ROWS = 1024
 
@@ -49,9 +51,15 @@ class PublishedPredictor:
             hot = np.zeros((len(part), INPUTS + 1), dtype=np.float32)
             hot[np.arange(len(part))[:, None], columns[np.arange(len(told)), part]] = 1.0
             found[start : start + CHUNK_ROWS] = self._forward(hot[:, :INPUTS])
-        return 100.0 * found
+        return PERCENT * found
 
     __call__ = predict
+
+    @property
+    def network(self) -> Network:
+        """Return it as what a bound is made of."""
+        layers = tuple((weight.astype(np.float64), bias.astype(np.float64)) for weight, bias in self.layers)
+        return Network(layers=layers, columns=self.columns, scale=PERCENT)
 
     def _forward(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network, float32[n, inputs] to float32[n]."""

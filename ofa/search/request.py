@@ -88,7 +88,13 @@ def accuracy_of(spec: str, space: SearchSpace) -> Accuracy:
         known = tuple(px for px in space.resolutions if published.predicts(px))
         cut = part_of(space, known)
         predictor = published.read(Path(spec.removeprefix(PUBLISHED)), cut.space)
-        return Accuracy(predict=_over(cut, predictor), precision=None, above=None, resolutions=known)
+        lines = proof.network_above(cut.space, predictor.network)
+        return Accuracy(
+            predict=_over(cut, predictor),
+            precision=None,
+            above=replace(lines, base=cut.spread(lines.base)),
+            resolutions=known,
+        )
     from ofa.twins import accuracy
 
     if not Path(spec).is_dir():

@@ -13,7 +13,7 @@ from ofa.search import surrogate
 from ofa.search.archive import Archive, Scored, joined
 from ofa.search.evolve import Generation, Watcher, breed, first
 from ofa.search.exchange import Elite, Exchange
-from ofa.search.polish import polish
+from ofa.search.polish import polish, settle
 from ofa.space.core import Genomes
 
 # How often a long search is written down, and how often its exchange reports like a generation does.
@@ -107,13 +107,13 @@ class Run:
         return self.archive.within(genomes) if len(genomes) else np.zeros(0, dtype=np.int64)
 
     def _polished(self) -> Scored:
-        """Polish the best networks that differ, and return the best of all."""
+        """Polish the best networks that differ, and the best of all until no change of two genes improves it."""
         archive = self.archive
         starts = self._elite.rows if len(self._elite.rows) else self._alive
         scored = archive.take(starts)
         starts = starts[scored.order()[:POLISHED]]
         best = joined([polish(archive, archive.take(starts[at : at + 1])) for at in range(len(starts))])
-        return best.take(best.order()[:1])
+        return settle(archive, best.take(best.order()[:1]))
 
     def _stand(self, row: int) -> None:
         """Note how the search stands, and tell whoever watches."""

@@ -248,3 +248,24 @@ def test_predictor_without_numbers_is_an_error(small: SearchSpace) -> None:
 def test_senseless_limit_is_refused(at_most: float) -> None:
     with pytest.raises(UsageInvalid):
         Limit(name="latency", predict=lambda genomes: np.zeros(len(genomes)), at_most=at_most, unit="ms")
+
+
+def test_no_change_of_two_genes_improves_what_is_found() -> None:
+    space = mobilenet_v3_tiny(1.0, 1, 10)
+    truth = Truth(space, 3, interaction=1.0)
+    limit = truth.limit(0.4)
+    found = find(space, truth.accuracy, [limit], seed=0, population=32, generations=1, rounds=1)
+    base = found.best.subnet.array
+    active = [column for column in range(len(base)) if base[column]]
+    rows = []
+    for one, other in itertools.combinations(active, 2):
+        for values in itertools.product(*(range(1, int(space.cardinalities[c]) + 1) for c in (one, other))):
+            row = base.copy()
+            row[[one, other]] = values
+            rows.append(row)
+    near = space.canonical(np.array(rows, dtype=np.uint8))
+    # A block that comes into use has genes of its own to choose: these are not changes of two genes.
+    near = near[((near > 0) == (base > 0)).all(axis=1)]
+    assert len(near) > 1000
+    within = near[truth.latency(near) <= limit.at_most]
+    assert truth.accuracy(within).max() <= found.best.accuracy + 1e-9
