@@ -26,6 +26,7 @@ from harness.tables import TABLE
 from ofa.lut.format import Lut, read
 
 BUSY = 2
+ROUNDS = 3
 # How long the computer is kept busy between the first and the second build, s.
 CHANGE_S = 120
 # Flags and a status that warn whoever reads a row.
@@ -54,7 +55,7 @@ def main() -> None:
 def built(given: argparse.Namespace, name: str) -> Lut:
     """Build one table, or go on with it."""
     folder = given.out / name
-    scope = bench.Scope(fit=0, holdout=0, rounds=5, seed=0, again=False)
+    scope = bench.Scope(fit=0, holdout=0, rounds=ROUNDS, rounds_most=ROUNDS, seed=0, again=False, memory=False)
     space = spaces.load(given.space)
     bench.bench(space, device=this_computer(given.out / ".files"), runtime=given.runtime, folder=folder, scope=scope)
     return read(folder / TABLE)
@@ -82,17 +83,31 @@ def _compute() -> None:
 
 
 def apart(first: Lut, other: Lut) -> dict[str, Any]:
-    """Return by how much rows of two tables differ, percent: all of them, and those that do not warn."""
+    """Return by how much rows of two tables differ, percent: all of them, those of each state, those that do not warn.
+
+    ``faster`` is how much less time everything takes in the other one; the rest is at equal speed but for "as_is".
+    """
     known = {row[:2]: row for row in first.rows if row.ns}
     pairs = [(known[row[:2]], row) for row in other.rows if row[:2] in known and row.ns]
-    differences = np.array([100 * abs((b.ns or 0) / (a.ns or 1) - 1) for a, b in pairs])
+    logs = np.log([(b.ns or 0) / (a.ns or 1) for a, b in pairs])
     warned = np.array([b.status == "noisy" or bool(WARNINGS & set(b.flags)) for _, b in pairs])
-    facts = {"rows": len(pairs), "warned_pct": round(100 * float(warned.mean()), 1), **_spread("", differences)}
-    return facts | (_spread("unwarned_", differences[~warned]) if (~warned).any() else {})
+    states = np.array([a.state for a, _ in pairs])
+    level = float(np.median(logs[states == "hot"]))
+    facts = {
+        "rows": len(pairs),
+        "warned_pct": round(100 * float(warned.mean()), 1),
+        "faster_pct": round(100 * (1 - float(np.exp(level))), 2),
+        **_spread("as_is_", logs),
+        **_spread("", logs - level),
+    }
+    for state in sorted(set(states.tolist())):
+        facts |= _spread(f"{state}_", logs[states == state] - level)
+    return facts | (_spread("unwarned_", (logs - level)[~warned]) if (~warned).any() else {})
 
 
-def _spread(name: str, values: Any) -> dict[str, float]:
+def _spread(name: str, logs: Any) -> dict[str, float]:
     """Return the median and the 95th percentile of differences."""
+    values = 100 * np.expm1(np.abs(logs))
     return {
         f"{name}median_pct": round(float(np.median(values)), 2),
         f"{name}p95_pct": round(float(np.percentile(values, 95)), 2),

@@ -39,7 +39,15 @@ SPACES: tuple[tuple[str, float], ...] = (
 RUNTIMES: Mapping[RuntimeName, Format] = {"onnxruntime": "onnx", "litert": "tflite"}
 FITTED, VERIFIED = 20, 10
 WANTED_PX = 160
-SCOPE: dict[str, Any] = {"fit": 0, "holdout": 0, "rounds": 5, "seed": 0, "again": False, "memory": False}
+SCOPE: dict[str, Any] = {
+    "fit": 0,
+    "holdout": 0,
+    "rounds": 3,
+    "rounds_most": 3,
+    "seed": 0,
+    "again": False,
+    "memory": False,
+}
 
 
 def main() -> None:

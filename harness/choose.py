@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ class Twins:
 
     def unseen_top1(self) -> Predict:
         """Return the accuracy twin with the genomes that were seen marked down."""
+        from ofa.search.active import unseen
+
         return unseen(self.accuracy.predict, {bytes(genome) for genome in self.seen})
 
     def chosen(self, runtime: RuntimeName, budget_ms: float, subnet: Subnet) -> Chosen:
@@ -65,16 +67,6 @@ class Twins:
             predicted_top1=float(self.accuracy.predict(genome)[0]),
             interval=(float(low[0]), float(high[0])),
         )
-
-
-def unseen(predict: Predict, known: Container[bytes]) -> Predict:
-    """Return a predictor of accuracy, percent, that marks genomes known already down by 100 points."""
-
-    def marked(genomes: Genomes) -> NDArray[np.float64]:
-        met = np.array([bytes(genome) in known for genome in genomes], dtype=np.float64)
-        return np.asarray(predict(genomes) - 100.0 * met)
-
-    return marked
 
 
 def choose(

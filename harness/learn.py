@@ -15,11 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ofa.space as spaces
-from harness.choose import unseen
-from harness.stats import spread
 from ofa import console
-from ofa.space.core import Genomes, SearchSpace
-from ofa.space.index import index_of
+from ofa.space.core import Genomes
 
 if TYPE_CHECKING:
     from ofa.nn.supernet import Supernet
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
     from ofa.twins.accuracy import AccuracyTwin
 
 LABELS = "labels.csv"
-POPULATION, GENERATIONS = 256, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +47,7 @@ def learn(lesson: Lesson, *, first: int, rounds: int, each: int) -> AccuracyTwin
     Labels that the file holds are not measured again. Raises FileInvalid where they are of another origin, and what
     labelling and fitting raise.
     """
+    from ofa.search.active import along_front
     from ofa.twins import rounds as active
 
     space = lesson.supernet.space
@@ -80,21 +77,3 @@ def _labelled(lesson: Lesson, genomes: Genomes, advance: Callable[..., None]) ->
         origin=lesson.origin,
         on_label=lambda subnet, top1: advance(note=f"{subnet.id}: {top1:.1f} %"),
     )
-
-
-def along_front(space: SearchSpace, twin: AccuracyTwin, seen: Genomes, count: int, *, seed: int) -> Genomes:
-    """Return up to ``count`` genomes along the front of predicted accuracy over MACs that were not seen yet."""
-    from ofa.search import Limit, extremes, find
-
-    index = index_of(space)
-    macs = index.values(lambda op: op.macs * 1e-6)
-    ends = extremes(space, macs)
-
-    def predict_macs(genomes: Genomes) -> NDArray[np.float64]:
-        return index.sum(genomes, macs)
-
-    limit = Limit(name="MACs", predict=predict_macs, at_most=ends.most, unit="M", floor=lambda: ends)
-    known = {bytes(genome) for genome in seen}
-    found = find(space, unseen(twin.predict, known), [limit], seed=seed, population=POPULATION, generations=GENERATIONS)
-    front = [point.genome for point in found.front if bytes(point.genome) not in known]
-    return np.stack([front[place] for place in spread(len(front), count)]) if front else seen[:0]

@@ -56,6 +56,24 @@ def not_calibrated(coverage: float) -> UsageInvalid:
     )
 
 
+def not_labelled(run: Path, code: int) -> UsageInvalid:
+    """Say that the labels of a round could not be made; the program that makes them has said why."""
+    return UsageInvalid(
+        f"subnets of '{run}' could not be labelled",
+        why=f"'ofa label' ended with exit code {code}, for the reason above",
+        hint="mend that and give the same command again: labels that were made are kept",
+    )
+
+
+def rounds_need() -> UsageInvalid:
+    """Say what labels of further rounds are made of."""
+    return UsageInvalid(
+        "further labels need a training and its images",
+        why="they are measured, as 'ofa label' does it",
+        hint="give '--rounds N --labels LABELS.csv --run RUN --data PATH', all four",
+    )
+
+
 def no_energy(table: str) -> UsageInvalid:
     """Say that no network of a table has its energy measured."""
     return UsageInvalid(
@@ -70,7 +88,7 @@ def one_source() -> UsageInvalid:
     return UsageInvalid(
         "a twin is fitted to labels or to a table",
         why="an accuracy twin learns from --labels, a latency or energy twin from --lut",
-        hint="give exactly one of --labels and --lut; --energy goes with --lut",
+        hint="give exactly one of --labels and --lut; --energy goes with --lut, --by-latency with --labels",
     )
 
 

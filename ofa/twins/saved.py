@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ofa import files
-from ofa.space.core import SearchSpace
+from ofa.space.core import Genomes, SearchSpace
 from ofa.twins import accuracy, errors, latency, store, tables
 from ofa.twins.accuracy import AccuracyTwin
 from ofa.twins.latency import LatencyTwin
@@ -27,21 +35,47 @@ def load(folder: Path, space: SearchSpace | None = None) -> AccuracyTwin | Laten
     raise errors.broken(Path(folder), "its card is not one of a twin")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """How labels are added along the twin's own front: so often, so many each, of a training run and its images."""
+
+    count: int
+    each: int
+    run: Path
+    data: str
+
+
 def fit(
-    space: SearchSpace, out: Path, *, labels: Path | None, lut: Path | None, energy: bool = False, seed: int = 0
+    space: SearchSpace,
+    out: Path,
+    *,
+    labels: Path | None,
+    lut: Path | None,
+    energy: bool = False,
+    seed: int = 0,
+    rounds: Rounds | None = None,
+    by_latency: Path | None = None,
 ) -> dict[str, Any]:
     """Fit a twin to a file of labels or to a latency table, write it to a folder, and return its card.
 
-    Raises UsageInvalid unless exactly one of both is given, and what reading and fitting raise.
+    With ``rounds`` the file of labels grows; with ``by_latency``, a table, the card tells errors by what the table's
+    sums say of the labelled networks, too. Raises UsageInvalid unless exactly one of both files is given, and what
+    reading, labelling and fitting raise.
     """
     if (labels is None) == (lut is None) or (energy and lut is None):
+        raise errors.one_source()
+    if labels is None and (rounds is not None or by_latency is not None):
         raise errors.one_source()
     twin: AccuracyTwin | LatencyTwin
     if labels is not None:
         from ofa.train import labelled
 
+        if rounds is not None:
+            grow(space, labels, rounds, seed=seed)
         genomes, top1 = labelled.read(labels, space)
-        twin = accuracy.fit(space, genomes, top1, precision=labelled.precision_of(labels, space), seed=seed)
+        precision = labelled.precision_of(labels, space)
+        latency_ms = None if by_latency is None else _priced(space, by_latency, genomes)
+        twin = accuracy.fit(space, genomes, top1, precision=precision, latency_ms=latency_ms, seed=seed)
         source = labels
     else:
         from ofa.lut import format as formats
@@ -54,3 +88,66 @@ def fit(
     twin.card["parents"] = [files.parent(source, relative_to=out)]
     twin.save(out)
     return twin.card
+
+
+def _priced(space: SearchSpace, path: Path, genomes: Genomes) -> NDArray[np.float64]:
+    """Return what a table's sums say of genomes, ms; raises SpaceMismatch where it does not price all their ops."""
+    from ofa import estimate
+    from ofa.lut import format as formats
+    from ofa.lut import shelf
+
+    lut = formats.read(shelf.place(path))
+    return estimate.price(lut, [space.subnet(genome) for genome in genomes], estimate.state_of(lut, space))
+
+
+def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> None:
+    """Add labels to a file, in rounds along the front of a twin fitted to all before; what it gained stays in it.
+
+    They are made by `ofa label` in a process of its own, since twins do without torch. Raises UsageInvalid where it
+    fails.
+    """
+    from ofa.search.active import along_front
+    from ofa.train import labelled
+    from ofa.twins import rounds as active
+
+    def label(genomes: Genomes) -> NDArray[np.float64]:
+        known = _known(labels, space)
+        if lacking := [genome for genome in genomes if bytes(genome) not in known]:
+            _label(space, labels, rounds, np.stack(lacking))
+            known = _known(labels, space)
+        return np.array([known[bytes(genome)] for genome in genomes])
+
+    genomes, _ = labelled.read(labels, space)
+    active.learn(
+        space,
+        genomes,
+        label,
+        lambda twin, seen, number: along_front(space, twin, seen, rounds.each, seed=seed + number),
+        rounds=rounds.count,
+        seed=seed,
+    )
+
+
+def _known(labels: Path, space: SearchSpace) -> dict[bytes, float]:
+    """Return the top-1, percent, of every genome in a file of labels."""
+    from ofa.train import labelled
+
+    genomes, top1 = labelled.read(labels, space)
+    return {bytes(genome): float(value) for genome, value in zip(genomes, top1, strict=True)}
+
+
+def _label(space: SearchSpace, labels: Path, rounds: Rounds, genomes: Genomes) -> None:
+    """Label some subnets; the progress is shown, what the verb prints at its end is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder) / "subnets.json"
+        files.write_atomic(wanted, files.readable_json([space.subnet(genome).to_json() for genome in genomes]))
+        command = ["label", str(rounds.run), "--data", rounds.data, "--out", str(labels), "--subnets", str(wanted)]
+        done = subprocess.run([_program(), *command, "--json"], stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise errors.not_labelled(rounds.run, done.returncode)
+
+
+def _program() -> str:
+    """Return the path of this program: beside the Python that runs it, or where the shell finds it."""
+    beside = Path(sys.executable).with_name("ofa")
+    return str(beside) if beside.exists() else shutil.which("ofa") or "ofa"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_a_table_becomes_a_twin(run: Run, tmp_path: Path, more: tuple[str, ...])
         (("--labels", "l.csv", "--lut", "t"), 2, "exactly one of --labels and --lut"),
         (("--labels", "absent.csv"), 2, "too few"),
         (("--labels", "absent.csv", "--energy"), 2, "--energy goes with --lut"),
+        (("--lut", "absent", "--by-latency", "absent"), 2, "--by-latency with --labels"),
         (("--lut", "absent"), 3, "absent"),
     ],
 )
@@ -97,3 +99,24 @@ def test_a_folder_that_holds_no_twin_of_ours_is_refused(run: Run, tmp_path: Path
     code, out, err = run("twins", "show", str(tmp_path))
     assert (code, out) == (3, "")
     assert "why" in err and "try" in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_errors_are_told_by_latency_where_a_table_prices_the_labels(run: Run, labels: Path, tmp_path: Path) -> None:
+    for name, content in format.render(table(30).sorted()).items():
+        write_atomic(tmp_path / "lut" / name, content)
+    command = ("twins", "fit", *SPACE, "--labels", str(labels), "--by-latency", str(tmp_path / "lut"))
+    code, printed, err = run(*command, "--out", str(tmp_path / "twin"), "--json")
+    assert code == 0, err
+    bins = json.loads(printed)["latency_bins"]
+    assert len(bins) > 1
+
+
+def test_a_table_that_lacks_ops_of_labels_is_refused(run: Run, labels: Path, tmp_path: Path) -> None:
+    lut = table(30)
+    fewer = dataclasses.replace(lut, rows=lut.rows[: len(lut.rows) // 2])
+    for name, content in format.render(fewer.sorted()).items():
+        write_atomic(tmp_path / "lut" / name, content)
+    command = ("twins", "fit", *SPACE, "--labels", str(labels), "--by-latency", str(tmp_path / "lut"))
+    code, _, err = run(*command, "--out", str(tmp_path / "twin"))
+    assert code == 4 and not (tmp_path / "twin").exists(), err
