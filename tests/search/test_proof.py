@@ -17,6 +17,10 @@ from ofa.twins import boost, features, ridge
 from tests.search.test_knapsack import cut, every_genome
 
 
+# Of each family: a bound that is wrong once in a thousand is wrong.
+TWINS = 500
+
+
 def boosters(matrix: np.ndarray, rng: np.random.Generator, scale: float) -> xgboost.Booster:
     """Fit a few trees to noise."""
     data = xgboost.DMatrix(matrix.astype(np.float32), label=rng.normal(0, scale, len(matrix)))
@@ -65,7 +69,7 @@ class Twins:
 def test_bounds_hold_for_every_network_of_random_twins(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dual, "ITERATIONS", 10)
     tightness = []
-    for seed in range(8):
+    for seed in range(TWINS):
         space = cut(family, np.random.default_rng(seed))
         twins, everything = Twins(space, seed), every_genome(space)
         accuracy, latency = twins.accuracy(everything), twins.latency(everything)
