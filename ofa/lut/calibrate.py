@@ -1,4 +1,4 @@
-"""Calibration of table sums on measured networks: non-negative weights and a constant, by least relative error."""
+"""Calibration of table sums on measured networks: weights of zero or more and a constant, by least relative error."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
+# A constant may take off so much of what the sums say of the smallest network measured.
+MOST_TAKEN_OFF = 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """What a network's latency is: ``sums @ weights + constant``, all of zero or more."""
+    """What a network's latency is: ``sums @ weights + constant``, weights of zero or more."""
 
     weights: Vector
     constant: float
@@ -22,18 +25,26 @@ class Mix:
         return np.asarray(sums @ self.weights + self.constant)
 
 
-def fit(sums: Vector, latency: Vector) -> Mix:
+def fit(sums: Vector, latency: Vector, *, below_zero: bool = False) -> Mix:
     """Fit weights of zero or more for sums float64[n, T] and a constant to positive latencies float64[n].
 
+    The constant is of zero or more, too; with ``below_zero`` it may be less, since rows of ops hold what a network has
+    once, such as fetching its input: as long as a network half as large as the smallest one still takes some time.
     Every row is divided by its latency, so that a percent counts the same on a small and a large network
     (non-negative least squares; Lawson and Hanson 1974).
     """
     from scipy.optimize import nnls
 
+    ones = np.ones((len(sums), 1))
     scale = np.append(np.maximum(sums.mean(axis=0), 1e-300), 1.0)
-    design = np.column_stack([sums, np.ones(len(sums))]) / scale
-    solution, _ = nnls(design / latency[:, None], np.ones(len(latency)))
-    weights = solution / scale
-    if not weights.any():
+    design = np.column_stack([sums, ones]) / scale
+    signs = np.column_stack([design, -ones]) if below_zero else design
+    solution, _ = nnls(signs / latency[:, None], np.ones(len(latency)))
+    weights, constant = solution[: sums.shape[1]] / scale[:-1], float(solution[sums.shape[1]])
+    if not solution.any():
         return Mix(weights=np.zeros(sums.shape[1]), constant=float(latency.mean()))
-    return Mix(weights=weights[:-1], constant=float(weights[-1]))
+    if below_zero:
+        constant -= float(solution[-1])
+        if constant < -MOST_TAKEN_OFF * float((sums @ weights).min()):
+            return fit(sums, latency)
+    return Mix(weights=weights, constant=constant)

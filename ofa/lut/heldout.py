@@ -72,8 +72,8 @@ def judged(lut: Lut) -> Judged:
 def of_table(lut: Lut) -> dict[str, Any]:
     """Return what `lut.json` says of a table's error: {"calibration": ..., "holdout": ...}, each None without networks.
 
-    Ways to price a network: the sum of its rows in one state, or of all states mixed, each with weights and a constant
-    of zero or more; "networks", prices of its work fitted to whole networks alone (`physics`); and "flops", its MACs
+    Ways to price a network: the sum of its rows in one state, or of all states mixed, each with weights of zero or more
+    and a constant; "networks", prices of its work fitted to whole networks alone (`physics`); and "flops", its MACs
     alone, calibrated, which is there to be beaten. All are fitted on the networks of split `fit`. "calibration" names
     the way "chosen" (least error on the held-out) and what each scored; "holdout" is the error of the chosen one, in
     percent and rank correlations, with the floor: the same networks measured again. It depends on the table alone.
@@ -189,7 +189,7 @@ def _ways(lut: Lut, part: Part) -> dict[str, Vector]:
             np.stack([index.sum(genomes, one) for one in values], axis=1) for genomes in (part.fit, part.holdout)
         )
         if np.isfinite(sums).all() and np.isfinite(unseen).all():
-            found[name] = calibrate.fit(sums, part.fit_ms).predict(unseen)
+            found[name] = calibrate.fit(sums, part.fit_ms, below_zero=True).predict(unseen)
     if len(part.fit) >= physics.FEWEST_NETWORKS:
         model = physics.fit_networks(part.space, part.fit, part.fit_ms * NANOSECONDS_PER_MS)
         found[NETWORKS] = model.predict(part.space, part.holdout) / NANOSECONDS_PER_MS

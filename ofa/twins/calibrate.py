@@ -14,12 +14,12 @@ Vector = NDArray[np.float64]
 ONE_BY_ONE = 200
 
 
-def left_out(sums: Vector, latency: Vector) -> Vector:
+def left_out(sums: Vector, latency: Vector, *, below_zero: bool = False) -> Vector:
     """Return measured / predicted float64[n], each predicted without that network (or its fold, above 200)."""
     count = len(latency)
     fold = np.arange(count) if count <= ONE_BY_ONE else intervals.folds(count, 20, np.random.default_rng(0))
     ratios = np.empty(count)
     for part in np.unique(fold):
         seen, unseen = fold != part, fold == part
-        ratios[unseen] = latency[unseen] / fit(sums[seen], latency[seen]).predict(sums[unseen])
+        ratios[unseen] = latency[unseen] / fit(sums[seen], latency[seen], below_zero=below_zero).predict(sums[unseen])
     return ratios

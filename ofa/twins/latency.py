@@ -91,7 +91,7 @@ def fit(
     """Fit a twin to networks measured end to end, ms float64[n] (mJ where ``quantity`` is energy), and to tables.
 
     ``tables`` maps a state ("hot", "cold") to float64[n_ops], parallel to ``index_of(space).ops``; it may be empty.
-    Linear models compete by cross-validation: the tables' sums mixed with weights and a constant of zero or more that
+    Linear models compete by cross-validation: the tables' sums mixed with weights of zero or more and a constant that
     minimise relative error; and prices of the work in ops at their real map sizes (`ofa.twins.work`), with the sums
     beside it. Tables stand unless work is better by more than one standard error; trees on the log of what is left over
     must be better by as much, and need 50 networks. Without networks the cold table (or the only one) is used as it is,
@@ -237,7 +237,7 @@ def _compared(
     index = index_of(space)
     macs = index.sum(genomes, index.values(lambda op: float(op.macs)))[:, None]
     predicted = {name: values / found for name, found in model.choice.ratios.items()}
-    predicted[MACS] = values / calibrate.left_out(macs, values)
+    predicted[MACS] = values / calibrate.left_out(macs, values, below_zero=True)
     predicted |= {f"{name} as it is": index.sum(genomes, table) for name, table in tables.items()}
     resolutions = features.resolutions(space, genomes)
     return {name: _scores(values, found, resolutions) for name, found in predicted.items()}

@@ -93,15 +93,20 @@ def name_of(loss: str, tables: bool) -> str:
 def _linears(given: Samples) -> dict[str, Linear]:
     """Return the linear models that compete: calibrated tables, and priced work under each loss that is sound."""
     everything = np.ones(len(given.values), dtype=np.bool_)
-    floor = LEAST_SHARE * float(given.values.min())
     found: dict[str, Linear] = {}
     names = [TABLE] if given.sums.shape[1] else []
     for name in [*names, *(name_of(loss, bool(names)) for loss in LOSSES)]:
         weights, constant, _ = _fitted(given, name, everything)
-        never_negative = name in (TABLE, name_of("positive", bool(names)))
-        if never_negative or given.least is None or given.least(weights, constant) > floor:
+        if name == TABLE or _takes_time(given, weights, constant):
             found[name] = _linear(given, name)
     return found
+
+
+def _takes_time(given: Samples, weights: Vector, constant: float) -> bool:
+    """Say whether every network of the space is predicted some time, where its exact least is known."""
+    if given.least is None or (constant >= 0 and (weights >= 0).all()):
+        return True
+    return given.least(weights, constant) > LEAST_SHARE * float(given.values.min())
 
 
 def _linear(given: Samples, name: str) -> Linear:
@@ -119,9 +124,12 @@ def _fitted(given: Samples, name: str, rows: NDArray[np.bool_]) -> tuple[Vector,
     """Fit one linear model to some rows: weights float64[F + T], a constant, and predictions without each row."""
     sums, values = given.sums[rows], given.values[rows]
     if name == TABLE:
-        mix = calibrated(sums, values)
-        weights = np.concatenate([np.zeros(given.amounts.shape[1]), mix.weights])
-        return weights, float(mix.constant), values / calibrate.left_out(sums, values)
+        unpriced = np.zeros(given.amounts.shape[1])
+        mix, below_zero = calibrated(sums, values, below_zero=True), True
+        if not _takes_time(given, np.concatenate([unpriced, mix.weights]), mix.constant):
+            mix, below_zero = calibrated(sums, values), False
+        left_out = values / calibrate.left_out(sums, values, below_zero=below_zero)
+        return np.concatenate([unpriced, mix.weights]), mix.constant, left_out
     loss = next(loss for loss in LOSSES if name == name_of(loss, bool(sums.shape[1])))
     found = prices.fit(np.concatenate([given.amounts[rows], sums], axis=1), values, loss)
     return found.weights, found.constant, found.left_out

@@ -16,7 +16,6 @@ from ofa.space.index import index_of
 from ofa.twins import boost, features, ridge
 from tests.search.test_knapsack import cut, every_genome
 
-
 # Of each family: a bound that is wrong once in a thousand is wrong.
 TWINS = 500
 
