@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -176,12 +176,6 @@ class Done(Answer):
         return max(moved)
 
 
-class Batch(Done):
-    """A batch as the host keeps it, with how often it was begun anew before because the device drifted."""
-
-    redone: Annotated[int, Field(ge=0, le=100)]
-
-
 class Rested(Answer):
     """The device had a rest, in which others kept so many of its cores busy."""
 
@@ -328,11 +322,6 @@ def parse(line: bytes) -> Any:
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as fault:
         raise ValueError(f"a line that is not JSON: {line[:60]!r}") from fault
     return checked(value)
-
-
-def batch_of(record: Mapping[str, Any]) -> Batch:
-    """Return a batch as the host keeps it; raises ValueError."""
-    return Batch.model_validate({**record, "id": 0, "ev": "done"})
 
 
 def checked(value: Any) -> Any:

@@ -16,7 +16,7 @@ from harness.header import header_of
 from harness.journal import Footprint, Journal, Measurement
 from harness.levels import levelled
 from harness.plan import EMPTY, Item
-from harness.protocol import batch_of
+from harness.soundness import batch_of
 from harness.stats import Estimate, apart, over_rounds, spread_of
 from ofa.lut.format import Lut, NetworkRow, Row
 from ofa.space import by_id
