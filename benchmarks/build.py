@@ -1,0 +1,56 @@
+"""How long tables of finished runs took to build, from the journals: files, rounds, the second measurement, memory.
+
+python benchmarks/build.py --run RUN --run RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from record import record
+
+from harness import journal as journals
+from harness.tables import AGAIN_JOURNAL, JOURNAL
+
+
+def of_run(folder: Path) -> dict[str, Any]:
+    """Return how long one run took, and how much memory its agents held."""
+    times: list[datetime] = []
+    facts: dict[str, Any] = {}
+    for name in (JOURNAL, AGAIN_JOURNAL):
+        with journals.open_journal(folder / name) as journal:
+            rows = journal.database.execute("SELECT started_utc FROM attempts UNION ALL SELECT ended_utc FROM ends")
+            times += [datetime.fromisoformat(text) for (text,) in rows]
+            batches = [facts for *_, facts in journal.batches()]
+            if name == JOURNAL:
+                facts |= {
+                    "device": journal.plan.device,
+                    "runtime": journal.plan.runtime,
+                    "precision": journal.plan.way.precision,
+                    "items": len(journal.plan.items),
+                    "rounds": len(journal.complete_rounds()),
+                    "batches": len(batches),
+                    "batches_redone": sum(int(one["redone"]) for one in batches),
+                    "agent_peak_mib": max(float(one["state"].get("peak_rss_mib", 0)) for one in batches),
+                }
+    # Files are built before the first round begins, and the memory of networks is measured after the last.
+    plan, last = folder / "plan.json", folder / "lut" / "lut.json"
+    facts["minutes_of_rounds"] = round((max(times) - min(times)).total_seconds() / 60, 1)
+    facts["minutes_in_all"] = round((last.stat().st_mtime - plan.stat().st_mtime) / 60, 1)
+    return facts
+
+
+def main() -> None:
+    """Read every run, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, action="append", required=True, help="folder of a finished 'ofa bench'")
+    given = parser.parse_args()
+    found = {folder.name: of_run(folder) for folder in given.run}
+    record("build", "how long whole tables took to build, networks included", found, "--run FOLDER …")
+
+
+if __name__ == "__main__":
+    main()
