@@ -21,8 +21,9 @@ MEDIAN_TO_MEAN_LARGE = math.sqrt(math.pi / 2)
 CONFIDENCE = 0.95
 # Spreads that agree better than chance lets them have one cause: freedom beyond this is as good as infinite.
 MOST_FREEDOM = 1e3
-# The reference's own noise is in every ratio of a round: however many items there are, it is known from its own rounds
-# alone. Where it is as large as an item's, the variance of both is worth four times their freedom (Satterthwaite 1946).
+# The reference's own noise is in every ratio of a round, unless it was found apart (`harness.levels`): however many
+# items there are, it is known from its own rounds alone. Where it is as large as an item's, the variance of both is
+# worth four times their freedom (Satterthwaite 1946).
 SHARED_FREEDOM = 4
 
 
@@ -108,7 +109,8 @@ def over_rounds(values: Sequence[float], spread: Spread | None = None, shared: S
     prior = spread or Spread(variance=0.0, freedom=0.0)
     freedom = count - 1 + prior.freedom
     variance = ((count - 1) * float(np.var(logs, ddof=1)) + prior.freedom * prior.variance) / freedom
-    freedom = min(freedom, SHARED_FREEDOM * (count - 1))
+    if shared is None or not shared.freedom:
+        freedom = min(freedom, SHARED_FREEDOM * (count - 1))
     widening = MEDIAN_TO_MEAN[count - 1] if count <= len(MEDIAN_TO_MEAN) else MEDIAN_TO_MEAN_LARGE
     parts = [(widening**2 * variance / count, freedom), *([(shared.variance, shared.freedom)] if shared else [])]
     total = sum(part for part, _ in parts)

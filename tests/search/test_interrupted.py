@@ -51,6 +51,8 @@ def test_a_search_that_was_interrupted_goes_on(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Who runs the tests in the background may have told all of them to ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     stopped = start("stopped.npz")

@@ -29,7 +29,9 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
 
 @pytest.fixture
 def link() -> Iterator[Link]:
-    """Return a link to a network of its own."""
+    """Return a link to a network of its own, for a device on the other end of it."""
+    if not SSHD.exists():
+        pytest.skip(MISSING)
     if not may_link():
         pytest.skip("network namespaces need root and the package 'iproute2'")
     link = Link()

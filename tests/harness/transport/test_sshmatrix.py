@@ -249,6 +249,8 @@ def test_a_link_that_is_down_for_ever(
 
 def test_a_slow_link_that_loses_packets(over: Callable[..., tuple[Device, Plan]], tmp_path: Path) -> None:
     wire = Wire(delay_ms=10.0, loss=0.01, seed=5)
+    if not SSHD.exists():
+        pytest.skip(MISSING)
     if not Path(TUN).exists() or not may_link(wire):
         pytest.skip(f"a slow link needs root, {TUN} and the package 'iproute2'")
     link = Link(wire)
