@@ -58,7 +58,7 @@ def test_the_demos_ops_and_networks_are_measured_by_the_agent_on_a_phones_big_co
     words = ["bench", "--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--device", "some-phone"]
     words += ["--runtime", "onnxruntime", "--out", str(tmp_path / "run"), "--fit", "2", "--holdout", "1"]
     with pytest.raises(SystemExit) as ended:
-        main([*words, "--rounds", "1", "--rounds-most", "1", "--no-again"])
+        main([*words, "--rounds", "1", "--rounds-most", "1", "--no-again", "--allow-load"])
     assert not ended.value.code
     lut = read(tmp_path / "run" / TABLE)
     assert check(tmp_path / "run" / TABLE)["valid"]
