@@ -18,7 +18,8 @@ from harness.simulation.weather import Weather
 from ofa.space.index import ops_in
 from ofa.space.ops import ops_of
 
-COVERED = {0.005: 12, 0.015: 6, 0.04: 6}
+# Devices: all ops of one share what its reference is off by, so that few of them scatter by points.
+COVERED = {0.005: 12, 0.015: 10, 0.04: 10}
 
 
 @pytest.mark.slow
@@ -40,9 +41,7 @@ def test_intervals_hold_the_true_ratios_as_often_as_they_say(noise: float, tmp_p
         for row in rows:
             true = truth_ns(machine, [row.key], row.state) / unit[row.state] * found.reference_ns[row.state]
             held.append((row.lo or 0) <= true <= (row.hi or 0))
-    # All ops of a device share what its reference is off by: that scatters so few devices by two points. Of many more
-    # ops `benchmarks/protocol.py` says how often.
-    assert 0.92 <= np.mean(held) <= 0.985
+    assert 0.93 <= np.mean(held) <= 0.97
 
 
 @pytest.mark.parametrize("noise", COVERED, ids=lambda noise: f"{100 * noise:g} %")
