@@ -36,13 +36,14 @@ def levelled(items: Integers, rounds: Integers, batches: Integers, logs: Floats)
     batch = batch.reshape(-1)
     repeated = np.bincount(item)[item] > 1
     enough = np.bincount(batch[repeated], minlength=own.shape[1]) >= FEWEST
-    if len(set(own[0][enough])) < 2:
+    numbers = np.unique(own[0][enough])
+    if len(numbers) < 2:
         return logs, Shared()
     level = np.zeros(own.shape[1])
     for _ in range(SWEEPS):
         usual = _medians(item, logs - level[batch])
         level = np.where(enough, _medians(batch, logs - usual[item]), 0.0)
-    means = np.array([level[enough & (own[0] == number)].mean() for number in sorted(set(own[0][enough]))])
+    means = np.array([level[enough & (own[0] == number)].mean() for number in numbers])
     level = np.where(enough, level - means.mean(), 0.0)
     shared = Shared(variance=float(np.var(means, ddof=1)) / len(means), freedom=len(means) - 1.0)
     return logs - level[batch], shared

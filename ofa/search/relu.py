@@ -23,8 +23,11 @@ FLOAT32_ROUNDING = 2.0**-24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Layers (weight float[in, out], bias float[out]) with ReLUs between; ``columns`` int64[G, C + 1] says which input
-    a gene's value sets to 1, one more than there are where none. The prediction is ``scale`` times the one output."""
+    """Layers (weight float64[in, out], bias float64[out]) with ReLUs between.
+
+    ``columns`` int64[G, C + 1] says which input a gene's value sets to 1, one more than there are where none. The
+    prediction is ``scale`` times the one output.
+    """
 
     layers: tuple[tuple[Values, Values], ...]
     columns: NDArray[np.int64]
@@ -62,11 +65,11 @@ def _linear(space: SearchSpace, network: Network, resolution: int) -> tuple[Valu
     """Return effects of genes float64[G, C + 1] and a height whose sum no output exceeds at one resolution."""
     lines: list[_Between] = []
     for number, (weight, bias) in enumerate(network.layers):
-        upwards, heights = _backwards(network, lines, weight.T.astype(np.float64), bias.astype(np.float64))
+        upwards, heights = _backwards(network, lines, weight.T, bias)
         if number == len(network.layers) - 1:
             return upwards[0], float(heights[0])
         most = heights + _most(space, upwards, resolution)
-        downwards, depths = _backwards(network, lines, -weight.T.astype(np.float64), -bias.astype(np.float64))
+        downwards, depths = _backwards(network, lines, -weight.T, -bias)
         least = -(depths + _most(space, downwards, resolution))
         lines.append(_between(least, most))
     raise ValueError("a network has at least one layer")

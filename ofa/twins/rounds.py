@@ -18,10 +18,10 @@ Label = Callable[[Genomes], Vector]
 Propose = Callable[[AccuracyTwin, Genomes, int], Genomes]
 
 
-def learn(
+def gather(
     space: Space, genomes: Genomes, label: Label, propose: Propose, *, rounds: int, seed: int = 0, threads: int = 1
-) -> AccuracyTwin:
-    """Return the twin fitted to the labels of ``genomes`` uint8[n, G] and of those proposed in each of some rounds.
+) -> tuple[Genomes, Vector]:
+    """Return ``genomes`` uint8[n, G] and those proposed in each of some rounds, with their labels.
 
     ``label`` returns top-1, percent float64[n]. A search picks where a twin errs upwards; labels along the front that
     it would choose pull these errors down (iterative data selection in BRP-NAS, arXiv 2007.08668). Raises what
@@ -34,4 +34,12 @@ def learn(
         if not len(more):
             break
         genomes, top1 = np.concatenate([genomes, more]), np.concatenate([top1, label(more)])
+    return genomes, top1
+
+
+def learn(
+    space: Space, genomes: Genomes, label: Label, propose: Propose, *, rounds: int, seed: int = 0, threads: int = 1
+) -> AccuracyTwin:
+    """Return the twin fitted to what `gather` returns; raises what it and fitting raise."""
+    genomes, top1 = gather(space, genomes, label, propose, rounds=rounds, seed=seed, threads=threads)
     return accuracy.fit(space, genomes, top1, seed=seed, threads=threads)

@@ -118,7 +118,7 @@ def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> None
         return np.array([known[bytes(genome)] for genome in genomes])
 
     genomes, _ = labelled.read(labels, space)
-    active.learn(
+    active.gather(
         space,
         genomes,
         label,
