@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search import dual, relu, trees
+from ofa.search import linear, relu, trees
 from ofa.search.sums import Sum, Term, added, of_genes, of_ops
 from ofa.space.core import SearchSpace
 
@@ -21,22 +22,22 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Above:
-    """A predictor that never exceeds an additive part and some trees, each ensemble with the names of its features.
+    """A predictor that never exceeds an additive part and some trees.
 
     ``lines``: the additive part is not the predictor's own, but lies above it by the lines about its hidden units.
     """
 
     base: Sum
-    forests: tuple[tuple[trees.Ensemble, tuple[str, ...]], ...] = ()
+    forests: tuple[trees.Forest, ...] = ()
     lines: bool = False
 
     def leaves(self, space: SearchSpace) -> Sum:
         """Return a sum that it never exceeds, each tree bounded alone."""
-        return added([self.base, *(trees.above(space, ensemble, names) for ensemble, names in self.forests)])
+        return added([self.base, *(trees.above(space, forest) for forest in self.forests)])
 
-    def within(self, space: SearchSpace, cost: Sum | None, at_most: float) -> Sum:
-        """Return a sum that it never exceeds, low near networks within a limit: seconds for hundreds of trees."""
-        return dual.tightened(space, self.base, dual.forest(space, self.forests), cost, at_most)
+    def within(self, space: SearchSpace, limits: Sequence[tuple[Sum, float]]) -> linear.Plane | None:
+        """Return what it never exceeds within limits, all parts together: seconds for hundreds of trees."""
+        return linear.bound(space, self.base, self.forests, limits)
 
 
 def accuracy_above(twin: AccuracyTwin) -> Above:
@@ -44,13 +45,13 @@ def accuracy_above(twin: AccuracyTwin) -> Above:
 
     Raises ValueError where its boosters are not plain sums of trees.
     """
-    from ofa.twins.features import tree_features
+    from ofa.twins.features import tree_members
 
-    space = twin.space
-    names = tree_features(space, np.zeros((0, len(space.genes)), dtype=np.uint8)).names
+    members = tree_members(twin.space)
     read = [trees.read(bytes(booster.save_raw("json")), weight) for weight, booster in twin.boosters]
     return Above(
-        base=of_genes(twin.base.gene_values, twin.base.constant), forests=tuple((ensemble, names) for ensemble in read)
+        base=of_genes(twin.base.gene_values, twin.base.constant),
+        forests=tuple(trees.Forest(ensemble=ensemble, members=members) for ensemble in read),
     )
 
 
@@ -64,18 +65,19 @@ def latency_below(twin: LatencyTwin) -> Sum:
 
     The factor is the smallest for each resolution. Raises ValueError where its booster is not a plain sum of trees.
     """
-    from ofa.twins.features import latency_features, tree_features
+    from ofa.twins.features import latency_features, tree_members
 
     space = twin.space
     table = of_ops(space, twin.op_values_ms, twin.constant_ms)
     if twin.trees is None:
         return table
     nobody = np.zeros((0, len(space.genes)), dtype=np.uint8)
-    genes = tree_features(space, nobody).names
+    genes = tree_members(space)
     # What stands before the genes depends on the whole network: nothing is assumed of it.
     others = latency_features(space, nobody, np.zeros(0)).shape[1] - len(genes)
     flipped = trees.read(bytes(twin.trees.save_raw("json")), -1.0)
-    factors = np.exp(-trees.by_resolution(space, flipped, ("",) * others + genes))
+    forest = trees.Forest(ensemble=flipped, members=(None,) * others + genes)
+    factors = np.exp(-trees.by_resolution(space, forest))
     resolution = space.at("resolution")
     terms = [Term(columns=(resolution,), table=np.full(len(factors), table.constant) * factors)]
     for term in table.terms:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ofa.search import errors, knapsack
 from ofa.search.limits import ROUNDING, Limit
+from ofa.search.linear import Plane
 from ofa.search.proof import Above
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
@@ -58,34 +59,40 @@ def _least_within(space: SearchSpace, one: Limit, other: Limit) -> float:
     return -found.gain
 
 
+def planes(space: SearchSpace, above: Sum | Above | None, limits: Sequence[Limit]) -> list[Plane]:
+    """Return what a linear programme proves of an additive part with trees, all limits together; of others nothing."""
+    if not isinstance(above, Above) or not above.forests:
+        return []
+    found = above.within(space, [(limit.below, limit.at_most * (1 + ROUNDING)) for limit in limits if limit.below])
+    return [] if found is None else [found]
+
+
 def upper_bound(
-    space: SearchSpace, above: Sum | Above | None, limits: Sequence[Limit], *, tight: bool = True
+    space: SearchSpace, above: Sum | Above | None, limits: Sequence[Limit], known: Sequence[Plane] | None = None
 ) -> tuple[float | None, str]:
     """Return what no network within the limits exceeds, and what that rests on; None and why where nothing is proven.
 
-    Every limit with an additive part gives a bound, for it alone; the lowest counts. ``tight`` spends seconds on trees.
+    Every limit with an additive part gives a bound, for it alone, and all together give ``planes`` where the predictor
+    has trees, which takes seconds (``known``: planes found for other values of these limits); the lowest counts.
     """
     if above is None:
         return None, NO_PROOF
-    known = [limit for limit in limits if limit.below is not None]
-    costs: list[tuple[Sum | None, float]] = [(limit.below, limit.at_most) for limit in known] or [(None, np.inf)]
+    added = [limit for limit in limits if limit.below is not None]
+    costs: list[tuple[Sum | None, float]] = [(limit.below, limit.at_most) for limit in added] or [(None, np.inf)]
     trees = isinstance(above, Above) and bool(above.forests)
     plain = above.leaves(space) if isinstance(above, Above) else above
-    bounds = []
-    for cost, at_most in costs:
-        sums = [plain]
-        if isinstance(above, Above) and trees and tight:
-            sums.append(above.within(space, cost, at_most))
-        found = [knapsack.solve(space, one, cost, at_most, relaxed=True) for one in sums]
-        bounds += [each.gain for each in found if each is not None]
+    found = [knapsack.solve(space, plain, cost, at_most, relaxed=True) for cost, at_most in costs]
+    bounds = [each.gain for each in found if each is not None]
+    values = [limit.at_most * (1 + ROUNDING) for limit in added]
+    bounds += [plane.at(values) for plane in (planes(space, above, limits) if known is None else known)]
     if not bounds:
         return None, NO_PROOF
     lowest = min(bounds)
     lines = isinstance(above, Above) and above.lines
     if lines and lowest > PERCENT:
         return None, TOO_LOOSE.format(bound=lowest)
-    exact = not trees and all(limit.exact for limit in known)
+    exact = not trees and all(limit.exact for limit in added)
     proven = LINES if lines else PROVEN
-    reason = (proven if exact else LEAVES.format(proven=proven)) + (NO_LIMIT if limits and not known else "")
+    reason = (proven if exact else LEAVES.format(proven=proven)) + (NO_LIMIT if limits and not added else "")
     # The same numbers added in another order may differ by this much.
     return lowest + ROUNDING * abs(lowest), reason

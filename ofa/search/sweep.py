@@ -18,6 +18,8 @@ from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace
 
 POPULATION, GENERATIONS, ROUNDS = 96, 5, 110
+# Trees are bounded exactly at so many limits, seconds each; what their prices say holds at all.
+PROOFS = 4
 # The costliest useful network is looked for in this many generations.
 WIDEST_GENERATIONS = 8
 
@@ -76,11 +78,13 @@ def sweep(
     scored = joined(parts)
     scored = scored.take(violations(others, scored.values[:, 1:]) == 0)
     scored = scored.take(front.pareto(scored.accuracy, scored.values[:, 0]))
-    found, reason = [], prove.upper_bound(space, above, (limit, *others), tight=False)[1]
-    for at_most in values:
+    tried = [(replace(limit, at_most=float(at_most)), *others) for at_most in values]
+    proven = [plane for limits in tried[:: -max(1, points // PROOFS)] for plane in prove.planes(space, above, limits)]
+    found, reason = [], prove.upper_bound(space, above, (limit, *others), proven)[1]
+    for at_most, limits in zip(values, tried, strict=True):
         within = np.flatnonzero(scored.values[:, 0] <= at_most)
         if len(within):
-            bound, _ = prove.upper_bound(space, above, (replace(limit, at_most=float(at_most)), *others), tight=False)
+            bound, _ = prove.upper_bound(space, above, limits, proven)
             best = candidate(naming, (limit, *others), scored, int(within[-1]))
             found.append(Point(at_most=float(at_most), best=best, upper_bound=bound))
     volume = score.hypervolume_2d(

@@ -15,6 +15,8 @@ from ofa.space.core import SearchSpace
 
 Values = NDArray[np.float64]
 Ranges = tuple[Values, Values]
+# Of a feature: the genes whose choices it adds up, as columns; a block that is not in use adds nothing.
+Members = tuple[int, ...]
 
 # Trees add up in float32: what rounding may add, in parts of the sum of their largest leaves.
 FLOAT32_SLACK = 1e-5
@@ -41,6 +43,14 @@ class Ensemble:
         return FLOAT32_SLACK * sum(max(abs(leaf.value) for leaf in tree) for tree in self.trees)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forest:
+    """An ensemble, and the genes that each of its features adds up; None where nothing is known of a feature."""
+
+    ensemble: Ensemble
+    members: tuple[Members | None, ...]
+
+
 def read(model: bytes, weight: float = 1.0) -> Ensemble:
     """Return the trees of xgboost's JSON, leaves times ``weight``; ValueError where it is no plain sum of trees."""
     learner = json.loads(model)["learner"]
@@ -59,7 +69,7 @@ def _leaves(tree: dict[str, Any], weight: float) -> list[Leaf]:
     while waiting:
         node, ranges = waiting.pop()
         left, right = tree["left_children"][node], tree["right_children"][node]
-        split = tree["split_conditions"][node]
+        split = float(np.float32(tree["split_conditions"][node]))
         if left < 0:
             found.append(Leaf(value=weight * split, ranges=ranges))
             continue
@@ -70,18 +80,17 @@ def _leaves(tree: dict[str, Any], weight: float) -> list[Leaf]:
     return found
 
 
-def above(space: SearchSpace, ensemble: Ensemble, names: tuple[str, ...]) -> Sum:
-    """Return a sum that no prediction of the trees exceeds; ``names`` are those of their features.
+def above(space: SearchSpace, forest: Forest) -> Sum:
+    """Return a sum that no prediction of the trees exceeds.
 
     A tree is bounded for each value of the genes of one place (resolution, depth, block) by the largest leaf that they
-    leave open; of the places a tree reads, that which bounds it lowest on average is taken. Features of unknown name
-    may be anything.
+    leave open; of the places a tree reads, that which bounds it lowest on average is taken.
     """
-    total: dict[tuple[int, ...], Values] = {}
+    ensemble, total = forest.ensemble, dict[tuple[int, ...], Values]()
     for tree in ensemble.trees:
-        used = {names[feature] for leaf in tree for feature in leaf.ranges}
+        read = {forest.members[feature] for leaf in tree for feature in leaf.ranges}
         columns, table = min(
-            ((place, _largest(space, tree, names, place)) for place in _places(space, frozenset(used))),
+            ((place, _largest(space, tree, forest, place)) for place in _places(space, frozenset(read))),
             key=lambda found: float(found[1][_valid(space, found[0])].mean()),
         )
         total[columns] = total.get(columns, 0.0) + table
@@ -89,28 +98,33 @@ def above(space: SearchSpace, ensemble: Ensemble, names: tuple[str, ...]) -> Sum
     return Sum(constant=ensemble.constant + ensemble.slack, terms=terms)
 
 
-def _largest(space: SearchSpace, tree: tuple[Leaf, ...], names: tuple[str, ...], place: tuple[int, ...]) -> Values:
+def _largest(space: SearchSpace, tree: tuple[Leaf, ...], forest: Forest, place: tuple[int, ...]) -> Values:
     """Return the largest leaf that each combination of gene values of a place leaves open, 0 where none is."""
     best = np.full([len(space.genes[column].choices) + 1 for column in place], -np.inf)
     for leaf in tree:
         possible = np.ones(best.shape, dtype=np.bool_)
         for feature, (low, high) in leaf.ranges.items():
-            least, most = _ranges(space, place, names[feature])
-            possible &= (most >= low) & (least < high)
+            members = forest.members[feature]
+            if members is not None:
+                least, most = _ranges(space, place, members)
+                possible &= (most >= low) & (least < high)
         best = np.where(possible, np.maximum(best, leaf.value), best)
     return np.where(np.isfinite(best), best, 0.0)
 
 
 @lru_cache(maxsize=4096)
-def _places(space: SearchSpace, used: frozenset[str]) -> tuple[tuple[int, ...], ...]:
-    """Return the places whose genes some features tell of, as gene columns; the resolution is of every place."""
+def _places(space: SearchSpace, read: frozenset[Members | None]) -> tuple[tuple[int, ...], ...]:
+    """Return the places that some features tell of, as gene columns; the resolution is of every place.
+
+    A block says next to nothing of a sum over several stages.
+    """
     resolution = space.at("resolution")
     found: set[tuple[int, ...]] = {(resolution,)}
-    for gene in space.genes:
-        if gene.stage is None:
+    for members in read:
+        stages = {space.genes[column].stage for column in members or ()}
+        if None in stages or len(stages) != 1:
             continue
-        stage_sum = any(name.startswith(f"s{gene.stage}.") and not space.has(name) for name in used)
-        if gene.name in used or stage_sum:
+        for gene in (space.genes[column] for column in members or ()):
             depth = space.at(f"s{gene.stage}.depth")
             own = [
                 column
@@ -144,12 +158,9 @@ def _valid(space: SearchSpace, place: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=16384)
-def _ranges(space: SearchSpace, place: tuple[int, ...], name: str) -> Ranges:
-    """Return the least and the most that a feature can be for each entry of a place's table."""
-    members = _members(space, name)
+def _ranges(space: SearchSpace, place: tuple[int, ...], members: Members) -> Ranges:
+    """Return the least and the most that a sum of genes can be for each entry of a place's table, as trees compare."""
     shape = _grid(space, place)[0].shape
-    if members is None:
-        return np.full(shape, -np.inf), np.full(shape, np.inf)
     least, most = np.zeros(shape), np.zeros(shape)
     grid = dict(zip(place, _grid(space, place), strict=True))
     for column in members:
@@ -168,29 +179,16 @@ def _ranges(space: SearchSpace, place: tuple[int, ...], name: str) -> Ranges:
         else:
             always = min(space.genes[depth].choices) > gene.block
             least, most = least + (low if always else min(low, 0.0)), most + high
-    return least, most
+    return _float32(least), _float32(most)
 
 
-@lru_cache(maxsize=1024)
-def _members(space: SearchSpace, name: str) -> tuple[int, ...] | None:
-    """Return the genes whose choices a feature adds up: one gene, or a kind of gene over a stage; None if unknown."""
-    if space.has(name):
-        return (space.at(name),)
-    found = tuple(
-        column
-        for column, gene in enumerate(space.genes)
-        if gene.block is not None and name == f"s{gene.stage}.{gene.name.rsplit('.', 1)[-1]}s"
-    )
-    return found or None
+def _float32(values: Values) -> Values:
+    """Return values as trees see them: their splits are float32, and 0.2 is below 0.2 there if it is not made so."""
+    return values.astype(np.float32).astype(np.float64)
 
 
-def by_resolution(space: SearchSpace, ensemble: Ensemble, names: tuple[str, ...]) -> Values:
+def by_resolution(space: SearchSpace, forest: Forest) -> Values:
     """Return what no prediction exceeds at each resolution, float64[R + 1]; entry 0 stands for no network."""
-    place = (space.at("resolution"),)
-    total = sum((_largest(space, tree, names, place) for tree in ensemble.trees), np.zeros(len(space.resolutions) + 1))
+    ensemble, place = forest.ensemble, (space.at("resolution"),)
+    total = sum((_largest(space, tree, forest, place) for tree in ensemble.trees), np.zeros(len(space.resolutions) + 1))
     return np.asarray(total + ensemble.constant + ensemble.slack)
-
-
-def ranges_of(space: SearchSpace, name: str) -> dict[int, Ranges]:
-    """Return for each gene that a feature reads the least and most the feature can be, by the gene's value, 0 first."""
-    return {column: _ranges(space, (column,), name) for column in _members(space, name) or ()}

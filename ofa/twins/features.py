@@ -152,6 +152,14 @@ def tree_features(space: Space, genomes: Genomes) -> Features:
 
 
 @lru_cache(maxsize=32)
+def tree_members(space: Space) -> tuple[tuple[int, ...] | None, ...]:
+    """Return the genes whose choices each column of ``tree_features`` adds up; None where it does not add up any."""
+    if not is_ordered(space):
+        return (None,) * (int(space.cardinalities.sum()) + len(_sum_names(space)))
+    return (*((int(column),) for column in np.flatnonzero(space.cardinalities > 1)), *_summed(space).values())
+
+
+@lru_cache(maxsize=32)
 def _summed(space: Space) -> dict[str, tuple[int, ...]]:
     """Return the genes in each sum that trees read: over a stage, then over all stages."""
     return {name: members for name, members in _groups(space).items() if len(members) > 1} | _totals(space)
@@ -162,9 +170,7 @@ def rising_columns(space: Space) -> tuple[int, ...]:
     """Return 1 for each column of ``tree_features`` of which more is never thought worse, 0 for the others."""
     if not is_ordered(space):
         return (0,) * (int(space.cardinalities.sum()) + len(_sum_names(space)))
-    varying = [(int(column),) for column in np.flatnonzero(space.cardinalities > 1)]
-    members = [*varying, *_summed(space).values()]
-    return tuple(int(all(rises(space, space.genes[column]) for column in own)) for own in members)
+    return tuple(int(all(rises(space, space.genes[column]) for column in own or ())) for own in tree_members(space))
 
 
 @lru_cache(maxsize=32)
