@@ -20,20 +20,11 @@ from harness.inventory import devices_folder
 from harness.plan import Precision
 from harness.protocol import Runtime
 from ofa.files import canonical_json, read_capped, sha256_bytes, sha256_file, write_atomic
+from ofa.graphs.forms import FORMATS
 
 if TYPE_CHECKING:
     from ofa.space.ops import Op
 
-FORMATS = {
-    "onnxruntime": "onnx",
-    "litert": "tflite",
-    "tflite_runtime": "tflite",
-    "torch": "pytorch",
-    "benchmark_model": "tflite",
-    "ort_perf_test": "onnx",
-    "trtexec": "onnx",
-    "simulated": "keys",
-}
 INT8_WRITERS = {"onnx": "qdq", "tflite": "tflite"}
 NEWEST_OPSET = 17
 NEWEST_IR_VERSION = 8

@@ -7,11 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from harness import plan as plans
 from harness import verify
-from harness.artefacts import FORMATS, File, target
+from harness.artefacts import File, target
 from harness.errors import environment_changed
 from harness.inventory import Device
 from harness.plan import Plan, RuntimeName
@@ -21,6 +19,7 @@ from harness.tables import PLAN
 from harness.verify import Anchor, Verification
 from ofa.errors import FileInvalid
 from ofa.files import MEBIBYTE, read_json, sha256_file
+from ofa.graphs.forms import FORMATS, SUFFIX
 from ofa.lut.format import Lut
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from ofa.space.core import Subnet
     from ofa.train.data import Images
 
-SUFFIX = {"onnx": ".onnx", "tflite": ".tflite", "pytorch": ".pt"}
 ANCHORS = 7
 
 
@@ -53,26 +51,22 @@ def export_all(
     Batch-norm statistics come from ``calibration`` (training images). Raises VerificationFailed where a file does not
     compute what the network computes.
     """
-    from ofa.graphs.export import export
-    from ofa.nn.supernet import extract
-    from ofa.train.evaluate import statistics
+    from ofa.train import exporting
 
     origin = sha256_file(checkpoint)
-    preprocessing = calibration.preprocessing()
     for runtime in runtimes:
         options = target(ready_runtime(device, runtime)[1])
         form = options.pop("format")
         for subnet in subnets:
             path = model_path(folder, subnet, runtime)
             if not _exported(path, subnet, origin, options):
-                plain = extract(supernet, subnet, statistics(supernet, subnet, calibration))
-                export(
-                    plain,
+                exporting.write(
+                    supernet,
                     subnet,
                     path,
                     form,
+                    calibration=calibration,
                     checkpoint_sha256=origin,
-                    preprocessing=preprocessing,
                     options=options,
                 )
             on_file(path)
@@ -151,9 +145,9 @@ def anchors(plan: Plan, lut: Lut) -> dict[str, Anchor]:
 def tested_top1(path: Path, runtime: RuntimeName, images: Images, resolution: int) -> float:
     """Return the top-1 accuracy, percent, of an exported file run by its runtime on test images."""
     from ofa.graphs import run
+    from ofa.train.accuracy import right_in
+    from ofa.train.evaluate import percent
 
     assert runtime != "simulated", "a simulated device has no files that anyone can run"
     assert runtime != "benchmark_model" and runtime != "ort_perf_test" and runtime != "trtexec", "it tells times only"
-    network = run.load(path, runtime)
-    named = [network(np.ascontiguousarray(x.numpy())).argmax(1) for x in images.batches(resolution)]
-    return float((np.concatenate(named) == images.labels).mean() * 100)
+    return percent(right_in(run.load(path, runtime), images, resolution))

@@ -1,4 +1,4 @@
-"""Files are read whole or refused: never more than was allowed, never what waits for ever, no JSON that JSON lacks."""
+"""Files are read whole or refused, never more than allowed, never what waits for ever; folders come whole or not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ofa.errors import FileInvalid
-from ofa.files import read_capped, read_json
+from ofa.files import read_capped, read_json, whole_folder
 
 
 def test_a_file_is_read_up_to_its_cap(tmp_path: Path) -> None:
@@ -61,3 +61,21 @@ def test_json_comes_back(tmp_path: Path) -> None:
     value = {"a": [1, 2.5, None, True], "µ": "\U0001f600"}
     (tmp_path / "a.json").write_text(json.dumps(value))
     assert read_json(tmp_path / "a.json", max_bytes=1000, what="file") == value
+
+
+def test_a_folder_comes_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "made" / "folder"
+    with whole_folder(place) as fresh:
+        (fresh / "a").write_text("1")
+        assert not place.exists()
+    assert (place / "a").read_text() == "1"
+    with pytest.raises(RuntimeError), whole_folder(place, replace=True) as fresh:
+        (fresh / "a").write_text("2")
+        raise RuntimeError
+    with pytest.raises(OSError), whole_folder(place) as fresh:
+        (fresh / "b").write_text("2")
+    assert [path.name for path in place.iterdir()] == ["a"] and (place / "a").read_text() == "1"
+    with whole_folder(place, replace=True) as fresh:
+        (fresh / "b").write_text("2")
+    assert [path.name for path in place.iterdir()] == ["b"]
+    assert [path.name for path in place.parent.iterdir()] == ["folder"], "nothing is left beside"

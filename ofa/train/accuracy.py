@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ def of_run(
     with _progress("testing", len(chosen), ranks) as advance:
         for name in list(chosen)[ranks.rank :: ranks.size]:
             found = _right(trained, chosen[name], calibration, images)
-            mine.append({"subnet": name, "id": chosen[name].id, "resolution": chosen[name].resolution} | _facts(found))
+            mine.append({"subnet": name, "id": chosen[name].id, "resolution": chosen[name].resolution} | facts(found))
             advance(ranks.size, note=f"{name}: {percent(found):.2f} %")
     if ranks.first:
         _tell_replaced(trained.data.source, images.source)
@@ -96,29 +96,44 @@ def of_file(file: Path, path: str, runtime: str | None, *, problems: Problems = 
     there is not.
     """
     sidecar = file.with_name(file.name + ".json")
-    facts = read_json(sidecar, max_bytes=MEBIBYTE, what="sidecar of a model")
+    said = read_json(sidecar, max_bytes=MEBIBYTE, what="sidecar of a model")
     try:
-        preprocessing = facts["preprocessing"]
+        preprocessing = said["preprocessing"]
         mean, std = (tuple(float(v) for v in preprocessing[key]) for key in ("mean", "std"))
-        said = facts.get("subnet", facts)
-        resolution, precision = int(said["resolution"]), str(facts["precision"])
+        subnet = said.get("subnet", said)
+        resolution, precision = int(subnet["resolution"]), str(said["precision"])
     except (KeyError, TypeError, ValueError) as fault:
         raise errors.sidecar_lacking(sidecar, str(fault)) from fault
     chosen = cast(runtimes.Runtime, runtime or RUNTIME_OF.get(file.suffix, "onnxruntime"))
     network = runtimes.load(file, chosen)
     images = Images.all_of(runs.opened(path, "test", problems=problems, channels=len(mean)), mean, std)
-    named = []
     with console.progress(f"testing with {chosen}", len(images)) as advance:
-        for x in images.batches(resolution):
-            logits = network(np.ascontiguousarray(x.numpy()))
-            if logits.shape[1] != len(images.source.classes):
-                raise errors.other_class_count(file, logits.shape[1], len(images.source.classes))
-            named.append(logits.argmax(1))
-            advance(len(x))
+        found = right_in(network, images, resolution, of=file, on_images=advance)
     _tell_replaced(images.source)
-    return {"file": str(file), "runtime": chosen, "resolution": resolution} | _facts(
-        np.concatenate(named) == images.labels, precision
-    )
+    return {"file": str(file), "runtime": chosen, "resolution": resolution} | facts(found, precision)
+
+
+def right_in(
+    network: runtimes.Run,
+    images: Images,
+    resolution: int,
+    *,
+    of: Path | None = None,
+    on_images: Callable[[int], None] = lambda count: None,
+) -> NDArray[np.bool_]:
+    """Return which images a loaded model file names rightly, bool[n]; ``on_images`` is told how many more were seen.
+
+    Raises FileInvalid, naming the file ``of``, for a model of other classes than the images have.
+    """
+    named = []
+    for x in images.batches(resolution):
+        logits = network(np.ascontiguousarray(x.numpy()))
+        if of is not None and logits.shape[1] != len(images.source.classes):
+            raise errors.other_class_count(of, logits.shape[1], len(images.source.classes))
+        named.append(logits.argmax(1))
+        on_images(len(x))
+    found: NDArray[np.bool_] = np.concatenate(named) == images.labels
+    return found
 
 
 def label_run(
@@ -182,7 +197,7 @@ def spread(top1: NDArray[np.float64]) -> dict[str, float]:
     return {name: round(float(of(top1)), 3) for name, of in parts}
 
 
-def _facts(found: NDArray[np.bool_], precision: str = label.PRECISION) -> dict[str, Any]:
+def facts(found: NDArray[np.bool_], precision: str = label.PRECISION) -> dict[str, Any]:
     """Return top-1 and its standard error (percent points), images and precision."""
     share = float(found.mean())
     return {

@@ -284,6 +284,43 @@ def subnets_expected(path: Path, found: int, exactly: int | None) -> UsageInvali
     )
 
 
+def no_subnet_named(corners: Sequence[str]) -> UsageInvalid:
+    """Say that a supernet has many subnets."""
+    return UsageInvalid(
+        "no subnet is named",
+        why="the training is of a supernet, which is exported one subnet at a time",
+        hint=f"--subnet FILE.json, as 'ofa search --json' prints it, or a corner: {', '.join(corners)}",
+    )
+
+
+def no_such_subnet(text: str, corners: Sequence[str]) -> UsageInvalid:
+    """Say that a text names neither a file nor a subnet."""
+    return UsageInvalid(
+        f"there is no subnet '{text}'",
+        why="it is no file, and neither name nor id of a corner; an id alone does not tell what it is the id of",
+        hint=f"--subnet FILE.json, of several with --id, or a corner: {', '.join(corners)}",
+    )
+
+
+def which_subnet(text: str, identity: str | None, ids: Sequence[str]) -> UsageInvalid:
+    """Say that a file holds several subnets, or not the one that is meant."""
+    listed = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+    return UsageInvalid(
+        f"'{text}' holds {len(ids)} subnets" if identity is None else f"'{text}' holds no subnet '{identity}'",
+        why=f"their ids are {listed}",
+        hint="say which one with --id",
+    )
+
+
+def subnet_untrained(identity: str, tuned: str) -> SpaceMismatch:
+    """Say that a fine-tuned run was not trained for a subnet."""
+    return SpaceMismatch(
+        f"subnet '{identity}' is not the one that was fine-tuned",
+        why=f"that one is '{tuned}', and what the others share with it has changed without them",
+        hint="leave out --subnet, or export the other one from the supernet's own run",
+    )
+
+
 def other_origin(path: Path, differing: Sequence[str]) -> FileInvalid:
     """Say that labels come from elsewhere."""
     return FileInvalid(

@@ -19,6 +19,7 @@ from ofa.errors import OfaError
 from ofa.files import MEBIBYTE, read_json, sha256_file
 from ofa.nn.supernet import Supernet, build
 from ofa.space.core import Subnet, from_json, shown
+from ofa.space.listed import entries
 from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, settings, sources
 from ofa.train.data import Data, Images
 from ofa.train.ranks import CPU
@@ -233,13 +234,40 @@ def resumes(run: Path, recipe: Recipe) -> bool:
     return True
 
 
-def subnets_in(path: Path, trained: Trained, *, exactly: int | None = None) -> list[Subnet]:
-    """Return the subnets of a JSON file, one or a list, as ``ofa space sample --json`` prints them.
+def subnets_in(path: Path, trained: Trained, *, exactly: int | None = None, every: bool = False) -> list[Subnet]:
+    """Return the subnets of a JSON file, in any of the forms of `ofa.space.listed`, which also says what ``every`` is.
 
     Raises SpaceMismatch for one of another space, UsageInvalid where there are none or not ``exactly`` so many.
     """
-    content = read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets")
-    entries = content if isinstance(content, list) else [content]
-    if not entries or (exactly is not None and len(entries) != exactly):
-        raise errors.subnets_expected(path, len(entries), exactly)
-    return [from_json(trained.supernet.space, entry) for entry in entries]
+    found = entries(read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets"), every=every)
+    if not found or (exactly is not None and len(found) != exactly):
+        raise errors.subnets_expected(path, len(found), exactly)
+    return [from_json(trained.supernet.space, entry) for entry in found]
+
+
+def subnet_named(text: str | None, identity: str | None, trained: Trained) -> Subnet:
+    """Return the one subnet that a command line means: of a file (of several, the one whose id is ``identity``), a
+    corner by its name or id, or where no text is given the subnet that was fine-tuned.
+
+    Raises UsageInvalid where none or several fit; SpaceMismatch for one of another space, or one that a fine-tuned run
+    was not trained for.
+    """
+    space, tuned = trained.supernet.space, trained.recipe.subnet
+    if text is None:
+        if tuned is None:
+            raise errors.no_subnet_named(space.corners())
+        return space.subnet(tuned)
+    if Path(text).is_file():
+        found = subnets_in(Path(text), trained, every=identity is not None)
+    else:
+        corners = {name: space.corner(name) for name in space.corners()}
+        found = [subnet for name, subnet in corners.items() if text in (name, subnet.id)]
+        if not found:
+            raise errors.no_such_subnet(text, space.corners())
+    fitting = {subnet.id: subnet for subnet in found if identity in (None, subnet.id)}
+    if len(fitting) != 1:
+        raise errors.which_subnet(text, identity, [subnet.id for subnet in found])
+    (chosen,) = fitting.values()
+    if tuned is not None and chosen.genome != tuned:
+        raise errors.subnet_untrained(chosen.id, space.subnet(tuned).id)
+    return chosen

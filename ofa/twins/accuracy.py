@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ofa.space.core import Genomes
 from ofa.twins import boost, card, features, intervals, members, ridge, samples, stack, store
-from ofa.twins.genes import Space
+from ofa.twins.genes import Space, genes_digest
 
 Vector = NDArray[np.float64]
 Boosters = tuple[tuple[float, xgboost.Booster], ...]
@@ -119,7 +119,7 @@ def fit(
     facts["weights"] = {name: samples.finite(weight) for name, weight in weights.items()}
     facts["ridge"] = next((fitted[name].note for name in weights if fitted[name].note), {})
     base, boosters = merged(space, fitted, weights)
-    heading = {"schema": SCHEMA, "space": space.id, "genes_sha256": store.genes_digest(space)}
+    heading = {"schema": SCHEMA, "space": space.id, "genes_sha256": genes_digest(space)}
     return AccuracyTwin(space=space, base=base, boosters=boosters, left_out=-residuals[chosen], card=heading | facts)
 
 

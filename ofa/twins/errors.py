@@ -92,6 +92,15 @@ def one_source() -> UsageInvalid:
     )
 
 
+def other_format(table: str, runtime: str, taken: str, wanted: str) -> UsageInvalid:
+    """Say that a table is of a runtime that does not run the file."""
+    return UsageInvalid(
+        f"table '{table}' says nothing of {wanted} files",
+        why=f"it was measured with {runtime}, which takes {taken} files",
+        hint=f"give a table of a runtime that takes {wanted} files, or export as {taken}",
+    )
+
+
 def unlike_precisions(named: Mapping[str, str], assumed: Sequence[str]) -> UsageInvalid:
     """Say that what is put side by side is of several precisions."""
     listed = ", ".join(f"{name} is {value}{' (assumed)' if name in assumed else ''}" for name, value in named.items())

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ofa import files
 from ofa.errors import SpaceMismatch
 from ofa.space.core import Gene, Genomes
 
@@ -83,3 +84,9 @@ def rises(space: Space, gene: Gene) -> bool:
 def column_of(space: Space, name: str) -> int | None:
     """Return the column of a gene, None where the space has no such gene."""
     return next((column for column, gene in enumerate(space.genes) if gene.name == name), None)
+
+
+def genes_digest(space: Space) -> str:
+    """Return a hash of the genes and their choices, so that a changed declaration is noticed."""
+    genes = [[gene.name, [float(choice) for choice in gene.choices]] for gene in space.genes]
+    return files.sha256_bytes(files.canonical_json(genes).encode())

@@ -15,6 +15,7 @@ from ofa import files, score
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
 from ofa.twins import boost, calibrate, errors, features, intervals, measured, samples, store, work
+from ofa.twins.genes import genes_digest
 from ofa.twins.measured import TABLE, Measured, Samples
 from ofa.twins.samples import finite
 
@@ -165,7 +166,7 @@ def _card(space: SearchSpace, tables: list[str], seed: int) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "space": space.id,
-        "genes_sha256": store.genes_digest(space),
+        "genes_sha256": genes_digest(space),
         "ops_sha256": _ops_digest(space),
         "seed": seed,
         "tables": tables,

@@ -16,7 +16,7 @@ from ofa import files
 from ofa.errors import FileInvalid
 from ofa.space.core import SearchSpace
 from ofa.twins import boost, errors
-from ofa.twins.genes import Space
+from ofa.twins.genes import Space, genes_digest
 
 Arrays = dict[str, NDArray[np.float64]]
 Card = dict[str, Any]
@@ -32,12 +32,6 @@ class Stored(NamedTuple):
     card: Card
     arrays: Arrays
     trees: tuple[bytes, ...]
-
-
-def genes_digest(space: Space) -> str:
-    """Return a hash of the genes and their choices, so that a changed declaration is noticed."""
-    genes = [[gene.name, [float(choice) for choice in gene.choices]] for gene in space.genes]
-    return files.sha256_bytes(files.canonical_json(genes).encode())
 
 
 def save(folder: Path, card: Card, arrays: Arrays, trees: Sequence[bytes]) -> None:

@@ -164,7 +164,7 @@ class Watched:
 
     def __init__(self, inner: Arrays) -> None:
         self.inner, self.classes, self.channels, self.labels = inner, inner.classes, inner.channels, inner.labels
-        self.fingerprint, self.order = inner.fingerprint, inner.order
+        self.fingerprint, self.order, self.whole, self.cut = inner.fingerprint, inner.order, inner.whole, inner.cut
         self.skipped: dict[str, int] = {}
         self.cuts: list[NDArray[np.float32] | None] = []
         self.sides: list[int | None] = []

@@ -14,6 +14,7 @@ from ofa.errors import FileInvalid
 from ofa.files import sha256_bytes
 from ofa.space.mobilenet_v3 import mobilenet_v3_tiny
 from ofa.twins import store
+from ofa.twins.genes import genes_digest
 
 TINY = mobilenet_v3_tiny(1.0, 1, 10)
 
@@ -48,7 +49,7 @@ CRAFTED = {
 
 @pytest.mark.parametrize("arrays", CRAFTED.values(), ids=CRAFTED)
 def test_arrays_that_were_made_to_hurt_are_refused(tmp_path: Path, arrays: bytes) -> None:
-    own = {"schema": "twin/1", "space": TINY.id, "genes_sha256": store.genes_digest(TINY)}
+    own = {"schema": "twin/1", "space": TINY.id, "genes_sha256": genes_digest(TINY)}
     card = own | {"files": {"arrays.npz": {"sha256": sha256_bytes(arrays)}}}
     (tmp_path / "card.json").write_text(json.dumps(card))
     (tmp_path / "arrays.npz").write_bytes(arrays)
@@ -67,7 +68,7 @@ def test_arrays_that_were_made_to_hurt_are_refused(tmp_path: Path, arrays: bytes
     ],
 )
 def test_a_card_that_names_other_files_is_refused(tmp_path: Path, named: object) -> None:
-    own = {"schema": "twin/1", "space": TINY.id, "genes_sha256": store.genes_digest(TINY)}
+    own = {"schema": "twin/1", "space": TINY.id, "genes_sha256": genes_digest(TINY)}
     (tmp_path / "card.json").write_text(json.dumps(own | {"files": named}))
     with pytest.raises(FileInvalid) as refusal:
         store.load(tmp_path, schema="twin/1", space=TINY)

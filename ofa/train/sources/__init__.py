@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ofa.train.sources import arrays, errors, folders, shards
-from ofa.train.sources.decode import Problems
+from ofa.train.sources.decode import Cut, Problems
 
 Split = Literal["train", "test"]
 # What a split's file or folder may be called. Where a data set has both, its 'val' is meant: the test images of
@@ -50,8 +50,19 @@ class Source(Protocol):
     def skipped(self) -> dict[str, int]:
         """Return how often each unreadable image was replaced by another, by path; ``load`` adds to it."""
 
+    @property
+    def cut(self) -> Cut:
+        """Return what evaluation looks at of an image: all of it ("none"), or its middle (``decode.evaluation_box``).
+
+        What is cut from a file's image is rounded to 8 bits once it has been resized; an array is not cut.
+        """
+
     def __len__(self) -> int:
         """Return the number of images."""
+
+    def whole(self, index: int) -> NDArray[np.uint8]:
+        """Return an image as it is before it is cut and resized, uint8[h, w, c]; raises FileInvalid where it cannot be
+        read."""
 
     def order(self, seed: Sequence[int]) -> NDArray[np.int64]:
         """Return all indices in the order of one epoch, int64[n]: a pure function of the seed."""

@@ -37,9 +37,19 @@ class Arrays:
         """Return 3 for RGB images, 1 for grey ones."""
         return int(self.images.shape[3])
 
+    @property
+    def cut(self) -> decode.Cut:
+        """Return "none": arrays are taken as stored."""
+        return "none"
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
+
+    def whole(self, index: int) -> NDArray[np.uint8]:
+        """Return an image as stored, uint8[h, w, c]."""
+        image: NDArray[np.uint8] = self.images[index]
+        return image
 
     def order(self, seed: Sequence[int]) -> NDArray[np.int64]:
         """Return all indices in the order of one epoch, int64[n]: a permutation by the seed alone."""

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
 Problems = Literal["raise", "skip"]
+Cut = Literal["none", "middle"]
 Box = tuple[float, float, float, float]
 
 EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp")
 MOST_BYTES = 256 << 20
 # A file of some kilobytes may claim any size. Pillow itself only warns from 89 million on.
 MOST_PIXELS = 80_000_000
+
+# An image that is kept whole is made so small that this many pixels hold it.
+WHOLE_PX = 512
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 # A JPEG is decoded at half, a quarter or an eighth of its size where that still leaves this many pixels for each one
@@ -106,6 +111,40 @@ def decode(
     camera's note of how it was held is not obeyed. Raises FileInvalid naming ``place`` where the image is damaged, cut
     short, too large, or neither JPEG, PNG, BMP nor WebP.
     """
+    from PIL import Image
+
+    with _opened(raw, place) as image:
+        width, height = image.size
+        box = evaluation_box(width, height, side_px) if crop is None else crop_box(width, height, crop)
+        box = _drafted(image, box, channels, side_px)
+        cut = _plain(image, channels).resize((side_px, side_px), Image.Resampling.BILINEAR, box=box)
+        return np.asarray(cut).reshape(side_px, side_px, channels)
+
+
+def whole(raw: bytes, place: str, *, channels: int) -> NDArray[np.uint8]:
+    """Return an encoded image uint8[h, w, channels], uncut; a larger one is made to fit in 512 px each way.
+
+    Raises what ``decode`` raises.
+    """
+    with _opened(raw, place) as image:
+        plain = _plain(image, channels)
+        plain.thumbnail((WHOLE_PX, WHOLE_PX))
+        return np.asarray(plain).reshape(plain.height, plain.width, channels).copy()
+
+
+def cut_middle(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Return what ``decode`` makes of an image uint8[h, w, c] that is decoded, uint8[side_px, side_px, c]."""
+    from PIL import Image
+
+    box = evaluation_box(image.shape[1], image.shape[0], side_px)
+    plain = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    cut = plain.resize((side_px, side_px), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(cut).reshape(side_px, side_px, image.shape[2])
+
+
+@contextmanager
+def _opened(raw: bytes, place: str) -> Iterator[ImageFile.ImageFile]:
+    """Open an encoded image; whatever is wrong with it, here or as it is read, becomes FileInvalid naming ``place``."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -113,10 +152,7 @@ def decode(
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise errors.image_broken(place, f"it has {width:,} x {height:,} px; at most {MOST_PIXELS:,} are read")
-            box = evaluation_box(width, height, side_px) if crop is None else crop_box(width, height, crop)
-            box = _drafted(image, box, channels, side_px)
-            cut = _plain(image, channels).resize((side_px, side_px), Image.Resampling.BILINEAR, box=box)
-            return np.asarray(cut).reshape(side_px, side_px, channels)
+            yield image
     except (OfaError, MemoryError):
         raise
     except UnidentifiedImageError as fault:

@@ -37,9 +37,18 @@ class Folder:
     threads: int
     skipped: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def cut(self) -> decode.Cut:
+        """Return "middle": that is what evaluation looks at."""
+        return "middle"
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
+
+    def whole(self, index: int) -> NDArray[np.uint8]:
+        """Return an image before it is cut and resized; what it raises is in ``decode.whole``."""
+        return decode.whole(self.encoded(index), self.place(index), channels=self.channels)
 
     def order(self, seed: Sequence[int]) -> NDArray[np.int64]:
         """Return all indices in the order of one epoch, int64[n]: a permutation by the seed alone."""

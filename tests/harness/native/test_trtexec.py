@@ -13,7 +13,6 @@ import pytest
 
 import ofa.space as spaces
 from harness import bench as benches
-from harness.artefacts import FORMATS
 from harness.bench import Scope, bench, plan_of
 from harness.inventory import Device
 from harness.native import trtexec, trtexec_text
@@ -26,6 +25,7 @@ from harness.session import ready_runtime
 from harness.ways import USES, check_use
 from ofa.errors import MeasurementRefused, UsageInvalid
 from ofa.files import sha256_file
+from ofa.graphs.forms import FORMATS
 
 STAND_IN = Path(__file__).parent / "stand_in_trtexec.py"
 

@@ -212,3 +212,21 @@ def test_sizes_and_crops_are_checked(folder: Path) -> None:
     with pytest.raises(UsageInvalid, match="crops do not fit 2 images"):
         source.load([0, 1], side_px=8, crops=np.full((1, 4), 0.5, dtype=np.float32))
     assert source.load([], side_px=8, crops=None).shape == (0, 8, 8, 3)
+
+
+def test_a_whole_image_is_uncut_and_not_too_large(pictures: Picture, encode: Encode) -> None:
+    whole = decode.whole(encode(pictures[0]), "", channels=3)
+    np.testing.assert_array_equal(whole, pictures[0])
+    assert decode.whole(encode(pictures[0]), "", channels=1).shape == (*pictures[0].shape[:2], 1)
+    large = decode.whole(encode(smooth(1200, 300), "JPEG"), "", channels=3)
+    assert large.shape == (128, 512, 3)
+    with pytest.raises(FileInvalid, match="'torn'"):
+        decode.whole(b"torn", "torn", channels=3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_middle_of_a_decoded_image_is_that_of_its_file(channels: int, encode: Encode) -> None:
+    image = smooth(90, 61)
+    expected = decode.decode(encode(image), "", channels=channels, side_px=24)
+    whole = decode.whole(encode(image), "", channels=channels)
+    np.testing.assert_array_equal(decode.cut_middle(whole, 24), expected)
