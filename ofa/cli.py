@@ -1,4 +1,4 @@
-"""The verbs that touch no device: space | estimate, and those of `ofa.search.cli`, `ofa.train.cli`, `ofa.twins.cli`.
+"""The verbs that touch no device: space | estimate | export, and those of `ofa.{search,train,twins}.cli`.
 
 A verb is one function: it reads its options, imports what it needs in its body so that ``ofa --help`` stays light,
 calls the library and prints. A verb that prints facts takes ``--json``.
@@ -6,6 +6,7 @@ calls the library and prints. A verb that prints facts takes ``--json``.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 
 from ofa.options import Channels, Classes, Json, Seed, Width
 from ofa.search.cli import app as searching
+from ofa.train.cli import PANEL, DataPath, Part, Run, Skip, WeightsName, WhichWeights
 from ofa.train.cli import app as training
 from ofa.twins.cli import app as twins
 
@@ -20,6 +22,21 @@ if TYPE_CHECKING:
     from ofa.space.core import SearchSpace, Subnet
 
 SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="Name of a search space; see 'ofa space list'.")]
+
+
+class FormatName(StrEnum):
+    """The forms of a model file that a run is exported in."""
+
+    onnx = "onnx"
+    tflite = "tflite"
+
+
+class PrecisionName(StrEnum):
+    """The precisions of such a file."""
+
+    fp32 = "fp32"
+    int8 = "int8"
+
 
 app = typer.Typer()
 space = typer.Typer(no_args_is_help=True, help="Look at the search spaces: what may vary, how large, samples.")
@@ -167,21 +184,75 @@ def estimate(
         console.show({f"{entry['id']} row by row": entry["rows"]})
 
 
+@app.command("export", rich_help_panel=PANEL)
+def export(
+    run: Run,
+    data: DataPath,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of models, or of the one bundle.")],
+    subnet: Annotated[
+        str | None,
+        typer.Option("--subnet", metavar="FILE.json|CORNER", help="Which one; not needed where one was fine-tuned."),
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Of a file with several subnets, the one with this id.")
+    ] = None,
+    format: Annotated[FormatName, typer.Option("--format", help="Which runtimes take it.")] = FormatName.onnx,
+    precision: Annotated[
+        PrecisionName, typer.Option("--precision", help="int8 takes its ranges from training images.")
+    ] = PrecisionName.fp32,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="Also write what its user must know of it, and a check of all that.")
+    ] = False,
+    lut: Annotated[
+        Path | None,
+        typer.Option("--lut", metavar="PATH", help="With --bundle: a table that says what latency to expect."),
+    ] = None,
+    part: Annotated[Part | None, typer.Option("--split", help="Measure the file's top-1 on these images, too.")] = None,
+    weights: WhichWeights = WeightsName.last,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a model or a bundle that is there.")] = False,
+    skip_corrupt: Skip = False,
+    json: Json = False,
+) -> None:
+    """Write a subnet of a run as a model file, proven to compute what the network computes; or hand it over whole.
+
+    A file that computes something else is not written: exit code 7.
+    """
+    from functools import partial
+
+    from ofa import console
+    from ofa.train import handover, runs
+    from ofa.twins.expected import expected
+
+    latency = None if lut is None else partial(expected, lut, format=format.value, precision=precision.value)
+    wanted = handover.Wanted(
+        format=format.value,
+        precision=precision.value,
+        bundle=bundle,
+        split=part.value if part else None,
+        latency=latency,
+        replace=replace,
+    )
+    trained = runs.trained(run, data, weights=weights.value, problems="skip" if skip_corrupt else "raise")
+    facts = handover.hand_over(run, data, trained, runs.subnet_named(subnet, identity, trained), out, wanted)
+    console.emit_json(facts) if json else console.show(facts, title=str(out))
+
+
 def read_subnets(path: Path) -> list[Subnet]:
-    """Read a JSON list of subnets, or a single one; raises FileInvalid for none, or naming the first that is wrong."""
+    """Read the subnets of a JSON file, in any form of `ofa.space.listed`; raises FileInvalid for none, or naming the
+    first that is wrong."""
     import ofa.space as spaces
     from ofa.errors import FileInvalid
     from ofa.files import MEBIBYTE, read_json
     from ofa.space.core import from_json
+    from ofa.space.listed import entries
 
-    content = read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets")
-    entries = content if isinstance(content, list) else [content]
-    if not entries:
+    listed = entries(read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets"))
+    if not listed:
         raise FileInvalid(
             f"'{path}' holds no subnet", why="its list is empty", hint="see 'ofa space sample SPACE --json'"
         )
     networks = []
-    for number, entry in enumerate(entries, 1):
+    for number, entry in enumerate(listed, 1):
         name = entry.get("space") if isinstance(entry, dict) else None
         if not isinstance(name, str):
             raise FileInvalid(
