@@ -67,7 +67,7 @@ def hand_over(run: Path, path: str, trained: Trained, subnet: Subnet, out: Path,
         expected = {"latency": None if wanted.latency is None else dict(wanted.latency(subnet))}
         with whole_folder(out, replace=wanted.replace) as fresh:
             made, facts = _model(trained, path, subnet, fresh / f"model{SUFFIX[wanted.format]}", wanted)
-            expected["top1"] = facts.get("top1")
+            expected["top1"] = facts["top1"]
             facts |= expected | {"bundle": str(out)} | _bundle(trained, subnet, made, expected)
         return facts | {"model": str(out / made.path.name)}
     if wanted.latency is not None:
@@ -75,7 +75,8 @@ def hand_over(run: Path, path: str, trained: Trained, subnet: Subnet, out: Path,
     file = out / f"{subnet.id}{SUFFIX[wanted.format]}"
     if file.exists() and not wanted.replace:
         raise errors.model_there(file)
-    return _model(trained, path, subnet, file, wanted)[1] | {"model": str(file), "bundle": None}
+    made, facts = _model(trained, path, subnet, file, wanted)
+    return facts | {"model": str(made.path), "bundle": None, "latency": None, "golden": None}
 
 
 def _model(trained: Trained, path: str, subnet: Subnet, file: Path, wanted: Wanted) -> tuple[Exported, dict[str, Any]]:
@@ -99,6 +100,7 @@ def _model(trained: Trained, path: str, subnet: Subnet, file: Path, wanted: Want
         "bytes": made.path.stat().st_size,
         "parity": made.parity,
         "agreement": None if made.agreement is None else asdict(made.agreement),
+        "top1": None,
     }
     if images is not None:
         run = runtimes.load(made.path, accuracy.RUNTIME_OF[made.path.suffix])

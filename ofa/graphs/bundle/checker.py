@@ -86,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--time", action="store_true", help="also time the model, beside what was expected")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (1)")
     asked = parser.parse_args(arguments)
+    if asked.threads < 1:
+        parser.error(f"--threads {asked.threads}: at least 1 is needed")
     try:
         check(asked.folder, threads=asked.threads, timed=asked.time)
     except Fault as fault:
