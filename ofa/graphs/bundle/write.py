@@ -46,7 +46,7 @@ def prove(folder: Path) -> None:
     """Run a bundle's own check in a process of its own; raise VerificationFailed with what it says where it fails."""
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-B", CHECK],
+            [sys.executable, "-B", CHECK],
             cwd=folder,
             env={**os.environ, "PYTHONIOENCODING": "utf-8"},
             capture_output=True,
