@@ -73,7 +73,9 @@ def everything(cut: SearchSpace) -> Iterator[Genomes]:
 def scored(lab: Lab, runtime: RuntimeName, cut: SearchSpace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return predicted top-1, percent, and what a limit on latency looks at, ms, of every network of the cut."""
     twin = lab.ms[runtime]
-    limit, top1, ms = latency_limit(twin, 1.0), [], []
+    limit = latency_limit(twin, 1.0)
+    top1: list[NDArray[np.float64]] = []
+    ms: list[NDArray[np.float64]] = []
     waiting: list[Genomes] = []
     for part in itertools.chain(everything(cut), [None]):
         if part is not None:
@@ -87,6 +89,15 @@ def scored(lab: Lab, runtime: RuntimeName, cut: SearchSpace) -> tuple[NDArray[np
     return np.concatenate(top1), np.concatenate(ms)
 
 
+def limit_of(whole: Limit, cut: SearchSpace, space: SearchSpace) -> Limit:
+    """Return a limit on networks of the whole space as one on those of the cut."""
+
+    def predict(genomes: Genomes) -> NDArray[np.float64]:
+        return whole.predict(whole_of(cut, space, genomes))
+
+    return Limit(name=whole.name, predict=predict, at_most=whole.at_most, unit=whole.unit)
+
+
 def tried(lab: Lab, runtime: RuntimeName) -> dict[str, Any]:
     """Enumerate, then search under three limits with ten seeds each."""
     twin = lab.ms[runtime]
@@ -95,13 +106,7 @@ def tried(lab: Lab, runtime: RuntimeName) -> dict[str, Any]:
     found: dict[str, Any] = {"networks": len(top1)}
     for share in SHARES:
         at_most = float(ms.min() + share * (ms.max() - ms.min()))
-        whole = latency_limit(twin, at_most)
-        limit = Limit(
-            name="latency",
-            predict=lambda g, of=whole: of.predict(whole_of(cut, twin.space, g)),
-            at_most=at_most,
-            unit="ms",
-        )
+        limit = limit_of(latency_limit(twin, at_most), cut, twin.space)
         best, answers, cpu_s = float(top1[ms <= at_most].max()), [], []
         for seed in range(SEEDS):
             began_s = time.process_time()
@@ -125,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished demo")
     lab = opened(parser.parse_args().run)
-    found = {runtime: tried(lab, runtime) for runtime in RUNTIMES}
+    found: dict[str, Any] = {runtime: tried(lab, runtime) for runtime in RUNTIMES}
     record(
         "search_optimum", "searches of an enumerated cut of the tiny space with a demo's twins", found, "--run FOLDER"
     )
