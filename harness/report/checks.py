@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.report.figure import BAND, INK, SERIES, SOFT, SYMBOLS, Figure, axis, bars, layout, lines, points
+from harness.report.figure import BAND, FLOOR, INK, SERIES, SOFT, SYMBOLS, Figure, axis, bars, layout, lines, points
 from harness.report.parse import Choice
 from harness.report.read import Bench, Run
 from harness.report.verdict import latency_error
+from harness.report.verified import Verified
 from harness.report.words import hover, plain
 
 LATENCY_BAND = 0.05
@@ -32,38 +33,68 @@ def latency(run: Run) -> Figure | None:
     ]
     known = [row for _, rows in groups for row in rows]
     others = [one for bench in run.benches for one in bench.networks]
+    told = [row for row in (run.verification.files if run.verification else ()) if row.error_percent is not None]
     values = [value for row in known for value in (row.predicted_ms, row.measured_ms) if value is not None]
     values += [value for one in others for value in (one.predicted_ms, one.measured_ms)]
+    values += [value for row in told for value in (row.predicted_ms, row.measured_ms) if value is not None]
     if not values:
         return None
     edges = [0.8 * min(values), 1.1 * max(values)]
     data = _identity(edges, LATENCY_BAND, relative=True, name="±5 %")
+    if floors := [value for _, value in _floors(run)]:
+        floor = f"noise floor ±{max(floors):.1f} %"
+        narrow = _identity(edges, max(floors) / 100, relative=True, name=floor)[0]
+        data.insert(1, narrow | {"fillcolor": FLOOR})
+    data += [_verified_points(told)] if told else []
     for number, (bench, rows) in enumerate(groups):
         data += _table_networks(bench, number)
         data += [_check_points(bench, number, rows, "predicted_ms", "measured_ms", "ms")] if rows else []
     return Figure(
         id="check-latency",
         title="Latency: measured against predicted",
-        label=f"Scatter of measured against predicted latency in milliseconds for {len(known)} chosen networks and "
-        f"{len(others)} networks of the tables, with the identity line and a band of plus and minus 5 percent",
+        label=f"Scatter of measured against predicted latency in milliseconds for {len(known)} chosen networks, "
+        f"{len(told)} verified files and {len(others)} networks of the tables, with the identity line and a band of "
+        "plus and minus 5 percent",
         note=_latency_note(run),
         data=data,
         layout=layout(axis("predicted latency, ms", range=edges), axis("measured latency, ms", range=edges)),
-        header=(
-            "kind",
-            "device",
-            "runtime",
-            "id",
-            "budget_ms",
-            "predicted_ms",
-            "measured_ms",
-            "lo_ms",
-            "hi_ms",
-            "error_percent",
-        ),
-        rows=(*(_latency_row(row) for row in known), *_table_rows(run)),
+        header=LATENCY_COLUMNS,
+        rows=(*(_latency_row(row) for row in known), *_verified_rows(run, told), *_table_rows(run)),
         height_px=430,
     )
+
+
+def _floors(run: Run) -> list[tuple[str, float]]:
+    """Return what two measurements of one network differ by, percent, with whose they are."""
+    found = [(bench.label, bench.floor_percent) for bench in run.benches]
+    if run.verification:
+        found.append((run.verification.runtime, run.verification.floor_percent))
+    known = {label: floor for label, floor in found if floor is not None}
+    return list(known.items())
+
+
+def _verified_points(rows: Sequence[Verified]) -> dict[str, Any]:
+    """Return the files that `ofa verify` measured and a table predicted."""
+    return points(
+        [row.predicted_ms for row in rows],
+        [row.measured_ms for row in rows],
+        "verified files",
+        marker={"color": SERIES[3], "size": 10, "symbol": "square", "line": {"color": INK, "width": 1}},
+        error_y=bars([(row.lo_ms, row.measured_ms, row.hi_ms) for row in rows], SERIES[3]),
+        text=[hover(row.name, {}) for row in rows],
+        hovertemplate="%{text}<br>predicted %{x:.3f} ms, measured %{y:.3f} ms<extra></extra>",
+    )
+
+
+def _verified_rows(run: Run, rows: Sequence[Verified]) -> list[tuple[Any, ...]]:
+    device, runtime = (run.verification.device, run.verification.runtime) if run.verification else ("", "")
+    return [
+        (
+            *("verified", device, runtime, row.name, None),
+            *(row.predicted_ms, row.measured_ms, row.lo_ms, row.hi_ms, row.error_percent),
+        )
+        for row in rows
+    ]
 
 
 def _latency_note(run: Run) -> str:
@@ -73,10 +104,7 @@ def _latency_note(run: Run) -> str:
         said += (
             " Small marks are the tables' own networks: pale where the twin was fitted to them, strong where held out."
         )
-    floors = [
-        f"{bench.floor_percent:.1f} % ({bench.label})" for bench in run.benches if bench.floor_percent is not None
-    ]
-    if floors:
+    if floors := [f"{floor:.1f} % ({label})" for label, floor in _floors(run)]:
         said += f" Two measurements of one network differ by {', '.join(floors)}: a smaller error says nothing."
     return said
 
@@ -105,7 +133,7 @@ def _table_rows(run: Run) -> list[tuple[Any, ...]]:
     return [
         (
             *("fitted" if one.fitted else "held out", bench.device, bench.runtime, one.id, None),
-            *(one.predicted_ms, one.measured_ms, None, None, 100.0 * (one.predicted_ms / one.measured_ms - 1.0)),
+            *(one.predicted_ms, one.measured_ms, None, None, one.error_percent),
         )
         for bench in run.benches
         for one in bench.networks

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 # Colours are names of CSS variables: the page resolves them when it draws, once for light and once for dark.
-INK, SOFT, GRID, BAND = "var(--ink)", "var(--soft)", "var(--grid)", "var(--band)"
+INK, SOFT, GRID = "var(--ink)", "var(--soft)", "var(--grid)"
+BAND, FLOOR = "var(--band)", "var(--floor)"
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
@@ -63,6 +64,7 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
         "automargin": True,
         "gridcolor": GRID,
         "zeroline": False,
+        "zerolinecolor": SOFT,
         "linecolor": GRID,
         "tickcolor": GRID,
         "ticks": "outside",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.report import checks, heat, learning
-from harness.report.figure import INK, SERIES, SOFT, Figure, axis, layout, lines, points, span, vertical
-from harness.report.parse import Choice, Front
+from harness.report import checks, heat, learning, residuals, verified
+from harness.report.figure import INK, SERIES, SOFT, Figure, axis, bars, layout, lines, points, span, vertical
+from harness.report.parse import Choice
 from harness.report.read import Bench, Run
+from harness.report.searched import Front, Point
 from harness.report.words import figures3, hover
 
 
@@ -17,11 +18,13 @@ def of(run: Run) -> dict[str, list[Figure]]:
     fronts = [front(bench, number) for number, bench in enumerate(run.benches)]
     found = {
         "front": fronts,
-        "checks": [checks.latency(run), checks.accuracy(run)],
+        "verified": [verified.measured(run.verification)],
+        "checks": [checks.latency(run), checks.accuracy(run), residuals.by_resolution(run)],
         "labels": [learning.spread(run)],
         "training": [learning.loss(run), learning.corners(run)],
         "tables": [figure for bench in run.benches for figure in heat.maps(bench, run)],
         "noise": [heat.noise(run)],
+        "residuals": [figure for number, bench in enumerate(run.benches) for figure in residuals.of(bench, number)],
     }
     return {section: [figure for figure in figures if figure] for section, figures in found.items()}
 
@@ -33,8 +36,9 @@ def front(bench: Bench, number: int) -> Figure | None:
         return None
     colour = SERIES[number % len(SERIES)]
     data: list[dict[str, Any]] = []
+    data += _bound(known)
     if known.points:
-        data.append(_front_line(known, colour))
+        data.append(front_line(known.points, colour, "predicted front"))
     data += _ringed(bench, known)
     data += _measured(bench.choices, colour)
     budgets = sorted({row.budget_ms for row in bench.choices if row.budget_ms is not None})
@@ -45,33 +49,86 @@ def front(bench: Bench, number: int) -> Figure | None:
     count = len(known.points)
     return Figure(
         id=f"front-{bench.runtime}",
-        title=f"{bench.label}: accuracy against latency",
+        title=bench.titled("accuracy against latency"),
         label=f"Pareto front of {bench.label}: top-1 accuracy in percent against latency in milliseconds, {count} "
-        f"points predicted by the search, {len(bench.choices)} chosen networks measured, {len(budgets)} budgets",
-        note="The line is the front that the search predicts; rings are the networks it chose, one under each budget "
-        "(dashed). Filled marks are the same networks as measured, joined to their prediction, with their interval.",
+        f"points predicted by the search, {len(bench.choices)} chosen networks measured, {len(budgets)} budgets"
+        f"{_bound_words(known)}",
+        note=_front_note(bench, known),
         data=data,
         layout=layout(
-            axis("latency, ms", range=span(_xs(data) + budgets + list(known.extremes_ms or ()))),
-            axis("top-1 accuracy, %", range=span(_ys(data), margin=0.1, below=0.4)),
+            axis("latency, ms", range=span(_drawn(data, "x") + budgets + list(known.extremes_ms or ()))),
+            axis("top-1 accuracy, %", range=span(_drawn(data, "y"), margin=0.1, below=0.4)),
             shapes=[shape for shape, _ in marks],
             annotations=[words for _, words in marks],
         ),
-        header=("kind", "id", "budget_ms", "latency_ms", "latency_lo_ms", "latency_hi_ms", "top1_percent"),
+        header=(
+            *("kind", "id", "budget_ms", "latency_ms", "latency_lo_ms", "latency_hi_ms"),
+            *("top1_percent", "top1_lo_percent", "top1_hi_percent", "bound_percent"),
+        ),
         rows=_front_rows(bench, known),
         height_px=430,
     )
 
 
-def _front_line(known: Front, colour: str) -> dict[str, Any]:
+def _front_note(bench: Bench, known: Front) -> str:
+    """Say how to read a front: what is predicted, what is proven, what was measured."""
+    said = ["The line is the front that the search predicts."]
+    if known.chosen or bench.choices:
+        said.append("Rings are the networks it chose, one under each budget (dashed).")
+    if any(row.predicted_lo_top1 is not None for row in bench.choices):
+        said.append("Their bars are the accuracy twin's interval.")
+    if any(row.measured_ms is not None for row in bench.choices):
+        said.append("Filled marks are the same networks as measured, joined to their prediction, with their interval.")
+    if bounds := [point for point in known.points if point.bound is not None]:
+        gap = max((point.bound or 0.0) - point.accuracy for point in bounds)
+        said.append(
+            f"Above the upper line the predictor puts no network under that latency, as is proven: what was found is "
+            f"within {gap:.2f} points of it."
+        )
+    elif known.bound_reason:
+        said.append(f"No bound is proven: {known.bound_reason}.")
+    return " ".join(said)
+
+
+def _bound_words(known: Front) -> str:
+    """Return what an accessible name says of the proven bounds."""
+    bounds = [point.bound for point in known.points if point.bound is not None]
+    return f", with a proven bound from {min(bounds):.1f} to {max(bounds):.1f} percent" if bounds else ""
+
+
+def _bound(known: Front) -> list[dict[str, Any]]:
+    """Return the accuracy that no network under a latency is predicted above, as steps from one limit to the next."""
+    found = sorted(
+        (point.budget_ms if point.budget_ms is not None else point.latency_ms, point.bound)
+        for point in known.points
+        if point.bound is not None
+    )
+    if not found:
+        return []
+    return [
+        points(
+            [ms for ms, _ in found],
+            [top1 for _, top1 in found],
+            "proven bound",
+            mode="lines+markers",
+            # A bound holds for every latency up to its limit, so that the step is on the limit's left.
+            line={"color": SOFT, "width": 1.6, "dash": "dash", "shape": "vh"},
+            marker={"color": SOFT, "size": 9, "symbol": "line-ew-open", "line": {"width": 2}},
+            hovertemplate="under %{x:.3f} ms none is predicted above %{y:.2f} %<extra></extra>",
+        )
+    ]
+
+
+def front_line(found: Sequence[Point], colour: str, name: str) -> dict[str, Any]:
+    """Return predicted points joined as a front: up to the next one's latency nothing better was found."""
     return points(
-        [point.latency_ms for point in known.points],
-        [point.accuracy for point in known.points],
-        "predicted front",
+        [point.latency_ms for point in found],
+        [point.accuracy for point in found],
+        name,
         mode="lines+markers",
         line={"color": colour, "width": 2, "shape": "hv"},
         marker={"color": colour, "size": 5},
-        text=[hover(point.id, point.subnet) for point in known.points],
+        text=[hover(point.id, point.subnet) for point in found],
         hovertemplate="%{text}<br>predicted %{x:.3f} ms, %{y:.2f} %<extra></extra>",
     )
 
@@ -79,16 +136,17 @@ def _front_line(known: Front, colour: str) -> dict[str, Any]:
 def _ringed(bench: Bench, known: Front) -> list[dict[str, Any]]:
     """Return the rings of the chosen networks, as the closing table or else as the search has them."""
     ringed = [
-        (row.predicted_ms, row.predicted_top1, hover(row.id, row.subnet))
+        (row.predicted_ms, row.predicted_top1, hover(row.id, row.subnet), row.predicted_lo_top1, row.predicted_hi_top1)
         for row in bench.choices
         if row.predicted_ms is not None and row.predicted_top1 is not None
-    ] or [(point.latency_ms, point.accuracy, hover(point.id, point.subnet)) for point in known.chosen]
+    ] or [(point.latency_ms, point.accuracy, hover(point.id, point.subnet), None, None) for point in known.chosen]
     if not ringed:
         return []
-    xs, ys, texts = zip(*ringed, strict=True)
+    xs, ys, texts, lows, highs = zip(*ringed, strict=True)
     ring = {"symbol": "circle-open", "size": 15, "color": INK, "line": {"width": 2}}
     told = "%{text}<br>chosen: predicted %{x:.3f} ms, %{y:.2f} %<extra></extra>"
-    return [points(xs, ys, "chosen", marker=ring, text=texts, hovertemplate=told)]
+    limits = bars(list(zip(lows, ys, highs, strict=True)), SOFT)
+    return [points(xs, ys, "chosen", marker=ring, error_y=limits, text=texts, hovertemplate=told)]
 
 
 def _measured(rows: Sequence[Choice], colour: str) -> list[dict[str, Any]]:
@@ -122,27 +180,29 @@ def _ends(extremes_ms: tuple[float, float]) -> list[tuple[float, str]]:
 
 
 def _front_rows(bench: Bench, known: Front) -> tuple[tuple[Any, ...], ...]:
-    rows: list[tuple[Any, ...]] = [
-        ("front, predicted", point.id, None, point.latency_ms, None, None, point.accuracy) for point in known.points
-    ]
+    found = [_point_row("front, predicted", point) for point in known.points]
     if not bench.choices:
-        rows += [("chosen, predicted", p.id, p.budget_ms, p.latency_ms, None, None, p.accuracy) for p in known.chosen]
+        found += [_point_row("chosen, predicted", point) for point in known.chosen]
     for row in bench.choices:
-        rows.append(("chosen, predicted", row.id, row.budget_ms, row.predicted_ms, None, None, row.predicted_top1))
+        limits = (row.predicted_lo_top1, row.predicted_hi_top1, None)
+        told = (row.id, row.budget_ms, row.predicted_ms, None, None, row.predicted_top1)
+        found.append(("chosen, predicted", *told, *limits))
         interval = (row.measured_ms, row.measured_lo_ms, row.measured_hi_ms)
-        rows.append(("chosen, measured", row.id, row.budget_ms, *interval, row.measured_top1))
-    return tuple(rows)
+        found.append(("chosen, measured", row.id, row.budget_ms, *interval, row.measured_top1, None, None, None))
+    return tuple(found)
 
 
-def _xs(data: Sequence[dict[str, Any]]) -> list[float]:
-    """Return every x that is drawn, ends of error bars included."""
+def _point_row(kind: str, point: Point) -> tuple[Any, ...]:
+    told = (point.id, point.budget_ms, point.latency_ms, None, None, point.accuracy)
+    return (kind, *told, None, None, point.bound)
+
+
+def _drawn(data: Sequence[dict[str, Any]], side: str) -> list[float]:
+    """Return every value that is drawn along one side (x or y), ends of error bars included."""
     found = []
     for trace in data:
-        bars = trace.get("error_x") or {"array": [0.0] * len(trace["x"]), "arrayminus": [0.0] * len(trace["x"])}
-        for x, up, down in zip(trace["x"], bars["array"], bars["arrayminus"], strict=False):
-            found += [] if x is None else [x - down, x + up]
+        nothing = [0.0] * len(trace[side])
+        ends = trace.get(f"error_{side}") or {"array": nothing, "arrayminus": nothing}
+        for value, up, down in zip(trace[side], ends["array"], ends["arrayminus"], strict=False):
+            found += [] if value is None else [value - down, value + up]
     return found
-
-
-def _ys(data: Sequence[dict[str, Any]]) -> list[float]:
-    return [y for trace in data for y in trace["y"] if y is not None]

@@ -17,6 +17,7 @@ from ofa.lut.format import Row
 
 MOST_CELLS = 1200
 MOST_COLUMNS_WITH_WORDS = 10
+MOST_LABELS = 7
 NOISE_POINTS = 200
 _DASHES = {"hot": "solid", "cold": "dash"}
 
@@ -39,10 +40,10 @@ def maps(bench: Bench, run: Run) -> list[Figure | None]:
     by_kernel = _collect(((shape, row) for shape, row in priced if shape.kernel), _kernel_expand, _block)
     told = f"{state} latency" if state != "-" else "latency"
     return [
-        _map(f"table-blocks-{bench.runtime}", f"{bench.label}: block by resolution", by_size, places, "block", told),
+        _map(f"table-blocks-{bench.runtime}", bench.titled("block by resolution"), by_size, places, "block", told),
         _map(
             f"table-kernels-{bench.runtime}",
-            f"{bench.label}: kernel and expand ratio by block",
+            bench.titled("kernel and expand ratio by block"),
             by_kernel,
             "block: channels in → out, stride",
             "kernel, expand ratio",
@@ -66,7 +67,8 @@ def _input_size(shape: Shape) -> str:
 
 
 def _kernel_expand(shape: Shape) -> str:
-    return f"k{shape.kernel} e{round(shape.expand)}"
+    # Channels are rounded to multiples of 8, and so are the ratios that blocks of two inputs share.
+    return f"k{shape.kernel} e{round(shape.expand) if shape.expand >= 1 else round(shape.expand, 1):g}"
 
 
 def _collect(
@@ -97,7 +99,9 @@ def _map(identity: str, title: str, cells: Cells, across: str, down: str, told: 
         return None
     means = {place: float(np.mean([ns for ns, _ in found])) / 1000 for place, found in cells.items()}
     modelled = {place for place, found in cells.items() if any(flag for _, flag in found)}
-    said = {place: figures3(mean) + ("*" if place in modelled else "") for place, mean in means.items()}
+    worded = len(columns) <= MOST_COLUMNS_WITH_WORDS
+    star = "*" if worded else ""
+    said = {place: figures3(mean) + (star if place in modelled else "") for place, mean in means.items()}
     trace = {
         "type": "heatmap",
         "x": [_wrapped(column) for column in columns],
@@ -116,9 +120,13 @@ def _map(identity: str, title: str, cells: Cells, across: str, down: str, told: 
         id=identity,
         title=title,
         label=f"Heat map of mean {told} in microseconds, {down} against {across}: {title}",
-        note=f"Mean {told} of the operators in each cell, µs." + (" * holds modelled rows." if modelled else ""),
-        data=[trace, *([_cell_words(means, said)] if len(columns) <= MOST_COLUMNS_WITH_WORDS else [])],
-        layout=layout(axis(across, **look), axis(down, autorange="reversed", **look)),
+        note=f"Mean {told} of the operators in each cell, µs." + _modelled_words(modelled, means, worded),
+        data=[
+            trace,
+            *([_cell_words(means, said)] if worded else []),
+            *([_modelled(modelled, means)] if modelled and not worded else []),
+        ],
+        layout=layout(axis(across, **look, **_few(columns)), axis(down, autorange="reversed", **look)),
         header=("row", "column", "mean_ns", "operators", "modelled"),
         rows=tuple(
             (*place, round(means[place] * 1000), len(cells[place]), place in modelled)
@@ -134,24 +142,64 @@ def _log(value: float | None) -> float | None:
 
 
 def _wrapped(name: str) -> str:
-    """Return a label of a column on two lines, so that it stays level on a phone."""
-    return plain(name).replace(" ", "<br>")
+    """Return a label of a column on lines of their own, so that it stays level on a phone."""
+    return plain(name).replace(" ", "<br>").replace("→", "→<br>")
+
+
+def _few(columns: list[str]) -> dict[str, Any]:
+    """Return which columns of very many have a label."""
+    if len(columns) <= MOST_COLUMNS_WITH_WORDS:
+        return {}
+    return {"tickvals": [_wrapped(column) for column in columns[:: -(-len(columns) // MOST_LABELS)]]}
 
 
 def _cell_words(means: dict[tuple[str, str], float], said: dict[tuple[str, str], str]) -> dict[str, Any]:
     """Return the numbers in the cells, each in an ink that reads on its cell's colour in either scheme."""
-    low, high = math.log10(min(means.values())), math.log10(max(means.values()))
-    shares = {place: (math.log10(mean) - low) / ((high - low) or 1.0) for place, mean in means.items()}
+    shares = _shares(means)
     return {
         "type": "scatter",
         "mode": "text",
         "x": [_wrapped(column) for _, column in means],
         "y": [plain(row) for row, _ in means],
         "text": [said[place] for place in means],
-        "textfont": {"size": 11, "color": [f"var(--on-{'high' if shares[p] > 0.6 else 'low'})" for p in means]},
+        "textfont": {"size": 11, "color": [_on(shares[place]) for place in means]},
         "hoverinfo": "skip",
         "showlegend": False,
     }
+
+
+def _modelled_words(modelled: set[tuple[str, str]], means: dict[tuple[str, str], float], worded: bool) -> str:
+    """Say which cells hold rows that a model priced and nobody measured."""
+    if not modelled:
+        return ""
+    mark = "A star marks" if worded else "A cross marks"
+    return f" {mark} the {len(modelled)} of {len(means)} cells with rows that are modelled, not measured."
+
+
+def _modelled(modelled: set[tuple[str, str]], means: dict[tuple[str, str], float]) -> dict[str, Any]:
+    """Return a cross in each cell with modelled rows, in an ink that reads on its cell's colour."""
+    shares = _shares(means)
+    places = sorted(modelled)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [_wrapped(column) for _, column in places],
+        "y": [plain(row) for row, _ in places],
+        "marker": {"symbol": "x-thin-open", "size": 7, "color": [_on(shares[place]) for place in places]},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _shares(means: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    """Return where each mean stands on the colour scale, from 0 to 1."""
+    low, high = math.log10(min(means.values())), math.log10(max(means.values()))
+    return {place: (math.log10(mean) - low) / ((high - low) or 1.0) for place, mean in means.items()}
+
+
+def _on(share: float) -> str:
+    """Return the ink that reads on a colour of the scale."""
+    return f"var(--on-{'high' if share > 0.6 else 'low'})"
 
 
 def _order(name: str) -> tuple[int, tuple[tuple[int, float, str], ...]]:
@@ -192,7 +240,8 @@ def noise(run: Run) -> Figure | None:
                 continue
             shares = np.linspace(0, 100, min(NOISE_POINTS, len(halves)))
             widths = np.percentile(halves, shares)
-            name = bench.label if state == "-" else f"{bench.label}, {state}"
+            parts = ["" if bench.alone else bench.label, "" if state == "-" else state]
+            name = ", ".join(filter(None, parts)) or bench.label
             medians.append(float(np.median(halves)))
             data.append(
                 lines(

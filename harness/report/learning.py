@@ -80,10 +80,10 @@ def loss(run: Run) -> Figure | None:
     known = [step for step in run.steps if step.loss is not None]
     if len(known) < 2:
         return None
-    every = max(1, -(-len(known) // MOST_POINTS))
     xs = [step.step for step in known]
     ys = np.array([step.loss for step in known], dtype=np.float64)
-    shown = slice(None, None, every)
+    shown = _every(len(known))
+    marks = _phases(run)
     return Figure(
         id="training-loss",
         title="Training loss of the supernet",
@@ -98,10 +98,29 @@ def loss(run: Run) -> Figure | None:
                 line={"color": SERIES[0], "width": 2.5},
             ),
         ],
-        layout=layout(axis("training step"), axis("loss, nats", rangemode="tozero")),
+        layout=layout(
+            axis("training step"),
+            axis("loss, nats", rangemode="tozero"),
+            shapes=[shape for shape, _ in marks],
+            annotations=[words for _, words in marks],
+        ),
         header=("step", "loss_nats", "learning_rate", "resolution_px"),
         rows=tuple((step.step, step.loss, step.learning_rate, step.resolution) for step in known[shown]),
     )
+
+
+def _every(count: int) -> slice:
+    """Return which of many points are drawn."""
+    return slice(None, None, max(1, -(-count // MOST_POINTS)))
+
+
+def _phases(run: Run) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return a line with a name where each phase of a training begins, unless there is one phase alone."""
+    first: dict[str, float] = {}
+    for step in run.steps:
+        if step.phase:
+            first.setdefault(step.phase, step.step)
+    return [vertical(at, plain(name), dash="dot", top=True) for name, at in first.items()] if len(first) > 1 else []
 
 
 def _running_median(values: Any) -> Any:
@@ -116,9 +135,11 @@ def corners(run: Run) -> Figure | None:
     names = list(dict.fromkeys(name for step in logged for name in step.corners))
     if not names:
         return None
+    last = {name: step.corners[name] for step in logged for name in step.corners}
     data = []
     for number, name in enumerate(names):
         own = [step for step in logged if name in step.corners]
+        own = [*own[_every(len(own))], own[-1]]
         data.append(
             points(
                 [step.step for step in own],
@@ -133,7 +154,8 @@ def corners(run: Run) -> Figure | None:
     return Figure(
         id="training-corners",
         title="Accuracy of the corner subnets while training",
-        label=f"Top-1 accuracy in percent of {len(names)} corner subnets against the training step: {', '.join(names)}",
+        label=f"Top-1 accuracy in percent of {len(names)} corner subnets against the training step: "
+        + ", ".join(f"{name} at last {top1:.1f}" for name, top1 in last.items()),
         note="The largest, the smallest and the mixed subnets, all cut from the one supernet.",
         data=data,
         layout=layout(axis("training step"), axis("top-1 accuracy, %")),

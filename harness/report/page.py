@@ -6,33 +6,56 @@ import base64
 import hashlib
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report import figures, verdict, words
+from harness.report import figures, stages, verdict, words
 from harness.report.figure import Figure
 from harness.report.read import Run, gather
 from ofa import files
 from ofa.errors import package_missing
 
 _HERE = Path(__file__).parent
-_STYLE, _SCRIPT, _TEMPLATE = "page.css", "page.js", "page.html.jinja"
+_STYLE, _SCRIPT = "page.css", "page.js"
 
 
-def write(run_dir: Path) -> Path:
-    """Write ``report.html`` into a run folder from whatever stages it holds, and return its path.
+def write(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the page of a run from whatever stages its folder holds, and return its path.
 
-    Equal folders give equal bytes. Raises FileInvalid where it holds none, and PackageMissing without plotly or Jinja2.
+    It is ``report.html`` in the folder where ``out`` names no other file. Equal folders give equal bytes. Raises
+    FileInvalid where the folder holds no stage, and PackageMissing without plotly or Jinja2.
     """
     run = gather(Path(run_dir))
-    path = Path(run_dir) / "report.html"
+    return written(render(run), Path(out) if out is not None else Path(run_dir) / "report.html")
+
+
+def written(text: str, path: Path) -> Path:
+    """Write a page, and return its path."""
     # The name of a file may be no Unicode text, and is shown all the same.
-    files.write_atomic(path, render(run).encode(errors="backslashreplace"))
+    files.write_atomic(path, text.encode(errors="backslashreplace"))
     return path
 
 
 def render(run: Run) -> str:
     """Return the page of a run as HTML text."""
+    sections = figures.of(run)
+    return laid_out(
+        "page.html.jinja",
+        [figure for section in sections.values() for figure in section],
+        _summary(run),
+        run=run,
+        simulated=run.simulated,
+        verdict=verdict.of(run.choices),
+        stages=stages.of(run),
+        over_budget=verdict.over_budget,
+        latency_error=verdict.latency_error,
+        sections=sections,
+    )
+
+
+def laid_out(template: str, drawn: Sequence[Figure], summary: dict[str, Any], **values: Any) -> str:
+    """Return a page as HTML text: a template, its figures, what programs read of it, and the values it speaks of."""
     try:
         import jinja2
     except ImportError as fault:
@@ -45,22 +68,17 @@ def render(run: Run) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"three": words.figures3, "size": words.size, "duration": words.duration}
-    sections = figures.of(run)
     plotly, script = _inline(_plotly()), _inline((_HERE / _SCRIPT).read_text(encoding="utf-8"))
-    return environment.get_template(_TEMPLATE).render(
-        run=run,
-        verdict=verdict.of(run.choices),
-        over_budget=verdict.over_budget,
-        latency_error=verdict.latency_error,
-        sections=sections,
+    return environment.get_template(template).render(
         words=words,
         style=_safe((_HERE / _STYLE).read_text(encoding="utf-8")),
         plotly=_safe(plotly),
         script=_safe(script),
         # Only these two scripts may run: a text that slipped through escaping would still be dead.
         script_hashes=" ".join(f"'sha256-{_digest(text)}'" for text in (plotly, script)),
-        figures_json=_safe(embedded_json(_drawn(sections))),
-        run_json=_safe(embedded_json(_summary(run))),
+        figures_json=_safe(embedded_json([{"id": one.id, "data": one.data, "layout": one.layout} for one in drawn])),
+        run_json=_safe(embedded_json(summary)),
+        **values,
     )
 
 
@@ -68,14 +86,6 @@ def embedded_json(value: Any) -> str:
     """Return JSON that cannot end the script element it stands in."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _drawn(sections: dict[str, list[Figure]]) -> list[dict[str, Any]]:
-    return [
-        {"id": figure.id, "data": figure.data, "layout": figure.layout}
-        for section in sections.values()
-        for figure in section
-    ]
 
 
 def _summary(run: Run) -> dict[str, Any]:

@@ -51,27 +51,8 @@ class Step:
     loss: float | None
     learning_rate: float | None
     resolution: int | None
+    phase: str
     corners: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """A network a search found: predicted accuracy, percent, and predicted latency, ms."""
-
-    id: str
-    accuracy: float
-    latency_ms: float
-    subnet: dict[str, Any]
-    budget_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
-    """What a search found: the front by rising latency, the chosen points, and the proven extremes, ms."""
-
-    points: tuple[Point, ...]
-    chosen: tuple[Point, ...]
-    extremes_ms: tuple[float, float] | None
 
 
 def number(value: Any) -> float | None:
@@ -168,6 +149,7 @@ def steps(text: str | None) -> tuple[tuple[Step, ...], int]:
                 loss=number(facts.get("loss")),
                 learning_rate=number(facts.get("lr")),
                 resolution=None if resolution is None else int(resolution),
+                phase=str(facts.get("phase") or ""),
                 corners=_corners(facts),
             )
         )
@@ -185,44 +167,4 @@ def _corners(facts: dict[str, Any]) -> dict[str, float]:
         else:
             continue
         found |= {str(name): top1 for name, item in pairs if (top1 := number(item)) is not None}
-    return found
-
-
-def front(facts: dict[str, Any] | None) -> Front | None:
-    """Return a search's front; chosen entries are points with their budget, or ids of points."""
-    if facts is None:
-        return None
-    points = _points(facts.get("points"))
-    by_id = {point.id: point for point in points}
-    named = facts.get("chosen")
-    named = named if isinstance(named, list) else []
-    chosen = [by_id[entry] for entry in named if isinstance(entry, str) and entry in by_id]
-    chosen += _points([entry for entry in named if isinstance(entry, dict)])
-    ends = facts.get("extremes_ms")
-    low, high = (number(end) for end in ends) if isinstance(ends, list) and len(ends) == 2 else (None, None)
-    return Front(
-        points=tuple(sorted(points, key=lambda point: point.latency_ms)),
-        chosen=tuple(chosen),
-        extremes_ms=None if low is None or high is None else (low, high),
-    )
-
-
-def _points(entries: Any) -> list[Point]:
-    """Return the entries that hold an accuracy and a latency."""
-    found = []
-    for entry in entries if isinstance(entries, list) else []:
-        facts = entry if isinstance(entry, dict) else {}
-        accuracy, latency_ms = number(facts.get("accuracy")), number(facts.get("latency_ms"))
-        if accuracy is None or latency_ms is None:
-            continue
-        subnet = facts.get("subnet")
-        found.append(
-            Point(
-                id=str(facts.get("id") or ""),
-                accuracy=accuracy,
-                latency_ms=latency_ms,
-                subnet=subnet if isinstance(subnet, dict) else {},
-                budget_ms=number(facts.get("budget_ms")),
-            )
-        )
     return found

@@ -8,18 +8,18 @@ from typing import Any
 
 from harness.errors import nothing_to_report
 from harness.report import calibration, provenance
-from harness.report.parse import Choice, Front, Label, Step, number
+from harness.report.parse import Choice, Label, Step, number
 from harness.report.parse import choices as parse_choices
-from harness.report.parse import front as parse_front
 from harness.report.parse import labels as parse_labels
 from harness.report.parse import steps as parse_steps
-from ofa import files
-from ofa.errors import FileInvalid
-from ofa.lut.check import checked
-from ofa.lut.format import Lut
+from harness.report.reader import Reader
+from harness.report.rounds import Rounds
+from harness.report.searched import Front
+from harness.report.searched import front as parse_front
+from harness.report.verified import Verification, verification
+from ofa.lut.format import HEADER, Lut
 
-MAX_BYTES = 64 * files.MEBIBYTE
-_SIMULATED_IN = ("transport", "source", "status", "kind")
+LATENCY_TWIN, ACCURACY_TWIN = "latency-twin/", "accuracy-twin/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,20 @@ class Bench:
     choices: tuple[Choice, ...]
     networks: tuple[calibration.Compared, ...]
     floor_percent: float | None
+    rounds: Rounds | None
+    alone: bool
+
+    def titled(self, text: str) -> str:
+        """Return the title of a figure, which names the bench only where there are several."""
+        return text[:1].upper() + text[1:] if self.alone else f"{self.label}: {text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Everything the page shows. ``missing`` names absent stages, ``broken`` says which inputs could not be read."""
+    """Everything the page shows. ``missing`` names absent stages, ``broken`` says which inputs could not be read.
+
+    ``recipe`` is that of a training. Only a run that is to have all stages, as a demo is, can miss some.
+    """
 
     name: str
     facts: dict[str, Any]
@@ -53,7 +62,9 @@ class Run:
     benches: tuple[Bench, ...]
     labels: tuple[Label, ...]
     steps: tuple[Step, ...]
+    recipe: dict[str, Any]
     accuracy_card: dict[str, Any] | None
+    verification: Verification | None
     files: tuple[provenance.FileFact, ...]
     files_left_out: int
     missing: tuple[str, ...]
@@ -61,90 +72,28 @@ class Run:
     simulated: bool
 
 
-class _Reader:
-    """Reads one run folder and remembers what was missing, broken or simulated."""
-
-    def __init__(self, folder: Path) -> None:
-        """Start on a run folder."""
-        self.folder = folder
-        self.missing: list[str] = []
-        self.broken: list[str] = []
-        self.simulated = False
-
-    def json(self, name: str) -> dict[str, Any] | None:
-        """Return a JSON object of the run, or None."""
-        path = self.folder / name
-        if not path.is_file():
-            self.missing.append(name)
-            return None
-        try:
-            found = files.read_json(path, max_bytes=MAX_BYTES, what="file")
-        except FileInvalid as fault:
-            self.broken.append(f"{name}: {fault.why or fault.what}")
-            return None
-        if not isinstance(found, dict):
-            self.broken.append(f"{name}: it holds no JSON object")
-            return None
-        self.simulated = self.simulated or says_simulated(found)
-        return found
-
-    def text(self, name: str) -> str | None:
-        """Return a text file of the run, or None."""
-        path = self.folder / name
-        if not path.is_file():
-            self.missing.append(name)
-            return None
-        try:
-            return files.read_capped(path, max_bytes=MAX_BYTES, what="file").decode()
-        except (FileInvalid, UnicodeDecodeError) as fault:
-            self.broken.append(f"{name}: {fault}")
-            return None
-
-    def skipped(self, name: str, count: int, of: str) -> None:
-        """Remember lines of a file that could not be read."""
-        if count:
-            self.broken.append(f"{name}: {count} {of} could not be read and {'is' if count == 1 else 'are'} left out")
-
-    def table(self, name: str) -> Lut | None:
-        """Return a latency table of the run, or None."""
-        path = self.folder / name
-        if not (path / "lut.json").is_file():
-            self.missing.append(name)
-            return None
-        try:
-            found = checked(path)
-        except FileInvalid as fault:
-            self.broken.append(f"{name}: {fault.what}: {fault.why}")
-            return None
-        self.simulated = self.simulated or found.simulated
-        return found
-
-    def networks(self, twin: str, table: Lut | None) -> tuple[calibration.Compared, ...]:
-        """Return the networks of a table beside what a twin of the run says of them."""
-        try:
-            return calibration.compare(self.folder / twin, table) if table else ()
-        except FileInvalid as fault:
-            self.broken.append(f"{twin}: {fault.why or fault.what}")
-            return ()
-
-
 def gather(folder: Path) -> Run:
     """Read a run folder; raise FileInvalid only where it holds nothing that could be shown."""
     folder = Path(folder)
-    reader = _Reader(folder)
+    reader = Reader(folder)
     run_facts = reader.json("run.json")
     summary = reader.json("summary.json") or {}
     rows, skipped = parse_choices(summary.get("rows"))
     reader.skipped("summary.json", skipped, "rows")
     label_rows, skipped = parse_labels(reader.text("labels.csv"))
     reader.skipped("labels.csv", skipped, "rows")
-    metric_rows, skipped = parse_steps(reader.text("supernet/metrics.jsonl"))
-    reader.skipped("supernet/metrics.jsonl", skipped, "lines")
-    accuracy_card = reader.json("twins/accuracy/card.json")
+    log = reader.first(["supernet/metrics.jsonl", "metrics.jsonl"])
+    metric_rows, skipped = parse_steps(reader.text(log))
+    reader.skipped(log, skipped, "lines")
+    cards = _twins(reader)
+    accuracy_card = reader.json("twins/accuracy/card.json") or cards.get(ACCURACY_TWIN)
     models = summary.get("models")
-    benches = _benches(reader, rows)
-    if run_facts is None and not (summary or benches or label_rows or metric_rows or accuracy_card):
+    verified = reader.json("verify.json")
+    benches = _benches(reader, rows, calibration.floors(verified), cards.get(LATENCY_TWIN))
+    session = verification(verified)
+    if run_facts is None and not (summary or benches or label_rows or metric_rows or accuracy_card or session):
         raise nothing_to_report(folder, reader.broken)
+    recipe = reader.first([log.replace("metrics.jsonl", "recipe.json")])
     facts = run_facts or {}
     listed, left_out = provenance.of(folder)
     return Run(
@@ -157,44 +106,76 @@ def gather(folder: Path) -> Run:
         benches=benches,
         labels=label_rows,
         steps=metric_rows,
+        recipe=(reader.json(recipe) if (folder / recipe).is_file() else None) or {},
         accuracy_card=accuracy_card,
+        verification=session,
         files=listed,
         files_left_out=left_out,
-        missing=tuple(reader.missing),
+        missing=tuple(reader.missing) if run_facts is not None or summary else (),
         broken=tuple(reader.broken),
         simulated=reader.simulated,
     )
 
 
-def _benches(reader: _Reader, rows: tuple[Choice, ...]) -> tuple[Bench, ...]:
-    """Return one bench for each runtime of the summary or with a folder that holds a table, twin or front."""
+def _twins(reader: Reader) -> dict[str, dict[str, Any]]:
+    """Return the card of the first twin of each kind that stands in a folder of the run, whatever it is called."""
+    found: dict[str, dict[str, Any]] = {}
+    for card in reader.cards().values() if reader.folder.is_dir() else ():
+        for kind in (LATENCY_TWIN, ACCURACY_TWIN):
+            if str(card.get("schema")).startswith(kind):
+                found.setdefault(kind, card)
+    return found
+
+
+def _benches(
+    reader: Reader, rows: tuple[Choice, ...], floors: dict[str, float], card: dict[str, Any] | None
+) -> tuple[Bench, ...]:
+    """Return one bench for each runtime of the summary or with a folder that holds a table, twin or front.
+
+    ``card`` is that of a latency twin which no bench has in its own folder.
+    """
     named = {row.runtime: row.device for row in rows}
-    places = {name: f"{name}/" if _plain(name) else None for name in [*named, *_folders(reader.folder)]}
-    if not places and _is_bench(reader.folder):
-        places = {"": ""}
-    tables = {name: None if place is None else reader.table(f"{place}lut") for name, place in places.items()}
+    places: dict[str, str | None] = {
+        name: f"{name}/" if _plain(name) else None for name in [*named, *_folders(reader.folder)]
+    }
+    if _is_bench(reader.folder) or (reader.folder / HEADER).is_file():
+        places = {"": "", **places}
+    tables = {
+        name: None if place is None else reader.table([f"{place}lut", place or "."]) for name, place in places.items()
+    }
     devices = {name: named.get(name) or (table.header.device if table else "") for name, table in tables.items()}
     # With one device, its name in every label would only be noise.
-    floors = calibration.floors(reader.json("verify.json"))
     several = len(set(devices.values())) > 1
     benches = []
     for name, place in places.items():
         device, table = devices[name], tables[name]
         runtime = name or (table.header.runtime if table else reader.folder.resolve().name)
+        own = None if place is None else reader.json(f"{place}twin/card.json")
+        found = None if place is None else parse_front(reader.json(f"{place}front.json"))
+        shown = found.device if found and found.device and not name and not table else runtime
         benches.append(
             Bench(
                 device=device,
                 runtime=runtime,
-                label=f"{device} / {runtime}" if several and device and runtime not in device else runtime,
+                label=_label(shown, device if several or not name else "", table),
                 table=table,
-                card=None if place is None else reader.json(f"{place}twin/card.json"),
-                front=None if place is None else parse_front(reader.json(f"{place}front.json")),
+                card=own or (card if table is not None and len(places) == 1 else None),
+                front=found,
                 choices=tuple(row for row in rows if row.runtime == runtime),
-                networks=reader.networks(f"{place}twin", table),
-                floor_percent=floors.get(runtime),
+                networks=() if place is None else reader.networks(f"{place}twin", table),
+                floor_percent=floors.get(runtime, calibration.floor_of(table)),
+                rounds=None if place is None else reader.rounds(f"{place}journal.sqlite"),
+                alone=len(places) == 1,
             )
         )
     return tuple(benches)
+
+
+def _label(name: str, device: str, table: Lut | None) -> str:
+    """Return what people read of a bench: its device where that says something, and its runtime."""
+    runtime = table.header.runtime if table and table.header.runtime not in name else ""
+    parts = [device if device not in name and name not in device else "", name, runtime]
+    return " / ".join(dict.fromkeys(part for part in parts if part))
 
 
 def _folders(folder: Path) -> list[str]:
@@ -225,15 +206,3 @@ def _spread(found: Any, rows: tuple[Label, ...]) -> tuple[float, float] | None:
 
     low, high = np.percentile([row.top1 for row in rows], [5, 95])
     return float(low), float(high)
-
-
-def says_simulated(value: Any) -> bool:
-    """Say whether a JSON value declares, anywhere inside, that it comes from the simulated device."""
-    if isinstance(value, dict):
-        return any(
-            (key == "simulated" and bool(item))
-            or (key in _SIMULATED_IN and item == "simulated")
-            or says_simulated(item)
-            for key, item in value.items()
-        )
-    return isinstance(value, list) and any(says_simulated(item) for item in value)

@@ -22,24 +22,39 @@ class Shape:
 
 
 def shape_of(key: str) -> Shape | None:
-    """Return the shape of an operator, or None for overhead rows and kinds that have no map."""
+    """Return the shape of an operator, or None for overhead rows and kinds that have no map.
+
+    The inner channels of a bottleneck are a ratio of its output; its input has one of many widths, and is left out.
+    """
     kind, *fields = key.split(".")
-    if kind not in ("stem", "deepstem", "mbconv", "head"):
+    if kind not in ("stem", "deepstem", "mbconv", "bottleneck", "head"):
         return None
     found = {field[0]: field[1:] for field in fields if field[1:2].isdigit()}
     source, target = _MAP.fullmatch(found.get("i", "")), _MAP.fullmatch(found.get("o", ""))
     if source is None:
         return None
     in_channels, in_size = int(source["channels"]), int(source["size"])
-    if kind != "mbconv" or target is None:
+    if kind not in ("mbconv", "bottleneck") or target is None:
         return Shape(block="head" if kind == "head" else "stem", kernel=0, expand=0.0, in_size=in_size)
     inner = int(found.get("m", "0").split("-")[0] or 0)
+    wide = kind == "bottleneck"
     return Shape(
-        block=f"{in_channels}→{target['channels']} s{found.get('s', '1')}",
+        block=f"{'' if wide else in_channels}→{target['channels']} s{found.get('s', '1')}",
         kernel=int(found.get("k", "0")),
-        expand=inner / in_channels,
+        expand=inner / (int(target["channels"]) if wide else in_channels),
         in_size=in_size,
     )
+
+
+def kind_of(key: str) -> str:
+    """Return what a figure calls a kind of op: its block, with the kernel and squeeze-excite that set it apart."""
+    kind, *fields = key.split(".")
+    if kind.startswith("@"):
+        return "overhead"
+    if kind not in ("mbconv", "bottleneck"):
+        return "stem" if kind == "deepstem" else kind
+    kernel = next((field for field in fields if field[:1] == "k" and field[1:].isdigit()), "")
+    return " ".join(filter(None, (kind, kernel, "with SE" if "se" in fields else "")))
 
 
 def resolutions_of(named: Any) -> dict[str, dict[int, int]]:

@@ -21,7 +21,7 @@ pytest.importorskip("plotly", reason="the package 'plotly' is not installed")
 
 from report_fixtures import browser, run_folder
 
-from harness.report import calibration, figures, page, provenance, read, verdict, words, write
+from harness.report import calibration, figures, page, provenance, read, reader, verdict, words, write
 from harness.report.figure import csv_text
 from ofa import files
 from ofa.errors import FileInvalid
@@ -39,6 +39,8 @@ FIGURES = (
     "table-blocks-litert",
     "table-kernels-litert",
     "noise",
+    "residual-work-onnxruntime",
+    "residual-work-litert",
 )
 
 
@@ -93,7 +95,7 @@ def test_every_figure_of_a_whole_run_is_there_with_a_name_a_unit_and_its_data(fo
         assert places[name]["role"] == "img" and len(places[name]["aria-label"] or "") > 20
         for side in ("xaxis", "yaxis"):
             assert re.search(
-                r", (ms|%|px|nats|µs)|step|subnets|block|kernel|within", figure.layout[side]["title"]["text"]
+                r", (ms|%|px|nats|µs)|step|subnets|block|kernel|kind|within", figure.layout[side]["title"]["text"]
             )
         data = unquote((links[f"{name}.csv"] or "").removeprefix("data:text/csv;charset=utf-8,"))
         assert data.splitlines()[0] == ",".join(figure.header) and len(data.splitlines()) == len(figure.rows) + 1 > 1
@@ -181,11 +183,11 @@ def test_a_name_in_a_summary_cannot_lead_out_of_the_run(tmp_path: Path) -> None:
 STAGES = ("run.json", "supernet", "labels.csv", "twins", "onnxruntime", "litert", "summary.json")
 BEGUN = (
     "only begun",
-    "trained to step 1500",
-    "400 subnets are labelled",
+    "trained to step 1500; its corner subnets reach 78.9 to 94.7 %. No device",
+    "400 subnets are labelled. No device is measured yet.",
     "400 subnets",
-    "tables are measured",
-    "tables",
+    "onnxruntime: 260 ops and 0 whole networks are measured.",
+    "litert: 260 ops and 0 whole networks are measured.",
 )
 
 
@@ -232,10 +234,13 @@ def test_a_folder_of_bench_has_a_page_without_any_record_of_a_run(tmp_path: Path
     run_folder.table(tmp_path / "lut", "litert", 1.0, np.random.default_rng(0), (run_folder.network(),))
     found = read.gather(tmp_path)
     assert [(bench.runtime, bench.device) for bench in found.benches] == [("litert", "this-computer")]
-    assert {"run.json", "summary.json", "twin/card.json"} <= set(found.missing) and not found.broken
+    assert not found.missing and not found.broken, "a bench has no stages to miss"
     opened = Page(write(tmp_path).read_text())
     assert {"table-blocks-litert", "table-kernels-litert", "noise"} <= {facts.get("id") for _, facts in opened.tags}
-    assert "tables are measured" in opened.text and "At least one input of this page" in opened.text
+    assert (
+        "litert: 260 ops and 1 whole network are measured." in opened.text
+        and "At least one input of this page" in opened.text
+    )
     shape = next(one for section in figures.of(found).values() for one in section if one.id == "table-blocks-litert")
     assert "resolution of the network" in shape.layout["xaxis"]["title"]["text"]
 
@@ -245,7 +250,7 @@ def test_simulated_is_said_wherever_one_input_says_it(folder: Path, tmp_path: Pa
     files.write_atomic(tmp_path / "run.json", '{"name": "plain"}')
     assert "simulated" not in Page(write(tmp_path).read_text()).text
     for place in ("labels", "ops"):
-        assert read.says_simulated({place: [{"simulated": True}]}) and not read.says_simulated({"simulated": False})
+        assert reader.says_simulated({place: [{"simulated": True}]}) and not reader.says_simulated({"simulated": False})
     shutil.copytree(folder / "litert/lut", tmp_path / "litert/lut")
     assert read.gather(tmp_path).simulated
 
@@ -312,7 +317,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Brows
 DRAWN = """[...document.querySelectorAll('.plot')].map(plot => {
     const box = plot.getBoundingClientRect(), card = plot.parentElement.getBoundingClientRect();
     const marks = plot.querySelectorAll(
-        '.points path, .scatterlayer .js-line, .heatmaplayer image, .heatmaplayer path, .barlayer path');
+        '.points path, .scatterlayer .js-line, .heatmaplayer image, .heatmaplayer path, .barlayer path, .boxes path');
     const titles = [...plot.querySelectorAll('.xtitle, .ytitle')].map(one => one.getBoundingClientRect());
     return {id: plot.id, width: box.width, height: box.height, marks: marks.length, titles: titles.length,
         inside: box.left >= card.left && box.right <= card.right &&

@@ -1,0 +1,115 @@
+"""Reads the files of one run folder, and remembers which were missing, broken or made from the simulated device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.report import calibration
+from harness.report.rounds import Rounds, rounds
+from ofa import files
+from ofa.errors import FileInvalid
+from ofa.lut.check import checked
+from ofa.lut.format import HEADER, Lut
+
+MAX_BYTES = 64 * files.MEBIBYTE
+CARD = "card.json"
+_SIMULATED_IN = ("transport", "source", "status", "kind", "runtime")
+
+Found = TypeVar("Found")
+
+
+class Reader:
+    """Reads one run folder; what it could not read is in ``missing`` and ``broken``."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start on a run folder."""
+        self.folder = folder
+        self.missing: list[str] = []
+        self.broken: list[str] = []
+        self.simulated = False
+
+    def json(self, name: str) -> dict[str, Any] | None:
+        """Return a JSON object of the run, or None."""
+        path = self.folder / name
+        if not path.is_file():
+            self.missing.append(name)
+            return None
+        try:
+            found = files.read_json(path, max_bytes=MAX_BYTES, what="file")
+        except FileInvalid as fault:
+            self.broken.append(f"{name}: {fault.why or fault.what}")
+            return None
+        if not isinstance(found, dict):
+            self.broken.append(f"{name}: it holds no JSON object")
+            return None
+        self.simulated = self.simulated or says_simulated(found)
+        return found
+
+    def text(self, name: str) -> str | None:
+        """Return a text file of the run, or None."""
+        path = self.folder / name
+        if not path.is_file():
+            self.missing.append(name)
+            return None
+        try:
+            return files.read_capped(path, max_bytes=MAX_BYTES, what="file").decode()
+        except (FileInvalid, UnicodeDecodeError) as fault:
+            self.broken.append(f"{name}: {fault}")
+            return None
+
+    def first(self, names: Sequence[str]) -> str:
+        """Return the first of some names that is a file, or the first name where none is."""
+        return next((name for name in names if (self.folder / name).is_file()), names[0])
+
+    def skipped(self, name: str, count: int, of: str) -> None:
+        """Remember lines of a file that could not be read."""
+        if count:
+            self.broken.append(f"{name}: {count} {of} could not be read and {'is' if count == 1 else 'are'} left out")
+
+    def table(self, names: Sequence[str]) -> Lut | None:
+        """Return the latency table in the first of some folders that holds one, or None."""
+        name = self.first([f"{name}/{HEADER}" for name in names]).removesuffix(f"/{HEADER}")
+        if not (self.folder / name / HEADER).is_file():
+            self.missing.append(name)
+            return None
+        found = self._read(name, lambda: checked(self.folder / name))
+        self.simulated = self.simulated or (found is not None and found.simulated)
+        return found
+
+    def networks(self, twin: str, table: Lut | None) -> tuple[calibration.Compared, ...]:
+        """Return the networks of a table beside what a twin of the run, or else the table itself, says of them."""
+        if table is None:
+            return ()
+        return self._read(twin, lambda: calibration.compare(self.folder / twin, table)) or calibration.held_out(table)
+
+    def rounds(self, name: str) -> Rounds | None:
+        """Return what a journal's rounds were off by, or None."""
+        return self._read(name, lambda: rounds(self.folder / name)) if (self.folder / name).is_file() else None
+
+    def cards(self) -> dict[str, dict[str, Any]]:
+        """Return the cards of twins that stand in folders of the run, by folder."""
+        folders = sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())
+        found = {path.name: self.json(f"{path.name}/{CARD}") for path in folders if (path / CARD).is_file()}
+        return {name: card for name, card in found.items() if card is not None}
+
+    def _read(self, name: str, read: Callable[[], Found]) -> Found | None:
+        """Return what a file holds; where it is invalid, remember why."""
+        try:
+            return read()
+        except FileInvalid as fault:
+            self.broken.append(f"{name}: {fault.what}: {fault.why}" if fault.why else f"{name}: {fault.what}")
+            return None
+
+
+def says_simulated(value: Any) -> bool:
+    """Say whether a JSON value declares, anywhere inside, that it comes from the simulated device."""
+    if isinstance(value, dict):
+        return any(
+            (key == "simulated" and bool(item))
+            or (key in _SIMULATED_IN and item == "simulated")
+            or says_simulated(item)
+            for key, item in value.items()
+        )
+    return isinstance(value, list) and any(says_simulated(item) for item in value)

@@ -1,0 +1,133 @@
+"""What a search found, from its ``front.json``: of the demo, or of `ofa search` with a front or one best network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.report.parse import number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A network a search found: predicted accuracy, percent, and predicted latency, ms.
+
+    ``budget_ms`` is the limit it was found under, and ``bound`` the accuracy, percent, that no network under that limit
+    is predicted above, where the search could prove one.
+    """
+
+    id: str
+    accuracy: float
+    latency_ms: float
+    subnet: dict[str, Any]
+    budget_ms: float | None = None
+    bound: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What a search found: the front by rising latency, the chosen points, and the proven extremes, ms.
+
+    ``device`` names whose latency it is along, where the search was for several; ``bound_reason`` says how the bounds
+    were proven, or why there are none.
+    """
+
+    points: tuple[Point, ...]
+    chosen: tuple[Point, ...]
+    extremes_ms: tuple[float, float] | None
+    device: str = ""
+    bound_reason: str = ""
+
+
+def front(facts: dict[str, Any] | None) -> Front | None:
+    """Return a search's front; None where the facts are of none.
+
+    Chosen entries are points with their budget, or ids of points. Of a search for several devices the front is along
+    the latency that its limits were set on.
+    """
+    if facts is None or not {"points", "front", "best"} & facts.keys():
+        return None
+    best = facts.get("best")
+    if "points" not in facts and "front" not in facts and isinstance(best, dict):
+        facts = _of_best(best, facts)
+    entries = facts.get("points", facts.get("front"))
+    device = _swept(entries)
+    points = _points(entries, device)
+    by_id = {point.id: point for point in points}
+    named = facts.get("chosen")
+    named = named if isinstance(named, list) else []
+    chosen = [by_id[entry] for entry in named if isinstance(entry, str) and entry in by_id]
+    chosen += _points([entry for entry in named if isinstance(entry, dict)], device)
+    ends = facts.get("extremes_ms")
+    low, high = (number(end) for end in ends) if isinstance(ends, list) and len(ends) == 2 else (None, None)
+    return Front(
+        points=tuple(sorted(points, key=lambda point: point.latency_ms)),
+        chosen=tuple(chosen),
+        extremes_ms=None if low is None or high is None else (low, high),
+        device=device,
+        bound_reason=str(facts.get("bound_reason") or ""),
+    )
+
+
+def _of_best(best: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of a search for one network as a front: the best, with others that differ from it."""
+    top = facts.get("top")
+    rest = [entry for entry in top if entry != best] if isinstance(top, list) else []
+    chosen = best | {"upper_bound": facts.get("upper_bound")}
+    return {"points": [chosen, *rest], "chosen": [chosen], "bound_reason": facts.get("bound_reason")}
+
+
+def _points(entries: Any, device: str) -> list[Point]:
+    """Return the entries that hold an accuracy and a latency."""
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        facts = entry if isinstance(entry, dict) else {}
+        ms = facts.get("latency_ms")
+        accuracy, latency_ms = number(facts.get("accuracy")), number(ms.get(device) if isinstance(ms, dict) else ms)
+        if accuracy is None or latency_ms is None:
+            continue
+        subnet = facts.get("subnet")
+        subnet = subnet if isinstance(subnet, dict) else {}
+        budget_ms = number(facts.get("budget_ms"))
+        found.append(
+            Point(
+                id=str(facts.get("id") or subnet.get("id") or ""),
+                accuracy=accuracy,
+                latency_ms=latency_ms,
+                subnet=subnet,
+                budget_ms=number(facts.get("under")) if budget_ms is None else budget_ms,
+                bound=number(facts.get("upper_bound")),
+            )
+        )
+    return found
+
+
+def _swept(entries: Any) -> str:
+    """Return the device of several whose limit rose along the front: the one whose latencies come nearest to it."""
+    found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    told = [entry["latency_ms"] for entry in found if isinstance(entry.get("latency_ms"), dict)]
+    if not told:
+        return ""
+    names = [str(name) for name in told[0]]
+    return min(names, key=lambda name: _distance(found, name), default="")
+
+
+def _distance(entries: Sequence[dict[str, Any]], name: str) -> float:
+    """Return how far the limit's values of a device are from the limits that rose, as a mean share of them."""
+    shares = []
+    for entry in entries:
+        values = entry.get("limits")
+        under, value = number(entry.get("under")), number(values.get(name) if isinstance(values, dict) else None)
+        if under and value is not None:
+            shares.append(abs(under - value) / under)
+    return sum(shares) / len(shares) if shares else 1.0
+
+
+def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Return the points that no other one beats on both, by rising latency; equal ones appear once."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda one: (one.latency_ms, -one.accuracy)):
+        if not found or point.accuracy > found[-1].accuracy:
+            found.append(point)
+    return tuple(found)
