@@ -114,14 +114,30 @@ app.add_typer(attending)
 
 @app.command("report", rich_help_panel="Devices")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run's folder, such as runs/demo.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER | compare A B", help="A run's folder, or 'compare' and two to compare."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="report.html in the folder, or comparison.html here if not given."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write one self-contained page, report.html, from whatever stages a run folder holds."""
+    """Write one self-contained page from whatever stages a run folder holds.
+
+    'ofa report compare A B' writes one of two tables, two devices, or two searches side by side.
+    """
     from harness import report as reports
+    from harness.errors import compare_what
     from ofa import console
 
-    path = reports.write(folder)
+    if len(paths) == 1:
+        path = reports.write(paths[0], out)
+    elif len(paths) == 3 and str(paths[0]) == "compare":
+        path = reports.compare(paths[1], paths[2], out or Path("comparison.html"))
+    else:
+        raise compare_what(paths)
     if json:
         console.emit_json({"report": str(path), "bytes": path.stat().st_size})
     else:

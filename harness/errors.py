@@ -79,6 +79,27 @@ def nothing_to_report(folder: Path, broken: Iterable[str]) -> FileInvalid:
     )
 
 
+def nothing_to_compare(a: Path, b: Path, of_a: Sequence[str], of_b: Sequence[str]) -> FileInvalid:
+    """Say that two runs have neither a table nor a front in common, with what each of them holds."""
+    held = [printable("; ".join(found))[:300] or "no table and no front" for found in (of_a, of_b)]
+    return FileInvalid(
+        f"'{a}' and '{b}' have nothing that could be compared",
+        why=f"the first holds {held[0]}, the second {held[1]}",
+        hint=(
+            "name two tables that have ops in common, two runs of 'ofa bench', or two searches with a front.json",
+            "of runs with several runtimes name the folders of the two to compare",
+        ),
+    )
+
+
+def compare_what(found: Sequence[Path]) -> UsageInvalid:
+    """Say how many runs a report is of."""
+    return UsageInvalid(
+        f"'ofa report' is of one folder, or compares two; {len(found)} paths were given",
+        hint=("ofa report runs/demo", "ofa report compare runs/first runs/second --out comparison.html"),
+    )
+
+
 def device_lost(device: str, why: str, *hints: str, kind: type[DeviceLost] = DeviceLost) -> DeviceLost:
     """Say that a device stopped answering."""
     return kind(f"device '{device}' stopped answering", why=why, hint=hints or (RESUME_HINT,))

@@ -156,10 +156,17 @@ def test_lut_verbs_and_report_refuse_what_is_not_theirs(run: Run, tmp_path: Path
         ("lut", "show", str(tmp_path / "absent")),
         ("report", str(tmp_path)),
         ("report", str(tmp_path / "absent")),
+        ("report", "compare", str(tmp_path / "absent"), str(tmp_path / "run.json")),
         ("estimate", "--lut", str(tmp_path), "--subnets", str(tmp_path / "run.json")),
     ):
         code, out, err = run(*arguments)
         assert (code, out) == (3, "") and "why:" in err and "try:" in err and "Traceback" not in err, arguments
+
+
+def test_a_report_is_of_one_run_or_of_two(run: Run, tmp_path: Path) -> None:
+    for paths in (("a", "b"), ("compare", "a"), ("with", "a", "b"), ("compare", "a", "b", "c")):
+        code, out, err = run("report", *paths)
+        assert (code, out) == (2, "") and "ofa report compare runs/first runs/second" in err and "Traceback" not in err
 
 
 def test_ops_are_listed_by_key(run: Run) -> None:

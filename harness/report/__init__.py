@@ -1,5 +1,6 @@
-"""One self-contained HTML page from a run folder: what was found, how well it holds, where every number comes from."""
+"""One self-contained HTML page from a run folder, or of two: what was found, how well it holds, what it comes from."""
 
+from harness.report.compare import write as compare
 from harness.report.page import write
 
-__all__ = ["write"]
+__all__ = ["compare", "write"]

@@ -74,7 +74,7 @@ def _front_note(bench: Bench, known: Front) -> str:
     """Say how to read a front: what is predicted, what is proven, what was measured."""
     said = ["The line is the front that the search predicts."]
     if known.chosen or bench.choices:
-        said.append("Rings are the networks it chose, one under each budget (dashed).")
+        said.append("Rings are the networks it chose, one under each budget (upright line).")
     if any(row.predicted_lo_top1 is not None for row in bench.choices):
         said.append("Their bars are the accuracy twin's interval.")
     if any(row.measured_ms is not None for row in bench.choices):
@@ -82,8 +82,8 @@ def _front_note(bench: Bench, known: Front) -> str:
     if bounds := [point for point in known.points if point.bound is not None]:
         gap = max((point.bound or 0.0) - point.accuracy for point in bounds)
         said.append(
-            f"Above the upper line the predictor puts no network under that latency, as is proven: what was found is "
-            f"within {gap:.2f} points of it."
+            "Dashed steps are what no network under that latency is predicted above, as is proven: what was found "
+            f"is within {gap:.2f} points of them."
         )
     elif known.bound_reason:
         said.append(f"No bound is proven: {known.bound_reason}.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.report.parse import number
+
+_SHOWN = ("points", "front", "best", "top", "chosen", "extremes_ms", "parents")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class Front:
     """What a search found: the front by rising latency, the chosen points, and the proven extremes, ms.
 
     ``device`` names whose latency it is along, where the search was for several; ``bound_reason`` says how the bounds
-    were proven, or why there are none.
+    were proven, or why there are none, and ``about`` is what else the search says of itself.
     """
 
     points: tuple[Point, ...]
@@ -38,6 +40,7 @@ class Front:
     extremes_ms: tuple[float, float] | None
     device: str = ""
     bound_reason: str = ""
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def front(facts: dict[str, Any] | None) -> Front | None:
@@ -67,6 +70,7 @@ def front(facts: dict[str, Any] | None) -> Front | None:
         extremes_ms=None if low is None or high is None else (low, high),
         device=device,
         bound_reason=str(facts.get("bound_reason") or ""),
+        about={name: value for name, value in facts.items() if name not in _SHOWN},
     )
 
 
@@ -75,7 +79,7 @@ def _of_best(best: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     top = facts.get("top")
     rest = [entry for entry in top if entry != best] if isinstance(top, list) else []
     chosen = best | {"upper_bound": facts.get("upper_bound")}
-    return {"points": [chosen, *rest], "chosen": [chosen], "bound_reason": facts.get("bound_reason")}
+    return {**facts, "points": [chosen, *rest], "chosen": [chosen]}
 
 
 def _points(entries: Any, device: str) -> list[Point]:

@@ -3,11 +3,12 @@
 import base64
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from report_fixtures import browser
 
 from harness.artefacts import Artefacts, File
 from harness.inventory import Device, this_computer
@@ -77,3 +78,12 @@ def plan() -> Callable[..., Plan]:
 @pytest.fixture
 def python() -> str:
     return sys.executable
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
+    program = browser.binary()
+    if program is None:
+        pytest.skip("the package 'chromium' is not installed")
+    with browser.Browser(program, tmp_path_factory.mktemp("profile")) as started:
+        yield started

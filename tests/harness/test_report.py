@@ -7,8 +7,6 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +18,7 @@ pytest.importorskip("jinja2", reason="the package 'jinja2' is not installed")
 pytest.importorskip("plotly", reason="the package 'plotly' is not installed")
 
 from report_fixtures import browser, run_folder
+from report_fixtures.html import Page
 
 from harness.report import calibration, figures, page, provenance, read, reader, verdict, words, write
 from harness.report.figure import csv_text
@@ -42,37 +41,6 @@ FIGURES = (
     "residual-work-onnxruntime",
     "residual-work-litert",
 )
-
-
-class Page(HTMLParser):
-    """Collects what the tests ask of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: dict[str, str] = {}
-        self.words: list[str] = []
-        self._inside: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
-            self._inside = dict(attrs).get("id") or f"{tag}-{len(self.scripts)}"
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("script", "style"):
-            self._inside = None
-
-    def handle_data(self, data: str) -> None:
-        if self._inside is None:
-            self.words.append(data)
-        else:
-            self.scripts[self._inside] = self.scripts.get(self._inside, "") + data
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture(scope="module")
@@ -305,26 +273,6 @@ def test_numbers_keep_three_digits(value: float | None, said: str) -> None:
     assert words.figures3(value) == said
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
-    program = browser.binary()
-    if program is None:
-        pytest.skip("the package 'chromium' is not installed")
-    with browser.Browser(program, tmp_path_factory.mktemp("profile")) as started:
-        yield started
-
-
-DRAWN = """[...document.querySelectorAll('.plot')].map(plot => {
-    const box = plot.getBoundingClientRect(), card = plot.parentElement.getBoundingClientRect();
-    const marks = plot.querySelectorAll(
-        '.points path, .scatterlayer .js-line, .heatmaplayer image, .heatmaplayer path, .barlayer path, .boxes path');
-    const titles = [...plot.querySelectorAll('.xtitle, .ytitle')].map(one => one.getBoundingClientRect());
-    return {id: plot.id, width: box.width, height: box.height, marks: marks.length, titles: titles.length,
-        inside: box.left >= card.left && box.right <= card.right &&
-            titles.every(one => one.width > 0 && one.left >= box.left - 1 && one.right <= box.right + 1)};
-})"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "scheme", "phone"), [(1280, "light", False), (1280, "dark", False), (390, "light", True)]
@@ -336,7 +284,7 @@ def test_chromium_draws_every_figure_without_complaint_or_request(
     chromium.open(address, width=width, scheme=scheme, phone=phone)
     assert chromium.complaints() == []
     assert chromium.requests() == [address]
-    drawn: list[dict[str, Any]] = chromium.value(DRAWN)
+    drawn: list[dict[str, Any]] = chromium.value(browser.DRAWN)
     assert [one["id"] for one in drawn] == list(FIGURES)
     for one in drawn:
         assert one["width"] > 250 and one["height"] > 250 and one["marks"] and one["titles"] == 2 and one["inside"], one

@@ -33,6 +33,17 @@ _LAUNCH = (
     "os.dup2(r,3);os.dup2(w,4);os.execv(sys.argv[3],sys.argv[3:])"
 )
 
+# What is drawn of each figure: its size, how many marks it has, and whether its axis titles are inside their card.
+DRAWN = """[...document.querySelectorAll('.plot')].map(plot => {
+    const box = plot.getBoundingClientRect(), card = plot.parentElement.getBoundingClientRect();
+    const marks = plot.querySelectorAll(
+        '.points path, .scatterlayer .js-line, .heatmaplayer image, .heatmaplayer path, .barlayer path, .boxes path');
+    const titles = [...plot.querySelectorAll('.xtitle, .ytitle')].map(one => one.getBoundingClientRect());
+    return {id: plot.id, width: box.width, height: box.height, marks: marks.length, titles: titles.length,
+        inside: box.left >= card.left && box.right <= card.right &&
+            titles.every(one => one.width > 0 && one.left >= box.left - 1 && one.right <= box.right + 1)};
+})"""
+
 
 def binary() -> str | None:
     """Return where Chromium is, or None."""
@@ -88,7 +99,7 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._next(30)
+            answer = self._next(120)
             if answer.get("id") != self._count:
                 self.events.append(answer)
             elif "error" in answer:
@@ -114,7 +125,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.events.clear()
         self.call("Page.navigate", url=address)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 90
         while not self.value("document.documentElement?.dataset.drawn || ''"):
             if time.monotonic() > end:
                 raise TimeoutError(f"the figures were not drawn: {self.complaints()}")
