@@ -11,6 +11,8 @@ from ofa.lut import heldout
 from ofa.lut.format import Lut
 from ofa.lut.heldout import genomes_of
 
+DEEPEST = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
@@ -83,16 +85,19 @@ def held_out(table: Lut) -> tuple[Compared, ...]:
     )
 
 
-def floors(verified: Any) -> dict[str, float]:
-    """Return the noise floor, percent, of each runtime that a verification names: ``floor_pct`` beside ``runtime``."""
-    if isinstance(verified, list):
-        return {name: value for item in verified for name, value in floors(item).items()}
-    if not isinstance(verified, dict):
+def floors(verified: Any, depth: int = DEEPEST) -> dict[str, float]:
+    """Return the noise floor, percent, of each runtime that a verification names: ``floor_pct`` beside ``runtime``.
+
+    What is nested deeper than a verification is has none.
+    """
+    if isinstance(verified, list) and depth:
+        return {name: value for item in verified for name, value in floors(item, depth - 1).items()}
+    if not isinstance(verified, dict) or not depth:
         return {}
     floor = number(verified.get("floor_pct"))
     found = {} if floor is None or not verified.get("runtime") else {str(verified["runtime"]): floor}
     for key, item in verified.items():
-        inner = floors(item | {"runtime": item.get("runtime", key)} if isinstance(item, dict) else item)
+        inner = floors(item | {"runtime": item.get("runtime", key)} if isinstance(item, dict) else item, depth - 1)
         found = inner | found
     return found
 

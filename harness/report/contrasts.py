@@ -216,11 +216,7 @@ def _fronts(name: str, fronts: Fronts, names: tuple[str, str]) -> Figure:
 
 def _bounds(side: Front, colour: str, label: str) -> list[dict[str, Any]]:
     """Return the proven bounds of a front as dashed steps."""
-    found = sorted(
-        (point.latency_ms if point.budget_ms is None else point.budget_ms, point.bound)
-        for point in side.points
-        if point.bound is not None
-    )
+    found = side.bounds
     if not found:
         return []
     look = {"color": colour, "width": 1.4, "dash": "dash", "shape": "vh"}

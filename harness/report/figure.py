@@ -15,6 +15,8 @@ BAND, FLOOR = "var(--band)", "var(--floor)"
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+# A page is to be mailed: labels of ten thousands of subnets stay in their own file.
+MOST_ROWS = 6000
 SCALE = [[step / 6, f"var(--scale-{step})"] for step in range(7)]
 
 
@@ -35,8 +37,13 @@ class Figure:
 
     @property
     def csv_uri(self) -> str:
-        """Return the data as a ``data:`` address that a link can download without any script."""
-        return "data:text/csv;charset=utf-8," + quote(csv_text(self.header, self.rows))
+        """Return the data as a ``data:`` address that a link can download without any script; no more than fits."""
+        return "data:text/csv;charset=utf-8," + quote(csv_text(self.header, self.rows[:MOST_ROWS]))
+
+    @property
+    def rows_left_out(self) -> int:
+        """Return how many rows the page has no room for."""
+        return max(0, len(self.rows) - MOST_ROWS)
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

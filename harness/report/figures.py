@@ -79,8 +79,7 @@ def _front_note(bench: Bench, known: Front) -> str:
         said.append("Their bars are the accuracy twin's interval.")
     if any(row.measured_ms is not None for row in bench.choices):
         said.append("Filled marks are the same networks as measured, joined to their prediction, with their interval.")
-    if bounds := [point for point in known.points if point.bound is not None]:
-        gap = max((point.bound or 0.0) - point.accuracy for point in bounds)
+    if (gap := known.gap_points) is not None:
         said.append(
             "Dashed steps are what no network under that latency is predicted above, as is proven: what was found "
             f"is within {gap:.2f} points of them."
@@ -92,17 +91,13 @@ def _front_note(bench: Bench, known: Front) -> str:
 
 def _bound_words(known: Front) -> str:
     """Return what an accessible name says of the proven bounds."""
-    bounds = [point.bound for point in known.points if point.bound is not None]
+    bounds = [top1 for _, top1 in known.bounds]
     return f", with a proven bound from {min(bounds):.1f} to {max(bounds):.1f} percent" if bounds else ""
 
 
 def _bound(known: Front) -> list[dict[str, Any]]:
     """Return the accuracy that no network under a latency is predicted above, as steps from one limit to the next."""
-    found = sorted(
-        (point.budget_ms if point.budget_ms is not None else point.latency_ms, point.bound)
-        for point in known.points
-        if point.bound is not None
-    )
+    found = known.bounds
     if not found:
         return []
     return [

@@ -143,13 +143,13 @@ def _log(value: float | None) -> float | None:
 
 def _wrapped(name: str) -> str:
     """Return a label of a column on lines of their own, so that it stays level on a phone."""
-    return plain(name).replace(" ", "<br>").replace("→", "→<br>")
+    return plain(name).replace(" ", "<br>").replace("→", "→<br>").removeprefix("→<br>")
 
 
 def _few(columns: list[str]) -> dict[str, Any]:
     """Return which columns of very many have a label."""
     if len(columns) <= MOST_COLUMNS_WITH_WORDS:
-        return {}
+        return {"tickfont": {"size": 9}} if len(columns) > MOST_LABELS else {}
     return {"tickvals": [_wrapped(column) for column in columns[:: -(-len(columns) // MOST_LABELS)]]}
 
 

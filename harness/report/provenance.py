@@ -13,6 +13,7 @@ from ofa import files
 SHOWN = 400
 _SKIPPED_NAMES = ("report.html",)
 _SKIPPED_ENDS = (".part", "-wal", "-shm", "-journal", ".lock", ".pyc")
+_SIMULATED_IN = ("transport", "source", "status", "kind", "runtime")
 _MAX_JSON_BYTES = 8 * files.MEBIBYTE
 
 
@@ -27,12 +28,13 @@ class Parent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFact:
-    """One file of a run, by path relative to it."""
+    """One file of a run, by path relative to it, and whether it says that it is of the simulated device."""
 
     path: str
     size_bytes: int
     sha256: str
     parents: tuple[Parent, ...]
+    simulated: bool
 
 
 def of(folder: Path) -> tuple[tuple[FileFact, ...], int]:
@@ -55,9 +57,11 @@ def of(folder: Path) -> tuple[tuple[FileFact, ...], int]:
             path=name,
             size_bytes=kept[name].stat().st_size,
             sha256=digest,
-            parents=_parents(folder, kept[name], digests),
+            parents=_parents(folder, kept[name], content, digests),
+            simulated=says_simulated(content),
         )
         for name, digest in digests.items()
+        for content in [_content(kept[name])]
     )
     return facts, len(found) - len(facts)
 
@@ -70,14 +74,33 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def _parents(folder: Path, path: Path, digests: dict[str, str]) -> tuple[Parent, ...]:
-    """Return the parents a JSON file names, with what has become of them."""
-    if path.suffix != ".json" or path.stat().st_size > _MAX_JSON_BYTES:
-        return ()
+def _content(path: Path) -> Any:
+    """Return what a JSON file of a sane size holds; None for any other file."""
     try:
-        named = json.loads(path.read_bytes())
+        if path.suffix != ".json" or path.stat().st_size > _MAX_JSON_BYTES:
+            return None
+        return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return ()
+        return None
+
+
+def says_simulated(value: Any) -> bool:
+    """Say whether a JSON value declares, anywhere inside, that it comes from the simulated device."""
+    waiting = [value]
+    # Not by recursion: a file of somebody else's may be nested deeper than Python calls itself.
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, list):
+            waiting += found
+        elif isinstance(found, dict):
+            if found.get("simulated") or any(found.get(key) == "simulated" for key in _SIMULATED_IN):
+                return True
+            waiting += found.values()
+    return False
+
+
+def _parents(folder: Path, path: Path, named: Any, digests: dict[str, str]) -> tuple[Parent, ...]:
+    """Return the parents that the content of a JSON file names, with what has become of them."""
     listed = named.get("parents") if isinstance(named, dict) else None
     entries: list[Any] = list(listed) if isinstance(listed, list) else []
     if isinstance(listed, dict):

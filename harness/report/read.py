@@ -113,7 +113,8 @@ def gather(folder: Path) -> Run:
         files_left_out=left_out,
         missing=tuple(reader.missing) if run_facts is not None or summary else (),
         broken=tuple(reader.broken),
-        simulated=reader.simulated,
+        # What a search was made from stands beside it, and may say what its answer does not.
+        simulated=reader.simulated or any(fact.simulated for fact in listed),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.report import calibration
+from harness.report.provenance import says_simulated
 from harness.report.rounds import Rounds, rounds
 from ofa import files
 from ofa.errors import FileInvalid
@@ -15,7 +16,6 @@ from ofa.lut.format import HEADER, Lut
 
 MAX_BYTES = 64 * files.MEBIBYTE
 CARD = "card.json"
-_SIMULATED_IN = ("transport", "source", "status", "kind", "runtime")
 
 Found = TypeVar("Found")
 
@@ -101,15 +101,3 @@ class Reader:
         except FileInvalid as fault:
             self.broken.append(f"{name}: {fault.what}: {fault.why}" if fault.why else f"{name}: {fault.what}")
             return None
-
-
-def says_simulated(value: Any) -> bool:
-    """Say whether a JSON value declares, anywhere inside, that it comes from the simulated device."""
-    if isinstance(value, dict):
-        return any(
-            (key == "simulated" and bool(item))
-            or (key in _SIMULATED_IN and item == "simulated")
-            or says_simulated(item)
-            for key, item in value.items()
-        )
-    return isinstance(value, list) and any(says_simulated(item) for item in value)

@@ -42,6 +42,26 @@ class Front:
     bound_reason: str = ""
     about: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def bounded(self) -> tuple[Point, ...]:
+        """Return the points of the front with a bound, or else the chosen ones that have one."""
+        found = [tuple(point for point in part if point.bound is not None) for part in (self.points, self.chosen)]
+        return found[0] or found[1]
+
+    @property
+    def bounds(self) -> list[tuple[float, float]]:
+        """Return each limit, ms, with the accuracy, percent, that none under it exceeds, by rising limit."""
+        return sorted(
+            (point.latency_ms if point.budget_ms is None else point.budget_ms, point.bound)
+            for point in self.bounded
+            if point.bound is not None
+        )
+
+    @property
+    def gap_points(self) -> float | None:
+        """Return how far at most the bound is above what was found under the same limit; None without a bound."""
+        return max((point.bound - point.accuracy for point in self.bounded if point.bound is not None), default=None)
+
 
 def front(facts: dict[str, Any] | None) -> Front | None:
     """Return a search's front; None where the facts are of none.
@@ -61,7 +81,9 @@ def front(facts: dict[str, Any] | None) -> Front | None:
     named = facts.get("chosen")
     named = named if isinstance(named, list) else []
     chosen = [by_id[entry] for entry in named if isinstance(entry, str) and entry in by_id]
-    chosen += _points([entry for entry in named if isinstance(entry, dict)], device)
+    # A search for one network says the bound of its one limit once, beside what it chose.
+    shared = {"upper_bound": facts.get("upper_bound")}
+    chosen += _points([shared | entry for entry in named if isinstance(entry, dict)], device)
     ends = facts.get("extremes_ms")
     low, high = (number(end) for end in ends) if isinstance(ends, list) and len(ends) == 2 else (None, None)
     return Front(

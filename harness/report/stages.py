@@ -83,12 +83,11 @@ def _measured(bench: Bench) -> Measured | None:
 
 def searched(label: str, front: Front) -> Searched:
     """Sum up a front that has points."""
-    gaps = [point.bound - point.accuracy for point in front.points if point.bound is not None]
     return Searched(
         label=label,
         points=len(front.points),
         least_ms=front.points[0].latency_ms,
         most_ms=front.points[-1].latency_ms,
         top1=max(point.accuracy for point in front.points),
-        gap_points=max(gaps) if gaps else None,
+        gap_points=front.gap_points,
     )

@@ -20,7 +20,7 @@ pytest.importorskip("plotly", reason="the package 'plotly' is not installed")
 from report_fixtures import browser, run_folder
 from report_fixtures.html import Page
 
-from harness.report import calibration, figures, page, provenance, read, reader, verdict, words, write
+from harness.report import calibration, figures, page, provenance, read, verdict, words, write
 from harness.report.figure import csv_text
 from ofa import files
 from ofa.errors import FileInvalid
@@ -218,7 +218,9 @@ def test_simulated_is_said_wherever_one_input_says_it(folder: Path, tmp_path: Pa
     files.write_atomic(tmp_path / "run.json", '{"name": "plain"}')
     assert "simulated" not in Page(write(tmp_path).read_text()).text
     for place in ("labels", "ops"):
-        assert reader.says_simulated({place: [{"simulated": True}]}) and not reader.says_simulated({"simulated": False})
+        assert provenance.says_simulated({place: [{"simulated": True}]}) and not provenance.says_simulated(
+            {"simulated": False}
+        )
     shutil.copytree(folder / "litert/lut", tmp_path / "litert/lut")
     assert read.gather(tmp_path).simulated
 

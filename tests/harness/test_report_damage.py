@@ -69,6 +69,16 @@ def test_whatever_an_input_holds_there_is_a_page_that_says_it(
         assert len(read.gather(tmp_path / "run").labels) == 2
 
 
+@pytest.mark.parametrize("name", ["run.json", "summary.json", "verify.json", "front.json", "lut/lut.json"])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_file_may_be_nested_deeper_than_python_calls_itself(tmp_path: Path, name: str, opening: str) -> None:
+    files.write_atomic(tmp_path / "labels.csv", "id,resolution,top1\na,16,88\n")
+    for depth in (900, 100_000):
+        closing = ("]" if opening == "[" else "}") * depth
+        files.write_atomic(tmp_path / name, '{"x":' + opening * depth + "1" + closing + "}")
+        assert "1 subnet is labelled" in write(tmp_path).read_text(encoding="utf-8")
+
+
 def test_a_twin_that_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     run_folder.table(tmp_path / "litert/lut", "litert", 1.0, np.random.default_rng(0), (run_folder.network(),))
     assert not read.gather(tmp_path).broken

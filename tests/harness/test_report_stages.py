@@ -152,6 +152,20 @@ def test_a_batch_is_off_by_what_its_samples_are(made: Callable[[str], Path], tmp
 
 
 @pytest.mark.slow
+def test_what_a_killed_measurement_left_is_read_and_stays_as_it_is(made: Callable[[str], Path], tmp_path: Path) -> None:
+    folder, left = shutil.copytree(made("bench"), tmp_path / "run"), tmp_path / "left"
+    with journals.open_journal(folder / "journal.sqlite") as journal:
+        journal.begin_session("20261129T000000Z-abcde", journal.sessions()[0][1])
+        # SQLite folds its log into the file when it is closed: a kill leaves it beside.
+        shutil.copytree(folder, left)
+    names = ("journal.sqlite", "journal.sqlite-wal")
+    before = [files.sha256_file(left / name) for name in names]
+    run = read.gather(left)
+    assert run.benches[0].rounds and not run.broken
+    assert [files.sha256_file(left / name) for name in names] == before
+
+
+@pytest.mark.slow
 def test_a_damaged_journal_is_said_and_left_out(made: Callable[[str], Path], tmp_path: Path) -> None:
     folder = shutil.copytree(made("bench"), tmp_path / "run")
     raw = (folder / "journal.sqlite").read_bytes()
@@ -169,6 +183,15 @@ def test_a_training_tells_its_phases_and_its_recipe(made: Callable[[str], Path],
     opened = Page(write(made("train"), tmp_path / "page.html").read_text())
     assert "trained to step 1500; its corner subnets reach 78.9 to 94.7 %. 400 subnets are labelled." in opened.text
     assert "recipe of the training : demo" in opened.text.replace("training:", "training :")
+
+
+def test_a_page_of_very_many_labels_can_still_be_mailed(tmp_path: Path) -> None:
+    rows = "".join(f"{place:012x},{'01' * 20},16,{70 + place % 20}.123,1000,fp32\n" for place in range(30_000))
+    files.write_atomic(tmp_path / "labels.csv", "id,genome,resolution,top1,images,precision\n" + rows)
+    path = write(tmp_path)
+    assert path.stat().st_size <= 6_000_000
+    opened = Page(path.read_text())
+    assert "30,000 subnets are labelled" in opened.text and "all but the last 24,000 rows" in opened.text
 
 
 def test_a_search_tells_its_bound_and_how_near_it_came(made: Callable[[str], Path], tmp_path: Path) -> None:
@@ -193,6 +216,19 @@ def test_the_answer_of_a_search_for_one_network_is_a_front_too() -> None:
     found = searched.front({"best": network, "top": [network, other], "upper_bound": 81.0, "bound_reason": "x"})
     assert found and [point.id for point in found.points] == ["b", "a"] and found.chosen[0].bound == 81.0
     assert searched.front({"seed": 1}) is None
+
+
+def test_a_kept_search_for_one_network_has_the_bound_of_its_choice(tmp_path: Path) -> None:
+    network = {"id": "a", "subnet": {"id": "a"}, "accuracy": 80.0, "latency_ms": 1.0}
+    other = network | {"id": "b", "accuracy": 79.0, "latency_ms": 0.9}
+    kept = {"points": [other, network], "chosen": [network | {"budget_ms": 1.1}], "upper_bound": 80.25}
+    files.write_atomic(tmp_path / "front.json", json.dumps(kept | {"request": {"seed": 0}}))
+    assert not read.gather(tmp_path).simulated
+    files.write_atomic(tmp_path / "inputs/tables/latency/1/lut.json", json.dumps({"simulated": True}))
+    run = read.gather(tmp_path)
+    front = run.benches[0].front
+    assert run.simulated and front and front.bounds == [(1.1, 80.25)] and front.gap_points == 0.25
+    assert "more than 0.25 points better" in Page(write(tmp_path).read_text()).text
 
 
 def test_verified_files_are_told_with_what_went_wrong(made: Callable[[str], Path], tmp_path: Path) -> None:
@@ -238,6 +274,11 @@ def test_two_devices_are_told_by_their_ratio_and_their_order(made: Callable[[str
     named = (made("onnxruntime") / "lut/lut.json", made("litert") / "lut")
     opened = Page(compare(*named, tmp_path / "page.html").read_text())
     assert f"{np.median(ratios):.2f} times as long on litert/lut as on onnxruntime/lut" in opened.text
+    ranking = pairs.comparison(*named).pairs[0].tables
+    assert ranking is not None
+    for side in ("a", "b"):
+        ordered = sorted(ranking.ops.rows, key=lambda row: float(getattr(row, f"{side}_ms")))
+        assert [getattr(row, f"{side}_rank") for row in ordered] == list(range(1, len(ordered) + 1))
     assert "Two devices" in opened.text and "Ops whose place differs most" in opened.text
 
 
