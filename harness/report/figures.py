@@ -24,7 +24,10 @@ def of(run: Run) -> dict[str, list[Figure]]:
         "training": [learning.loss(run), learning.corners(run)],
         "tables": [figure for bench in run.benches for figure in heat.maps(bench, run)],
         "noise": [heat.noise(run)],
-        "residuals": [figure for number, bench in enumerate(run.benches) for figure in residuals.of(bench, number)],
+        "residuals": [
+            *(figure for number, bench in enumerate(run.benches) for figure in residuals.of(bench, number)),
+            residuals.in_order(run.verified_rounds, "verified", "The verification in the order of measuring", 3),
+        ],
     }
     return {section: [figure for figure in figures if figure] for section, figures in found.items()}
 

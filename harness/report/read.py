@@ -50,7 +50,7 @@ class Bench:
 class Run:
     """Everything the page shows. ``missing`` names absent stages, ``broken`` says which inputs could not be read.
 
-    ``recipe`` is that of a training. Only a run that is to have all stages, as a demo is, can miss some.
+    ``recipe`` and ``images`` are those of a training. Only a run of all stages, as a demo is, can miss some.
     """
 
     name: str
@@ -65,6 +65,8 @@ class Run:
     recipe: dict[str, Any]
     accuracy_card: dict[str, Any] | None
     verification: Verification | None
+    verified_rounds: Rounds | None
+    images: dict[str, Any]
     files: tuple[provenance.FileFact, ...]
     files_left_out: int
     missing: tuple[str, ...]
@@ -93,7 +95,6 @@ def gather(folder: Path) -> Run:
     session = verification(verified)
     if run_facts is None and not (summary or benches or label_rows or metric_rows or accuracy_card or session):
         raise nothing_to_report(folder, reader.broken)
-    recipe = reader.first([log.replace("metrics.jsonl", "recipe.json")])
     facts = run_facts or {}
     listed, left_out = provenance.of(folder)
     return Run(
@@ -106,9 +107,11 @@ def gather(folder: Path) -> Run:
         benches=benches,
         labels=label_rows,
         steps=metric_rows,
-        recipe=(reader.json(recipe) if (folder / recipe).is_file() else None) or {},
+        recipe=reader.beside(log, "recipe.json"),
+        images=reader.beside(log, "data.json"),
         accuracy_card=accuracy_card,
         verification=session,
+        verified_rounds=reader.newest_rounds(session.runtime) if session else None,
         files=listed,
         files_left_out=left_out,
         missing=tuple(reader.missing) if run_facts is not None or summary else (),

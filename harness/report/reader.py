@@ -88,6 +88,17 @@ class Reader:
         """Return what a journal's rounds were off by, or None."""
         return self._read(name, lambda: rounds(self.folder / name)) if (self.folder / name).is_file() else None
 
+    def newest_rounds(self, runtime: str) -> Rounds | None:
+        """Return what the rounds of the last verification with a runtime were off by, or None."""
+        found = [path for path in self.folder.glob("*.sqlite") if path.name.startswith(f"{runtime}-")]
+        last = max(found, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
+        return None if last is None else self.rounds(last.name)
+
+    def beside(self, name: str, other: str) -> dict[str, Any]:
+        """Return a JSON object in the folder of a file of the run, empty where there is none."""
+        path = (Path(name).parent / other).as_posix()
+        return (self.json(path) if (self.folder / path).is_file() else None) or {}
+
     def cards(self) -> dict[str, dict[str, Any]]:
         """Return the cards of twins that stand in folders of the run, by folder."""
         folders = sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.report.figure import BAND, FLOOR, SERIES, SOFT, SYMBOLS, Figure, axis, layout, lines, points
 from harness.report.read import Bench, Run
-from harness.report.rounds import Batch, Spread
+from harness.report.rounds import Batch, Rounds, Spread
 from harness.report.shape import kind_of
 from harness.report.words import hover, plain
 from ofa.errors import OfaError
@@ -27,7 +27,8 @@ _STATES = ("hot", "cold", "-")
 
 def of(bench: Bench, number: int) -> list[Figure | None]:
     """Draw what is left over on one bench: rounds by kind of op and in the order of measuring, ops by their work."""
-    return [by_kind(bench), by_work(bench), in_order(bench, number)]
+    order = bench.titled("residuals in the order of measuring")
+    return [by_kind(bench), by_work(bench), in_order(bench.rounds, bench.runtime, order, number)]
 
 
 def by_resolution(run: Run) -> Figure | None:
@@ -187,26 +188,25 @@ def _height(spreads: Sequence[Spread]) -> int:
     return 150 + 44 * len({one.kind for one in spreads})
 
 
-def in_order(bench: Bench, number: int) -> Figure | None:
+def in_order(rounds: Rounds | None, identity: str, title: str, number: int) -> Figure | None:
     """Draw what each batch was off by in the order of measuring, and how warm the device was."""
-    batches = bench.rounds.batches if bench.rounds else ()
+    batches = rounds.batches if rounds else ()
     if len(batches) < 2:
         return None
     warm = [one.temperature_c for one in batches if one.temperature_c is not None]
     xs = list(range(1, len(batches) + 1))
     hottest = f"; the hottest sensor read {min(warm):.0f} to {max(warm):.0f} degrees Celsius" if warm else ""
     return Figure(
-        id=f"residual-order-{bench.runtime}",
-        title=bench.titled("residuals in the order of measuring"),
-        label=f"What {len(batches)} batches of ops were off by in percent, in the order they were measured in, with "
+        id=f"residual-order-{identity}",
+        title=title,
+        label=f"What {len(batches)} batches were off by in percent, in the order they were measured in, with "
         f"the reference network's own time{hottest}",
-        note="The reference says how much slower the whole device was; the ops' times over the reference are what the "
-        "table is made of. "
+        note="The reference says how much slower the whole device was; the times over the reference are what is told. "
         + ("A residual that follows the temperature is heat." if warm else "The device lets no temperature be read."),
         data=[*_order(batches, xs, SERIES[number % 6]), *([_heat(batches, xs)] if warm else [])],
         layout=_rows(layout(axis("batch, in the order of measuring"), axis("off by, %", zeroline=True)), bool(warm)),
         header=(
-            *("order", "round", "batch", "minutes", "ops", "reference_percent"),
+            *("order", "round", "batch", "minutes", "items", "reference_percent"),
             *("p5_percent", "median_percent", "p95_percent", "temperature_c"),
         ),
         rows=tuple(
@@ -225,7 +225,7 @@ def _order(batches: Sequence[Batch], xs: list[int], colour: str) -> list[dict[st
     """Return the band of nine in ten ops, their median, and the reference, by order."""
     there_and_back = [*xs, *reversed(xs)]
     edge = [*(one.low_percent for one in batches), *(one.high_percent for one in reversed(batches))]
-    band = lines(there_and_back, edge, "nine in ten ops", fill="toself", fillcolor=BAND, hoverinfo="skip")
+    band = lines(there_and_back, edge, "nine in ten", fill="toself", fillcolor=BAND, hoverinfo="skip")
     text = [f"round {one.round}, batch {one.batch}, {one.minutes:.1f} min" for one in batches]
     return [
         band | {"line": {"width": 0}},
@@ -240,12 +240,12 @@ def _order(batches: Sequence[Batch], xs: list[int], colour: str) -> list[dict[st
         points(
             xs,
             [one.median_percent for one in batches],
-            "median op over reference",
+            "median over reference",
             mode="lines+markers",
             line={"color": colour, "width": 2},
             marker={"size": 6},
             text=text,
-            hovertemplate="%{text}<br>median op %{y:+.2f} %<extra></extra>",
+            hovertemplate="%{text}<br>median %{y:+.2f} %<extra></extra>",
         ),
     ]
 

@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             elif name == "better":
                 stages.search(folder, shift=1.5)
             else:
-                {"train": stages.train, "search": stages.search, "verify": stages.verify}[name](folder)
+                {"train": stages.train, "search": stages.search, "verify": stages.verified}[name](folder)
         return folder
 
     return of
@@ -64,7 +64,7 @@ PAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bench": (("bench",), BENCH),
     "train": (("train",), ("labels-spread", "training-loss", "training-corners")),
     "search": (("search",), ("front-search",)),
-    "verify": (("verify",), ("verified-latency", "check-latency")),
+    "verify": (("verify",), ("verified-latency", "check-latency", "residual-order-verified")),
     "two tables": (("onnxruntime", "again"), VERSUS),
     "two devices": (("onnxruntime", "litert"), VERSUS),
     "two searches": (("search", "better"), ("versus-fronts",)),
@@ -100,7 +100,9 @@ def test_chromium_draws_every_kind_of_page_wide_and_on_a_phone(
         assert len(shown) == len(drawn) and min(shown) >= 2, "the data of each figure is there as a table"
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "bench")) for kind in PAGES])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in ("bench", "verify"))) for kind in PAGES]
+)
 def test_every_figure_of_a_page_has_a_name_and_its_data(made: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
     opened = Page(page_of(made, tmp_path, kind).read_text(encoding="utf-8"))
     places = {facts["id"]: facts for tag, facts in opened.tags if facts.get("class") == "plot"}
@@ -231,6 +233,7 @@ def test_a_kept_search_for_one_network_has_the_bound_of_its_choice(tmp_path: Pat
     assert "more than 0.25 points better" in Page(write(tmp_path).read_text()).text
 
 
+@pytest.mark.slow
 def test_verified_files_are_told_with_what_went_wrong(made: Callable[[str], Path], tmp_path: Path) -> None:
     opened = Page(write(made("verify"), tmp_path / "page.html").read_text())
     assert "3 of 4 files were measured with simulated on simulated-phone" in opened.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def bench(folder: Path, *, count: int = 8, rounds: int = 3, seed: int = 3, **par
     folder.mkdir(parents=True, exist_ok=True)
     write_table(measure(device, plan, folder), folder / "lut", allow_simulated=True)
     return folder
+
+
+def verified(folder: Path) -> Path:
+    """Measure as `bench` does, and leave it as the journal of a verification beside its verdicts."""
+    bench(folder, count=2)
+    (folder / "journal.sqlite").rename(folder / "simulated-0123456789ab.sqlite")
+    shutil.rmtree(folder / "lut")
+    return verify(folder)
 
 
 def train(folder: Path) -> Path:
