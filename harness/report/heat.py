@@ -162,7 +162,10 @@ def _cell_words(means: dict[tuple[str, str], float], said: dict[tuple[str, str],
         "x": [_wrapped(column) for _, column in means],
         "y": [plain(row) for row, _ in means],
         "text": [said[place] for place in means],
-        "textfont": {"size": 11, "color": [_on(shares[place]) for place in means]},
+        "textfont": {
+            "size": 11 if len({column for _, column in means}) <= MOST_LABELS else 10,
+            "color": [_on(shares[place]) for place in means],
+        },
         "hoverinfo": "skip",
         "showlegend": False,
     }
