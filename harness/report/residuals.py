@@ -40,7 +40,7 @@ def by_resolution(run: Run) -> Figure | None:
     several = len(groups) > 1
     data: list[dict[str, Any]] = []
     for number, bench in groups:
-        for fitted, opacity in ((True, 0.35), (False, 0.9)):
+        for fitted, opacity in ((True, 0.5), (False, 0.95)):
             own = [one for one in bench.networks if one.fitted is fitted]
             if own:
                 said = "fitted to" if fitted else "held out"
@@ -63,7 +63,7 @@ def by_resolution(run: Run) -> Figure | None:
         label=f"Error of the predicted latency in percent against the resolution in pixels for {len(known)} whole "
         f"networks of the tables; the largest error of those held out is {worst:.1f} percent",
         note="Above zero the prediction is too high. The band is ±5 %"
-        + (f", the darker one within it the noise floor of ±{max(floors):.1f} %" if floors else "")
+        + (f", the stronger one within it the noise floor of ±{max(floors):.1f} %" if floors else "")
         + f". Predicted by {', '.join(dict.fromkeys(one.by for one in known))}.",
         data=data,
         layout=layout(
@@ -204,7 +204,7 @@ def in_order(rounds: Rounds | None, identity: str, title: str, number: int) -> F
         note="The reference says how much slower the whole device was; the times over the reference are what is told. "
         + ("A residual that follows the temperature is heat." if warm else "The device lets no temperature be read."),
         data=[*_order(batches, xs, SERIES[number % 6]), *([_heat(batches, xs)] if warm else [])],
-        layout=_rows(layout(axis("batch, in the order of measuring"), axis("off by, %", zeroline=True)), bool(warm)),
+        layout=_rows(layout(_order_axis(len(batches)), axis("off by, %", zeroline=True)), bool(warm)),
         header=(
             *("order", "round", "batch", "minutes", "items", "reference_percent"),
             *("p5_percent", "median_percent", "p95_percent", "temperature_c"),
@@ -219,6 +219,11 @@ def in_order(rounds: Rounds | None, identity: str, title: str, number: int) -> F
         height_px=430 if warm else 360,
         wide=True,
     )
+
+
+def _order_axis(count: int) -> dict[str, Any]:
+    """Return the axis of so many batches, which are counted in whole numbers."""
+    return axis("batch, in the order of measuring", tick0=1, dtick=max(1, -(-count // 8)))
 
 
 def _order(batches: Sequence[Batch], xs: list[int], colour: str) -> list[dict[str, Any]]:
