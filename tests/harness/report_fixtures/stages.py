@@ -126,6 +126,10 @@ def verify(folder: Path) -> Path:
 
 def _verdict(name: str, measured_ms: float | None, predicted_ms: float | None, reason: str = "") -> Verdict:
     known = measured_ms is not None
+
+    def times(factor: float) -> float | None:
+        return None if measured_ms is None else factor * measured_ms
+
     return Verdict(
         name=name,
         file="0" * 64,
@@ -133,13 +137,13 @@ def _verdict(name: str, measured_ms: float | None, predicted_ms: float | None, r
         status="ok" if known else "failed",
         predicted_ms=predicted_ms,
         measured_ms=measured_ms,
-        lo_ms=0.98 * measured_ms if known else None,
-        hi_ms=1.02 * measured_ms if known else None,
+        lo_ms=times(0.98),
+        hi_ms=times(1.02),
         error_pct=None,
         as_timed_ms=measured_ms,
         init_ms=5.0 if known else None,
-        first_ms=1.2 * measured_ms if known else None,
-        p95_ms=1.05 * measured_ms if known else None,
+        first_ms=times(1.2),
+        p95_ms=times(1.05),
         peak_rss_mib=25.0 if known else None,
         rounds=5 if known else 0,
         flags=(),
