@@ -19,7 +19,7 @@ from typing import Any
 from damage import damaged
 from guard import Tally, alone_within, poisoned
 
-from harness.inventory import devices_folder
+from harness.places import devices_folder
 from harness.protocol import parse
 
 JOB, TOKEN, FILE = "0123456789abcdef" * 2, "a" * 32, "0" * 64

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import file_invalid
-from harness.inventory import devices_folder
+from harness.places import devices_folder
 from harness.plan import Precision
 from harness.protocol import Runtime
 from ofa.files import canonical_json, read_capped, sha256_bytes, sha256_file, write_atomic

@@ -6,13 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
-from ofa.options import Json
+from harness import completing
+from ofa.options import Json, example
 
-DeviceArgument = Annotated[str, typer.Argument(metavar="NAME", help="A device of the lab's list, or a kind.")]
+DeviceArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A device of the lab's list, or a kind.", autocompletion=completing.devices),
+]
 
 app = typer.Typer()
-devices = typer.Typer(invoke_without_command=True, help="Look after the devices there are.")
-app.add_typer(devices, name="devices", rich_help_panel="Devices")
+devices = typer.Typer(
+    invoke_without_command=True,
+    help="List the devices of the lab, and the kinds that need no address.",
+    epilog=example("ofa devices"),
+)
+app.add_typer(devices, name="devices")
 
 
 @devices.callback()
@@ -20,8 +28,9 @@ def listed(context: typer.Context, json: Json = False) -> None:
     """List the devices of the lab, and the kinds that need no address."""
     if context.invoked_subcommand is not None:
         return
-    from harness.inventory import load_profile, profile_names
-    from harness.lab import LAB, lab_folder, read_lab
+    from harness.inventory import load_profile
+    from harness.lab import read_lab
+    from harness.places import LAB, lab_folder, profile_names
     from ofa import console
 
     rows = [
@@ -51,7 +60,7 @@ def _use(unit: Any) -> str | None:
     return " ".join(f"{said} threads" if name == "threads" else str(said) for name, said in unit.use.items()) or None
 
 
-@devices.command("check")
+@devices.command("check", epilog=example("ofa devices check simulated-phone"))
 def check(name: DeviceArgument, json: Json = False) -> None:
     """Say what is wrong with a device, and what to type; exit code 4 where anything is."""
     from harness.doctor import of_device
@@ -61,7 +70,7 @@ def check(name: DeviceArgument, json: Json = False) -> None:
     _told(list(of_device(lambda: device_named(name, files()))), json, title=name)
 
 
-@devices.command("trust")
+@devices.command("trust", epilog=example("ofa devices trust nano-1   # not run: needs a board"))
 def trust(
     name: DeviceArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: the fingerprint was compared before.")] = False,
@@ -76,7 +85,7 @@ def trust(
     console.emit_json(facts) if json else console.show(facts)
 
 
-@devices.command("release")
+@devices.command("release", epilog=example("ofa devices release nano-1   # not run: needs a board"))
 def release(name: DeviceArgument, json: Json = False) -> None:
     """Break whoever's lease on a device; what they measure there comes to an end."""
     from harness.inventory import device_named
@@ -88,9 +97,12 @@ def release(name: DeviceArgument, json: Json = False) -> None:
     console.emit_json(facts) if json else console.show(facts)
 
 
-@app.command("doctor", rich_help_panel="Devices")
+@app.command("doctor", epilog=example("ofa doctor"))
 def doctor(json: Json = False) -> None:
-    """Say what this computer lacks, and what is wrong with each device of the lab; exit code 4 where anything is."""
+    """Say what this computer lacks, and what is wrong with each device.
+
+    Exit code 4 where anything is wrong with a device.
+    """
     from functools import partial
 
     from harness.doctor import of_device, of_host

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -22,7 +22,7 @@ from harness.verbs import app as device_verbs
 from harness.verifying import app as verifying
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
-from ofa.options import Json
+from ofa.options import PLAIN, Json, Out, Resume, example
 
 # Where a verb imports a package that an extra brings, and which extra that is.
 EXTRA_OF = {
@@ -39,6 +39,8 @@ EXTRA_OF = {
 }
 # What the system refuses without naming a file: a full disk, a spent quota, a read-only or overcrowded system.
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+# What Typer raises for a command line that it cannot understand; it gives the class no public name.
+UsageError: Any = typer.BadParameter.__mro__[1]
 DEBUG_VARIABLE = "OFA_LOG"
 RESUME = "run the same command again: what was finished is kept"
 
@@ -64,10 +66,12 @@ app = typer.Typer(
     name="ofa",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog=exit_codes(),
+    # Plain: boxes of options would not fit a screen.
+    rich_markup_mode=None,
+    context_settings=PLAIN,
+    epilog=f"{exit_codes()}\n\n{example('ofa doctor')}",
     help="Search once-for-all networks for a device, with latencies measured on that device.",
 )
-app.add_typer(model_verbs)
 
 
 @app.callback()
@@ -85,16 +89,11 @@ def everywhere(
         os.environ[DEBUG_VARIABLE] = "debug"
 
 
-@app.command("demo", rich_help_panel="Start here")
-def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where everything is written.")] = Path(
-        "runs/demo"
-    ),
-    json: Json = False,
-) -> None:
-    """Watch the whole product on this computer: train, measure, search, export, verify, report.
+@app.command("demo", epilog=example("ofa demo   # not run: needs minutes"))
+def demo(out: Out = Path("runs/demo"), resume: Resume = False, json: Json = False) -> None:
+    """Watch it all on this computer: train, measure, search, export, verify.
 
-    Takes minutes; Ctrl-C is safe, and the same command goes on where it stopped.
+    Takes minutes; Ctrl-C is safe, and the same command, with or without --resume, goes on where it stopped.
     """
     from harness import closing
     from harness import demo as demos
@@ -107,60 +106,43 @@ def demo(
         closing.show(summary, str(out / "report.html"))
 
 
-app.add_typer(device_verbs)
-app.add_typer(verifying)
 app.add_typer(attending)
-
-
-@app.command("report", rich_help_panel="Devices")
-def report(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="FOLDER | compare A B", help="A run's folder, or 'compare' and two to compare."),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="report.html in the folder, or comparison.html here if not given."),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Write one self-contained page from whatever stages a run folder holds.
-
-    'ofa report compare A B' writes one of two tables, two devices, or two searches side by side.
-    """
-    from harness import report as reports
-    from harness.errors import compare_what
-    from ofa import console
-
-    if len(paths) == 1:
-        path = reports.write(paths[0], out)
-    elif len(paths) == 3 and str(paths[0]) == "compare":
-        path = reports.compare(paths[1], paths[2], out or Path("comparison.html"))
-    else:
-        raise compare_what(paths)
-    if json:
-        console.emit_json({"report": str(path), "bytes": path.stat().st_size})
-    else:
-        console.note(f"wrote {path}")
+app.add_typer(device_verbs)
+app.add_typer(model_verbs)
+app.add_typer(verifying)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code; ``arguments`` are those of the process where not given."""
     try:
-        app(arguments, prog_name="ofa")
-    except SystemExit as ending:
-        if ending.code == Interrupted.exit_code:
-            _report(Interrupted("interrupted", hint=RESUME))
-        raise
-    except KeyboardInterrupt:
+        code = app(arguments, prog_name="ofa", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         _leave(Interrupted("interrupted", hint=RESUME))
     except OfaError as fault:
         _leave(fault)
+    except UsageError as fault:
+        _leave(_misspelt(fault))
     except Exception as fault:
         _leave(_absent(fault) or _no_access(fault) or _our_bug(fault))
+    if code == Interrupted.exit_code:
+        _leave(Interrupted("interrupted", hint=RESUME))
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _leave(fault: OfaError) -> None:
+def _misspelt(fault: Any) -> OfaError:
+    """Return the error for a command line that cannot be understood; help is printed where nothing at all was said."""
+    from harness.errors import misspelt
+
+    if type(fault).__name__ == "NoArgsIsHelpError":
+        typer.echo(fault.format_message(), err=True)
+        sys.exit(fault.exit_code)
+    command = fault.ctx.command_path if fault.ctx is not None else "ofa"
+    near = getattr(fault, "possibilities", None) or ()
+    # With no guesses in it: they are told apart.
+    return misspelt(fault.message if near else fault.format_message(), command, near)
+
+
+def _leave(fault: OfaError) -> NoReturn:
     """Print an error and end the process with its exit code; the traceback only where it was asked for."""
     if os.environ.get(DEBUG_VARIABLE) == "debug":
         traceback.print_exc(file=sys.stderr)

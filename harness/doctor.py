@@ -13,11 +13,12 @@ from typing import Any
 from harness import gate
 from harness.answers import Facts
 from harness.inventory import Device
-from harness.lab import LAB, lab_folder, read_lab
+from harness.lab import read_lab
 from harness.lease import for_a_moment, leased
 from harness.native import facts
 from harness.native.devices import over
 from harness.native.phone import Phone
+from harness.places import LAB, lab_folder
 from harness.plan import NATIVE
 from harness.prepare import TIERS, check_way
 from harness.session import greet

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 RESUME_HINT = "run the same command again ('ofa bench' with --resume): complete rounds are kept"
 
 
+def misspelt(message: str, command: str, near: Sequence[str]) -> UsageInvalid:
+    """Say what of a command line cannot be understood, in one look with every other error."""
+    told = printable(message.rstrip("."))
+    hints = [f"did you mean '{near[0]}'?"] if near else []
+    return UsageInvalid(f"{told[:1].lower()}{told[1:]}", hint=(*hints, f"{command} --help"))
+
+
 def file_invalid(what: str, path: Path | str, why: str, *hints: str) -> FileInvalid:
     """Say that a file of kind ``what`` cannot be used."""
     return FileInvalid(

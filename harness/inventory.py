@@ -13,6 +13,7 @@ from pydantic import Field
 from harness import toml
 from harness.errors import file_invalid, no_address
 from harness.lab import Unit, known_hosts, read_lab
+from harness.places import devices_folder, profile_names
 from harness.simulation.machine import Machine
 from harness.toml import Part
 from harness.transport.contract import Transport
@@ -96,22 +97,6 @@ class Device:
     def name(self) -> str:
         """Return what people call it: its name in the lab's list, or that of its kind."""
         return self.unit or self.kind
-
-
-def devices_folder() -> Path:
-    """Return the folder with the agent and the profiles: the copy inside an installed package, or the checkout's."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "_devices", here.parent / "devices"):
-        if (folder / "profiles").is_dir():
-            return folder
-    raise file_invalid(
-        "folder", "devices", "neither a checkout nor the installed package has it", "install ofa-lab again"
-    )
-
-
-def profile_names() -> tuple[str, ...]:
-    """Return the names of the profiles at hand, sorted."""
-    return tuple(sorted(path.stem for path in (devices_folder() / "profiles").glob("*.toml")))
 
 
 def read_profile(path: Path) -> Profile:

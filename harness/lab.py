@@ -5,20 +5,19 @@ It holds addresses and serials, so it lies with the user's own settings and neve
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from harness import toml
+from harness.places import FOLDER_VARIABLE, KNOWN_HOSTS, LAB, known_hosts, lab_folder
 from harness.plan import Cores, Kernels, Precision, RuntimeName
 from harness.plan import Unit as Computes
 from harness.simulation.machine import Machine
 from harness.toml import Part
 
-FOLDER_VARIABLE = "OFA_LAB"
-LAB, KNOWN_HOSTS = "lab.toml", "known_hosts"
+__all__ = ["FOLDER_VARIABLE", "KNOWN_HOSTS", "LAB", "Group", "Lab", "Unit", "known_hosts", "lab_folder", "read_lab"]
+
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -91,20 +90,6 @@ class Lab(Part):
             if unit.group is not None and unit.group not in self.groups:
                 raise ValueError(f"device '{name}' is in group '{unit.group}', which [groups] does not have")
         return self
-
-
-def lab_folder() -> Path:
-    """Return the folder of the lab's list and of the host keys it trusts: ``$OFA_LAB``, or the user's settings."""
-    if chosen := os.environ.get(FOLDER_VARIABLE):
-        return Path(chosen)
-    from platformdirs import user_config_path
-
-    return user_config_path("ofa-lab", appauthor=False)
-
-
-def known_hosts() -> Path:
-    """Return the file of the host keys that this lab trusts."""
-    return lab_folder() / KNOWN_HOSTS
 
 
 def read_lab() -> Lab:

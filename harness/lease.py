@@ -13,10 +13,10 @@ from secrets import token_hex
 
 from harness.answers import Leased, Released
 from harness.inventory import Device
-from harness.lab import lab_folder
 from harness.link import Link
 from harness.native.lease import Lease, Taken
 from harness.native.transport import Native
+from harness.places import lab_folder
 from harness.refusals import device_held, no_lease
 from harness.transport.adb import Adb
 from ofa import console

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import completing
+from ofa import completing as ofa_completing
+
 if TYPE_CHECKING:
     from harness.meter import Meter
     from harness.tuning import Tuning
@@ -32,14 +35,6 @@ class Regime(StrEnum):
 
     burst = "burst"
     sustained = "sustained"
-
-
-class Precision(StrEnum):
-    """What numbers a network computes in; fp16 is what a GPU or NPU relaxes a float32 file to."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
 
 
 class Unit(StrEnum):
@@ -71,29 +66,28 @@ class Kernels(StrEnum):
     qnn = "qnn"
 
 
-SpaceNamed = Annotated[str, typer.Option("--space", metavar="NAME", help="A search space; see 'ofa space list'.")]
 RuntimeOption = Annotated[
     Runtime | None,
     typer.Option(
         "--runtime",
-        help="What runs the networks; what the lab's list says of a device if not given.",
+        metavar="NAME",
+        help=f"What runs the networks; by the lab's list if not given: {', '.join(Runtime)}.",
         show_default=False,
     ),
 ]
-DeviceName = Annotated[str, typer.Option("--device", metavar="NAME", help="Profile of the device.")]
+DEVICE = "A device of the lab's list, or a kind that needs no address"
+DeviceName = Annotated[
+    str, typer.Option("--device", metavar="NAME", help=f"{DEVICE}.", autocompletion=completing.devices)
+]
 DeviceNames = Annotated[
     list[str] | None,
     typer.Option(
         "--device",
         metavar="NAME",
-        help="A device; again for each of several, which are then measured at once, each below RUN. This computer if "
-        "not given.",
+        help=f"{DEVICE}; this computer if not given. Repeated, they are measured at once.",
+        autocompletion=completing.devices,
         show_default=False,
     ),
-]
-PrecisionOption = Annotated[
-    Precision | None,
-    typer.Option("--precision", help="What the networks compute in; fp32 if not given.", show_default=False),
 ]
 UnitOption = Annotated[
     Unit | None, typer.Option("--unit", help="What of the device computes; cpu if not given.", show_default=False)
@@ -102,34 +96,37 @@ KernelsOption = Annotated[
     Kernels | None,
     typer.Option(
         "--kernels",
-        help="builtin: TFLite's own without XNNPACK; else a provider of onnxruntime.",
+        metavar="NAME",
+        help="TFLite's own without XNNPACK (builtin), or a provider of onnxruntime: "
+        f"{', '.join(name for name in Kernels if name not in ('default', 'builtin'))}.",
         show_default=False,
     ),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, max=1024, help="Threads of the runtime; 1 if not given.", show_default=False),
+    typer.Option(
+        "--threads", metavar="N", min=1, max=1024, help="Threads of the runtime; 1 if not given.", show_default=False
+    ),
 ]
 CoresOption = Annotated[
     Cores | None,
-    typer.Option("--cores", help="Where cores differ: those of the profile (big), or others.", show_default=False),
+    typer.Option("--cores", help="Where cores differ: the profile's (big), or others.", show_default=False),
 ]
-RunFolder = Annotated[Path, typer.Option("--out", metavar="RUN", help="Where plan, journal and table are kept.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the measurement that the folder holds.")]
-RegimeOption = Annotated[
-    Regime, typer.Option("--regime", help="Measured cool, or as hot as long work makes the device.")
-]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Fresh processes, each in a new order.")]
+RegimeOption = Annotated[Regime, typer.Option("--regime", help="Measured cool, or as hot as work makes it.")]
+ROUNDS = "Fresh processes, each in a new order."
+Rounds = Annotated[int, typer.Option("--rounds", metavar="N", min=1, max=1000, help=ROUNDS)]
+VerifyRounds = Annotated[int, typer.Option("--rounds", metavar="N", min=2, max=1000, help=ROUNDS)]
 RoundsMost = Annotated[
-    int, typer.Option("--rounds-most", min=1, max=1000, help="Rounds of what is not known to 1 % by then.")
+    int, typer.Option("--rounds-most", metavar="N", min=1, max=1000, help="Of what is not known to 1 % by then.")
 ]
 Fit = Annotated[
     int | None,
     typer.Option(
         "--fit",
+        metavar="N",
         min=0,
         max=5000,
-        help="Whole networks to calibrate on; 20, or none with --missing-from.",
+        help="Whole networks to calibrate on; 20 if not given.",
         show_default=False,
     ),
 ]
@@ -137,64 +134,61 @@ Holdout = Annotated[
     int | None,
     typer.Option(
         "--holdout",
+        metavar="N",
         min=0,
         max=5000,
-        help="Whole networks to check with; 101 in a space of over 20 resolutions, else 12; none with --missing-from.",
+        help="Whole networks to check with; 101 or 12.",
         show_default=False,
     ),
 ]
 Again = Annotated[
-    bool, typer.Option("--again/--no-again", help="Measure whole networks a second time after all rounds.")
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what would be measured, how long and with how much memory; time a few ops."),
+    bool, typer.Option("--again/--no-again", help="Measure networks a second time, as is usual.", show_default=False)
 ]
 MissingFrom = Annotated[
     Path | None,
-    typer.Option("--missing-from", metavar="PATH", help="Measure only ops without a measured row in this table."),
-]
-Subnets = Annotated[
-    Path | None,
-    typer.Option("--subnets", metavar="FILE.json", help="Only the ops of these subnets, and them as networks to fit."),
+    typer.Option(
+        "--missing-from",
+        metavar="PATH",
+        help="Measure only ops without a measured row in this table.",
+        autocompletion=ofa_completing.tables,
+    ),
 ]
 Ops = Annotated[
     bool | None,
     typer.Option(
         "--ops/--no-ops",
-        help="Without: whole networks alone, 100 to fit; 'ofa lut fill' prices ops. Usual where '--program' is given.",
+        help="Measure ops, or whole networks alone; see docs/reading-a-lut.md.",
         show_default=False,
     ),
 ]
 AllowLoad = Annotated[
     bool,
-    typer.Option("--allow-load", help="Measure although the device does other work; the table says 'loaded'."),
+    typer.Option("--allow-load", help="Measure although others work there; the table says 'loaded'."),
 ]
 ProgramFile = Annotated[
     Path | None,
     typer.Option(
         "--program",
         metavar="FILE",
-        help="The program of runtime benchmark_model, ort_perf_test or trtexec; device:PATH is one on the device.",
+        help="The runtime's program; device:PATH is one on the device.",
     ),
 ]
-EnergyOption = Annotated[
-    bool, typer.Option("--energy", help="Measure the energy of some whole networks too, where the device can say it.")
-]
+EnergyOption = Annotated[bool, typer.Option("--energy", help="Measure energy, where the device can say it.")]
 Pulses = Annotated[
     bool,
     typer.Option(
         "--pulses",
-        help="The same for a meter beside the device: work in a pattern it shows; then 'ofa lut build RUN --meter'.",
+        help="The same for a meter beside it; then 'ofa lut build --meter'.",
     ),
 ]
 EnergyNetworks = Annotated[
     int | None,
     typer.Option(
         "--energy-networks",
+        metavar="N",
         min=1,
         max=1000,
-        help="Of how many networks, spread over all; 12, since each takes 80 s and more.",
+        help="Energy of so many networks; 12 if not given.",
         show_default=False,
     ),
 ]
@@ -203,7 +197,7 @@ MeterFiles = Annotated[
     typer.Option(
         "--meter",
         metavar="FILE.csv",
-        help="What a meter beside the device read (time_s,watts) during a run with --pulses; again for each file.",
+        help="What a meter read (time_s,watts) during a run with --pulses; may be repeated.",
         show_default=False,
     ),
 ]
@@ -223,8 +217,8 @@ AllowTuning = Annotated[
     typer.Option(
         "--allow-tuning",
         metavar="WHAT",
-        help="Change the device while it is measured, and put it back: performance, lock, jetson-clocks, "
-        "fixed-performance or power-mode=NAME; again for each of several. Nothing is changed if not given.",
+        help="Change the device meanwhile and put it back: performance, lock, jetson-clocks, "
+        "fixed-performance or power-mode=NAME; may be repeated.",
         show_default=False,
     ),
 ]

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 from harness.errors import not_by_ssh, not_trusted
-from harness.lab import known_hosts, read_lab
+from harness.lab import read_lab
+from harness.places import known_hosts
 from ofa import console
 
 ASK_S = 10.0

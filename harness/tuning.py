@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.inventory import Device
-from harness.lab import lab_folder
+from harness.places import lab_folder
 from harness.plan import NATIVE, RuntimeName
 from harness.protocol import Conversation, Tuned
 from harness.refusals import still_tuned, tuned_by_another, tuning_refused, tuning_unknown

@@ -19,7 +19,6 @@ from harness.options import (
     AllowTuning,
     CoresOption,
     DeviceNames,
-    DryRun,
     EnergyNetworks,
     EnergyOption,
     Fit,
@@ -29,27 +28,38 @@ from harness.options import (
     MeterFiles,
     MissingFrom,
     Ops,
-    PrecisionOption,
     ProgramFile,
     Pulses,
     Regime,
     RegimeOption,
-    Resume,
     Rounds,
     RoundsMost,
-    RunFolder,
     RuntimeOption,
-    SpaceNamed,
-    Subnets,
     Threads,
     UnitOption,
     energies_of,
     meter_of,
     tuning_of,
 )
-from ofa.cli import load_space, read_subnets
+from ofa.cli import read_subnets
 from ofa.lut.cli import app as tables
-from ofa.options import Channels, Classes, Json, Seed, Width
+from ofa.options import (
+    TINY,
+    Channels,
+    Classes,
+    DryRun,
+    Json,
+    MaybeSubnets,
+    Out,
+    PrecisionName,
+    Replace,
+    Resume,
+    Seed,
+    SpaceName,
+    Width,
+    example,
+    load_space,
+)
 
 if TYPE_CHECKING:
     from harness.bench import Scope
@@ -69,20 +79,29 @@ SOAK_S = 180
 
 
 app = typer.Typer()
-lut = typer.Typer(no_args_is_help=True, help="Look at latency tables; build, compare, merge, import and fill them.")
+lut = typer.Typer(
+    no_args_is_help=True,
+    help="Look at latency tables; build, compare, merge, import and fill them.",
+    epilog=example("ofa lut check luts"),
+)
 lut.add_typer(tables)
-app.add_typer(lut, name="lut", rich_help_panel="Devices")
+app.add_typer(lut, name="lut")
 
 
-@app.command("bench", rich_help_panel="Devices")
+@app.command(
+    "bench",
+    epilog=example(
+        f"ofa bench --space {TINY} \\", "  --device simulated-phone --runtime simulated --out runs/bench --dry-run"
+    ),
+)
 def bench(
-    name: SpaceNamed,
-    out: RunFolder,
+    space: SpaceName,
+    out: Out,
     runtime: RuntimeOption = None,
     device: DeviceNames = None,
     resume: Resume = False,
     unit: UnitOption = None,
-    precision: PrecisionOption = None,
+    precision: PrecisionName = None,
     kernels: KernelsOption = None,
     threads: Threads = None,
     cores: CoresOption = None,
@@ -93,7 +112,7 @@ def bench(
     holdout: Holdout = None,
     again: Again = True,
     missing_from: MissingFrom = None,
-    subnets: Subnets = None,
+    subnets: MaybeSubnets = None,
     ops: Ops = None,
     program: ProgramFile = None,
     allow_load: AllowLoad = False,
@@ -108,23 +127,23 @@ def bench(
     classes: Classes = None,
     json: Json = False,
 ) -> None:
-    """Measure every op of a space on a device, and whole networks beside them, into a latency table.
+    """Measure the ops of a space on a device, and networks, into a latency table.
 
-    Ctrl-C is safe: the same command with --resume goes on with the rounds that are missing.
+    With --subnets only their ops, and they themselves to fit. Ctrl-C is safe: --resume goes on.
     """
     from harness.bench import Scope
 
-    space = load_space(name, width, channels, classes)
+    chosen = load_space(space, width, channels, classes)
     scope = Scope(
         **_depth(rounds, rounds_most, regime, again, seed),
-        **_extent(space, missing_from, subnets),
+        **_extent(chosen, missing_from, subnets),
         energy=energies_of(energy, pulses, energy_networks),
         allow_load=allow_load,
     )
     asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads, cores=cores)
-    tasks = _tasks(device, asked, program, lambda use: _scoped(scope, space, use, ops, fit, holdout))
+    tasks = _tasks(device, asked, program, lambda use: _scoped(scope, chosen, use, ops, fit, holdout))
     measure = _foretold if dry_run else partial(_measured, resume=resume, tuning=tuning_of(allow_tuning))
-    _told(json, *measure(space, tasks, out))
+    _told(json, *measure(chosen, tasks, out))
 
 
 def use_of(device: str, asked: Asked) -> Use:
@@ -245,13 +264,13 @@ def _foretold(space: SearchSpace, tasks: list[Task], out: Path) -> tuple[Facts, 
     return found[tasks[0].device.name] if len(tasks) == 1 else found, f"what would be measured into {out}"
 
 
-@lut.command("build")
+@lut.command("build", epilog=example("ofa lut build runs/measured --into runs/tables --allow-simulated"))
 def lut_build(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a measurement, finished or not.")],
     into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="Folder of tables that gets it.")] = Path(
         "luts"
     ),
-    replace: Annotated[bool, typer.Option("--replace", help="Write over a table of the same environment.")] = False,
+    replace: Replace = False,
     allow_simulated: Annotated[
         bool, typer.Option("--allow-simulated", help="Write a simulated table, too; never under 'luts'.")
     ] = False,
@@ -259,7 +278,10 @@ def lut_build(
     meter_averaging: MeterAveraging = None,
     json: Json = False,
 ) -> None:
-    """Write the table of a run to its place among others: device, then runtime, precision and conditions."""
+    """Write the table of a run to its place among others.
+
+    That is a folder for the device, and in it one for runtime, precision and conditions.
+    """
     from harness.tables import build
     from ofa import console
 

@@ -1,4 +1,4 @@
-"""The verb that verifies: model files measured on a device, beside what a table predicts for them."""
+"""The verbs at the end: verify (model files measured beside what a table predicts for them) | report."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from harness.options import (
     CoresOption,
     DeviceName,
     KernelsOption,
-    PrecisionOption,
     ProgramFile,
     RuntimeOption,
     Threads,
     UnitOption,
+    VerifyRounds,
 )
 from harness.verbs import Asked, device_for, use_of
 from ofa.cli import read_subnets
-from ofa.options import Json, Seed
+from ofa.options import Json, MaybeDataPath, MaybeLut, MaybeSubnets, Out, PrecisionName, Resume, Seed, example
 
 if TYPE_CHECKING:
     from harness.appraise import Appraisal
@@ -29,45 +29,42 @@ if TYPE_CHECKING:
     from ofa.space.core import Subnet
 
 Models = Annotated[
-    list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; again for each.")
+    list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; may be repeated.")
 ]
-Sampled = Annotated[
-    Path | None, typer.Option("--subnets", metavar="FILE.json", help="Sampled subnets, with random weights.")
-]
-Table = Annotated[
-    Path | None, typer.Option("--lut", metavar="PATH", help="The device's table, to predict files of 'ofa' by.")
-]
-TestData = Annotated[
-    str | None, typer.Option("--data", metavar="PATH", help="Test images, as for 'ofa eval': measure top-1 too.")
-]
+
+Add = Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")]
 
 app = typer.Typer()
 
 
-@app.command("verify", rich_help_panel="Devices")
+@app.command(
+    "verify",
+    epilog=example("ofa verify --model mine.onnx --device simulated-phone --runtime simulated --out runs/timed"),
+)
 def verify(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where plan, journal and verdicts are kept.")],
+    out: Out,
     runtime: RuntimeOption = None,
     models: Models = None,
-    subnets: Sampled = None,
+    subnets: MaybeSubnets = None,
     device: DeviceName = "this-computer",
-    lut: Table = None,
-    add: Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")] = False,
-    data: TestData = None,
+    lut: MaybeLut = None,
+    add: Add = False,
+    data: MaybeDataPath = None,
     unit: UnitOption = None,
-    precision: PrecisionOption = None,
+    precision: PrecisionName = None,
     kernels: KernelsOption = None,
     threads: Threads = None,
     cores: CoresOption = None,
     program: ProgramFile = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=2, max=1000, help="Fresh processes, each in a new order.")] = 7,
+    rounds: VerifyRounds = 7,
+    resume: Resume = False,
     seed: Seed = 0,
     allow_load: AllowLoad = False,
     json: Json = False,
 ) -> None:
-    """Measure model files on a device, also such that were not made here, beside what a table predicts for them.
+    """Measure model files, anybody's, on a device, beside what a table predicts.
 
-    A table says how the runtime is used; without one, options do. Ctrl-C is safe: the same command goes on.
+    A table says how the runtime is used, else options do; subnets get random weights. Ctrl-C is safe: it goes on.
     """
     from harness import appraise
     from harness.ledger import at_work
@@ -94,6 +91,38 @@ def verify(
         facts = appraise.with_accuracy(found, models or [], data, use.runtime)
         _keep(found, facts, out, place if add else None)
     console.emit_json(facts) if json else appraise.show(facts)
+
+
+@app.command("report", epilog=example("ofa report runs/measured"))
+def report(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER | compare A B", help="A run's folder, or 'compare' and two to compare."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="report.html in the folder, or comparison.html here if not given."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write one self-contained page of whatever a run folder holds, or of two.
+
+    'ofa report compare A B' writes one of two tables, two devices, or two searches side by side.
+    """
+    from harness import report as reports
+    from harness.errors import compare_what
+    from ofa import console
+
+    if len(paths) == 1:
+        path = reports.write(paths[0], out)
+    elif len(paths) == 3 and str(paths[0]) == "compare":
+        path = reports.compare(paths[1], paths[2], out or Path("comparison.html"))
+    else:
+        raise compare_what(paths)
+    if json:
+        console.emit_json({"report": str(path), "bytes": path.stat().st_size})
+    else:
+        console.note(f"wrote {path}")
 
 
 def _sampled(path: Path | None, data: str | None, add: bool, lut: Path | None) -> list[Subnet]:

@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ofa.options import Channels, Classes, Json, Seed, Width
+from ofa.options import (
+    COUNT,
+    TINY,
+    Channels,
+    Classes,
+    DataPath,
+    Json,
+    LutPath,
+    MaybeLut,
+    Out,
+    Replace,
+    Seed,
+    SpaceArgument,
+    Subnets,
+    Width,
+    example,
+    load_space,
+)
 from ofa.search.cli import app as searching
-from ofa.train.cli import PANEL, DataPath, Part, Run, Skip, WeightsName, WhichWeights
+from ofa.train.cli import Part, Run, Skip, WeightsName, WhichWeights
 from ofa.train.cli import app as training
 from ofa.twins.cli import app as twins
 
 if TYPE_CHECKING:
     from ofa.space.core import SearchSpace, Subnet
-
-SpaceName = Annotated[str, typer.Argument(metavar="SPACE", help="Name of a search space; see 'ofa space list'.")]
-
 
 class FormatName(StrEnum):
     """The forms of a model file that a run is exported in."""
@@ -39,14 +53,18 @@ class PrecisionName(StrEnum):
 
 
 app = typer.Typer()
-space = typer.Typer(no_args_is_help=True, help="Look at the search spaces: what may vary, how large, samples.")
-app.add_typer(space, name="space", rich_help_panel="Models")
-app.add_typer(searching)
+space = typer.Typer(
+    no_args_is_help=True,
+    help="Look at the search spaces: what may vary, how large, samples.",
+    epilog=example("ofa space list"),
+)
+app.add_typer(space, name="space")
 app.add_typer(training)
-app.add_typer(twins, name="twins", rich_help_panel="Models")
+app.add_typer(twins, name="twins")
+app.add_typer(searching)
 
 
-@space.command("list")
+@space.command("list", epilog=example("ofa space list"))
 def space_list(json: Json = False) -> None:
     """List the search spaces."""
     import ofa.space as spaces
@@ -59,9 +77,9 @@ def space_list(json: Json = False) -> None:
         console.table(list(rows[0]), [list(row.values()) for row in rows])
 
 
-@space.command("facts")
+@space.command("facts", epilog=example("ofa space facts mobilenet_v3 --width 1.2"))
 def space_facts(
-    name: SpaceName, width: Width = None, channels: Channels = None, classes: Classes = None, json: Json = False
+    name: SpaceArgument, width: Width = None, channels: Channels = None, classes: Classes = None, json: Json = False
 ) -> None:
     """Print parameters and MACs of the corner subnets and of the supernet."""
     import ofa.space as spaces
@@ -78,10 +96,10 @@ def space_facts(
         console.show(facts, title=name)
 
 
-@space.command("sample")
+@space.command("sample", epilog=example(f"ofa space sample {TINY} -n 20 --json > subnets.json"))
 def space_sample(
-    name: SpaceName,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many subnets.")] = 5,
+    name: SpaceArgument,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, max=10_000, help=COUNT)] = 5,
     seed: Seed = 0,
     width: Width = None,
     channels: Channels = None,
@@ -104,15 +122,6 @@ def space_sample(
         console.table(("id", *list(subnets[0].to_json())[1:]), rows, title=chosen.id)
 
 
-def load_space(name: str, width: float | None, channels: int | None, classes: int | None) -> SearchSpace:
-    """Load a space with what the command line gave, and its own values for the rest."""
-    import ofa.space as spaces
-
-    given = {"width": width, "channels": channels, "classes": classes}
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    return spaces.load(name, **chosen)
-
-
 def _summary(chosen: SearchSpace) -> dict[str, Any]:
     """Return one line about a space."""
     return {
@@ -125,9 +134,9 @@ def _summary(chosen: SearchSpace) -> dict[str, Any]:
     }
 
 
-@space.command("ops")
+@space.command("ops", epilog=example(f"ofa space ops {TINY}"))
 def space_ops(
-    name: SpaceName, width: Width = None, channels: Channels = None, classes: Classes = None, json: Json = False
+    name: SpaceArgument, width: Width = None, channels: Channels = None, classes: Classes = None, json: Json = False
 ) -> None:
     """List every op of a space by its canonical key: what a latency table must price."""
     from ofa import console
@@ -143,15 +152,13 @@ def space_ops(
         console.table(list(found[0]), [list(op.values()) for op in found])
 
 
-@app.command("estimate", rich_help_panel="Models")
+@app.command("estimate", epilog=example("ofa estimate --lut runs/table/lut --subnets subnets.json"))
 def estimate(
-    lut: Annotated[Path, typer.Option("--lut", metavar="PATH", help="Folder of a latency table.")],
-    subnets: Annotated[
-        Path, typer.Option("--subnets", metavar="FILE.json", help="Subnets as 'ofa space sample --json' prints them.")
-    ],
+    lut: LutPath,
+    subnets: Subnets,
     state: Annotated[
         str | None,
-        typer.Option("--state", metavar="STATE", help="cold, hot or -; nearest to the table's networks if not given."),
+        typer.Option("--rows", metavar="STATE", help="cold, hot or -; nearest to the table's networks if not given."),
     ] = None,
     measured_only: Annotated[
         bool, typer.Option("--measured-only", help="Refuse modelled rows: exit code 3 where a subnet needs one.")
@@ -162,9 +169,9 @@ def estimate(
     """Price subnets by a latency table: the plain sum of its rows, ms."""
     from ofa import console
     from ofa import estimate as estimates
-    from ofa.lut import format as tables
+    from ofa.lut import shelf
 
-    table = tables.read(lut)
+    table = shelf.one(lut)
     networks = read_subnets(subnets)
     chosen = estimates.state_of(table, networks[0].space, state)
     ms: dict[str, float] = {}
@@ -184,11 +191,11 @@ def estimate(
         console.show({f"{entry['id']} row by row": entry["rows"]})
 
 
-@app.command("export", rich_help_panel=PANEL)
+@app.command("export", epilog=example("ofa export runs/mine --subnet max --data images --out handed/max --bundle"))
 def export(
     run: Run,
     data: DataPath,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of models, or of the one bundle.")],
+    out: Out,
     subnet: Annotated[
         str | None,
         typer.Option("--subnet", metavar="FILE.json|CORNER", help="Which one; not needed where one was fine-tuned."),
@@ -203,19 +210,17 @@ def export(
     bundle: Annotated[
         bool, typer.Option("--bundle", help="Also write what its user must know of it, and a check of all that.")
     ] = False,
-    lut: Annotated[
-        Path | None,
-        typer.Option("--lut", metavar="PATH", help="With --bundle: a table that says what latency to expect."),
-    ] = None,
+    lut: MaybeLut = None,
     part: Annotated[Part | None, typer.Option("--split", help="Measure the file's top-1 on these images, too.")] = None,
     weights: WhichWeights = WeightsName.last,
-    replace: Annotated[bool, typer.Option("--replace", help="Write over a model or a bundle that is there.")] = False,
+    replace: Replace = False,
     skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
-    """Write a subnet of a run as a model file, proven to compute what the network computes; or hand it over whole.
+    """Write a subnet of a run as a model file, or as a bundle to hand over.
 
-    A file that computes something else is not written: exit code 7.
+    A file that computes something else than the network is not written: exit code 7. With --bundle and --lut the table
+    says what latency to expect.
     """
     from functools import partial
 

@@ -113,3 +113,19 @@ def package_missing(package: str, *, extra: str, needed_for: str) -> PackageMiss
         why=f"it is needed for {needed_for}",
         hint=f"pip install 'ofa-lab[{extra}]'",
     )
+
+
+def no_space() -> UsageInvalid:
+    """Say that a verb was given no search space."""
+    return UsageInvalid(
+        "no search space is named", why="the command works on one", hint="--space NAME; see 'ofa space list'"
+    )
+
+
+def two_spaces(bare: str, option: str) -> UsageInvalid:
+    """Say that a verb was given two search spaces."""
+    return UsageInvalid(
+        f"two search spaces are named: '{printable(bare)[:60]}' and '{printable(option)[:60]}'",
+        why="the command works on one",
+        hint="leave the one without '--space' out",
+    )

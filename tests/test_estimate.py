@@ -282,7 +282,7 @@ def test_the_command_prices_a_list(run: Run, lut: Path, file: Callable[[Any], st
 def test_the_command_prices_a_single_subnet(run: Run, lut: Path, file: Callable[[Any], str]) -> None:
     subnet = TINY.corner("k7e3d3", 24)
     path = file(subnet.to_json())
-    code, out, _ = run("estimate", "--lut", str(lut / "lut.json"), "--subnets", path, "--state", "hot", "--json")
+    code, out, _ = run("estimate", "--lut", str(lut / "lut.json"), "--subnets", path, "--rows", "hot", "--json")
     (entry,) = json.loads(out)["subnets"]
     assert code == 0 and entry["ms"] == pytest.approx(plain_sum_ms(TABLE, subnet, "hot"), rel=1e-12)
     code, out, _ = run("estimate", "--lut", str(lut), "--subnets", path)
@@ -307,7 +307,7 @@ def test_the_command_refuses_modelled_rows_where_told(run: Run, tmp_path: Path, 
     subnet = TINY.corner("min")
     write(changed(TABLE, ops_of(subnet)[1].key, "cold", status="modelled"), tmp_path / "lut")
     command = ("estimate", "--lut", str(tmp_path / "lut"), "--subnets", file(subnet.to_json()), "--json")
-    assert run(*command)[0] == 0 and run(*command, "--measured-only", "--state", "hot")[0] == 0
+    assert run(*command)[0] == 0 and run(*command, "--measured-only", "--rows", "hot")[0] == 0
     code, out, err = run(*command, "--measured-only")
     assert (code, out) == (3, "") and "(status 'modelled')" in " ".join(err.split())
 
@@ -371,6 +371,6 @@ def test_a_bad_table_or_path_is_refused_alike(run: Run, lut: Path, file: Callabl
         (lut, good, "-"),
         (lut, good, "lukewarm"),
     ):
-        code, out, err = run("estimate", "--lut", str(table), "--subnets", subnets, "--state", state, "--json")
+        code, out, err = run("estimate", "--lut", str(table), "--subnets", subnets, "--rows", state, "--json")
         assert (code, out) == (3, "") and "Traceback" not in err
         assert err.startswith("error: ") and "  why: " in err and "  try: " in err

@@ -80,9 +80,7 @@ def test_the_wheel_carries_the_agent_and_the_profiles(tmp_path: Path) -> None:
     assert carried and {f"harness/_devices/{path.as_posix()}" for path in carried} <= inside
     assert not [name for name in inside if name.startswith(("tests/", "devices/", "luts/"))]
 
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from harness import inventory; print(inventory.devices_folder())"
-    )
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from harness import places; print(places.devices_folder())"
     done = subprocess.run(
         [sys.executable, "-I", "-c", code, str(site)], cwd=tmp_path, capture_output=True, text=True, check=True
     )

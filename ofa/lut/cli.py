@@ -7,22 +7,37 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
-Table = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a latency table.")]
-Width = Annotated[
-    float | None, typer.Option("--width", metavar="W", help="Width multiplier; the space's own if not given.")
+from ofa import completing
+from ofa.options import (
+    TINY,
+    BareSpace,
+    Channels,
+    Classes,
+    Json,
+    MaybeSpace,
+    Out,
+    Precision,
+    Replace,
+    Width,
+    example,
+    load_space,
+    space_named,
+)
+
+Table = Annotated[
+    Path, typer.Argument(metavar="PATH", help="Folder of a latency table.", autocompletion=completing.tables)
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Look at latency tables, compare, merge, import and fill them.")
 
 
-@app.command("check")
+@app.command("check", epilog=example("ofa lut check luts"))
 def check(path: Table, json: Json = False) -> None:
-    """Validate the table in a folder, or every table below it; exit code 3 where one is invalid."""
+    """Validate a table, or every table below a folder; exit code 3 if one is not."""
     from ofa import console
     from ofa.lut import check as checks
 
@@ -38,9 +53,9 @@ def check(path: Table, json: Json = False) -> None:
     checks.refuse(report)
 
 
-@app.command("show")
+@app.command("show", epilog=example("ofa lut show runs/table/lut"))
 def show(path: Table, json: Json = False) -> None:
-    """Print what one table holds: conditions, protocol, widths of intervals, largest ops, unexpected ones."""
+    """Print what one table holds: conditions, protocol, intervals, largest ops."""
     from ofa import console
     from ofa.lut import check as checks
 
@@ -48,13 +63,21 @@ def show(path: Table, json: Json = False) -> None:
     console.emit_json(facts) if json else console.show(facts, title=str(path))
 
 
-@app.command("diff")
+@app.command("diff", epilog=example("ofa lut diff runs/table/lut runs/later/lut"))
 def diff(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder of a latency table.")],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Folder of the table that came later.")],
+    before: Annotated[
+        Path, typer.Argument(metavar="BEFORE", help="Folder of a latency table.", autocompletion=completing.tables)
+    ],
+    after: Annotated[
+        Path,
+        typer.Argument(metavar="AFTER", help="Folder of the table that came later.", autocompletion=completing.tables),
+    ],
     json: Json = False,
 ) -> None:
-    """Compare two tables: conditions, held-out errors, and rows that changed beyond their noise, as Markdown."""
+    """Compare two tables, as Markdown: conditions, held-out errors, rows that changed.
+
+    A row counts as changed where it did beyond noise.
+    """
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import diff as diffs
@@ -64,19 +87,35 @@ def diff(
     console.emit_json(facts) if json else typer.echo(pullrequest.compared(facts), nl=False)
 
 
-@app.command("merge")
+@app.command("merge", epilog=example("ofa lut merge runs/table/lut runs/later/lut --out runs/both"))
 def merge(
-    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a latency table.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Folder of another one of the same conditions.")],
-    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="Folder that gets the merged table.")],
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="Folder of a latency table.", autocompletion=completing.tables)
+    ],
+    second: Annotated[
+        Path,
+        typer.Argument(
+            metavar="B", help="Folder of another one of the same conditions.", autocompletion=completing.tables
+        ),
+    ],
+    out: Out,
     allow_unknown_reference: Annotated[
-        bool, typer.Option(help="Merge where a session does not say how long the reference network took.")
+        bool,
+        typer.Option(
+            "--allow-unknown-reference",
+            help="Merge where a session does not say how long the reference network took.",
+        ),
     ] = False,
-    other_unit: Annotated[bool, typer.Option(help="The second table was measured on another unit.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Write over a table that is there, be it A or B.")] = False,
+    other_unit: Annotated[
+        bool, typer.Option("--other-unit", help="The second table was measured on another unit.")
+    ] = False,
+    replace: Replace = False,
     json: Json = False,
 ) -> None:
-    """Combine two tables of one kind of device and equal conditions, weighted by how sure each row is."""
+    """Combine two tables of one kind of device and equal conditions.
+
+    Rows are weighted by how sure each is. --replace may name A or B itself.
+    """
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import merge as merges
@@ -94,27 +133,34 @@ def merge(
     console.emit_json(made.facts) if json else typer.echo(pullrequest.merged(made.facts), nl=False)
 
 
-@app.command("import")
+@app.command(
+    "import",
+    epilog=example('ofa lut import lookup_tables --device note10 --origin "who, when" --out runs/note10'),
+)
 def import_(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A YAML or CSV file, or a folder of them.")],
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="Kind of device it is of, such as note10.")],
     origin: Annotated[str, typer.Option("--origin", metavar="TEXT", help="Where it was published, and which version.")],
-    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="Folder that gets the table.")],
-    runtime: Annotated[str, typer.Option("--runtime", help="What ran it, where the publisher says so.")] = "unknown",
-    runtime_version: Annotated[str, typer.Option("--runtime-version", help="Which version of it.")] = "unknown",
-    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16 or int8, where known.")] = "unknown",
-    space: Annotated[
-        str | None,
-        typer.Option(
-            "--space", metavar="SPACE", help="What it was measured for; MobileNetV3 1.0 and 1.2 if not given."
-        ),
+    out: Out,
+    runtime: Annotated[
+        str, typer.Option("--runtime", metavar="NAME", help="What ran it, where the publisher says so.")
+    ] = "unknown",
+    runtime_version: Annotated[
+        str, typer.Option("--runtime-version", metavar="TEXT", help="Which version of it.")
+    ] = "unknown",
+    precision: Annotated[
+        Precision | None,
+        typer.Option("--precision", help="What the networks computed in; unknown if not given.", show_default=False),
     ] = None,
+    space: MaybeSpace = None,
     width: Width = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Write over a table that is there.")] = False,
+    replace: Replace = False,
     json: Json = False,
 ) -> None:
-    """Make a table of a foreign one, provenance unknown: YAML or CSV of Once-for-All, CompOFA or NSGANetV2."""
-    import ofa.space as spaces
+    """Make a table of a foreign one: YAML or CSV of Once-for-All, CompOFA, NSGANetV2.
+
+    Its provenance is unknown. Without --space it is taken to be of MobileNetV3 at widths 1.0 and 1.2.
+    """
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import importers, write
@@ -126,10 +172,10 @@ def import_(
         created=f"{datetime.now(UTC):%Y-%m-%d}",
         runtime=runtime,
         runtime_version=runtime_version,
-        precision=precision,
+        precision=precision.value if precision else importers.UNKNOWN,
     )
-    widths: dict[str, Any] = {} if width is None else {"width": width}
-    declared = (spaces.load(space or "mobilenet_v3", **widths),) if space or widths else ()
+    asked = space is not None or width is not None
+    declared = (load_space(space or "mobilenet_v3", width, None, None),) if asked else ()
     lut = importers.import_table(source, about, declared)
     write.write(lut, out)
     facts = checks.show(out)
@@ -138,23 +184,26 @@ def import_(
         console.note(f"{len(unused):,} rows of the source make no whole op; 'sessions.jsonl' lists them as unused")
 
 
-@app.command("fill")
+@app.command("fill", epilog=example(f"ofa lut fill runs/table/lut --space {TINY} \\", "  --width 1.2 --out runs/wide"))
 def fill(
     path: Table,
-    name: Annotated[str, typer.Argument(metavar="SPACE", help="Name of a search space; see 'ofa space list'.")],
-    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="Folder that gets the filled table.")],
+    out: Out,
+    bare: BareSpace = None,
+    space: MaybeSpace = None,
     resolution: Annotated[
         list[int] | None,
         typer.Option("--resolution", metavar="PX", min=8, max=4096, help="Only this one, may be repeated."),
     ] = None,
     width: Width = None,
-    channels: Annotated[int | None, typer.Option("--channels", metavar="C", help="3 if not given.")] = None,
-    classes: Annotated[int | None, typer.Option("--classes", metavar="N", help="1000 if not given.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Write over a table that is there.")] = False,
+    channels: Channels = None,
+    classes: Classes = None,
+    replace: Replace = False,
     json: Json = False,
 ) -> None:
-    """Price the ops of a space that a table lacks by a model of its measured rows; new rows have status modelled."""
-    import ofa.space as spaces
+    """Price the ops of a space that a table lacks, by a model of its measured rows.
+
+    New rows have status modelled.
+    """
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import fill as fills
@@ -162,22 +211,20 @@ def fill(
 
     write.refuse_occupied(out, replace=replace)
     lut = checks.checked(path)
-    given = {"width": width, "channels": channels, "classes": classes}
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    made = fills.fill(lut, spaces.load(name, **chosen), resolution or ())
+    made = fills.fill(lut, load_space(space_named(bare, space), width, channels, classes), resolution or ())
     write.write(made, out, allow_simulated=lut.header.simulated)
     facts = checks.show(out)
     console.emit_json(facts) if json else console.show(facts, title=str(out))
     console.note(f"{len(made.rows) - len(lut.rows):,} rows were missing and are modelled now")
 
 
-@app.command("index")
+@app.command("index", epilog=example("ofa lut index luts"))
 def index(
     root: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of all committed tables.")] = Path("luts"),
     check_only: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 3 where it is stale.")] = False,
     json: Json = False,
 ) -> None:
-    """Write the list of all tables into the folder's README.md, between its two markers."""
+    """Write the list of all tables into the folder's README.md, between two marks."""
     from ofa import console
     from ofa.lut import index as indexes
 

@@ -166,7 +166,7 @@ def state_absent(table: str, state: str, found: Iterable[str]) -> SpaceMismatch:
     return SpaceMismatch(
         f"table '{table}' has no row in state '{state}'",
         why="it has rows in state " + ", ".join(f"'{name}'" for name in there) if there else "it has no rows at all",
-        hint=[f"--state {name}" for name in there] or ["measure the table again"],
+        hint=[f"--rows {name}" for name in there] or ["measure the table again"],
     )
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ofa.options import Channels, Classes, Json, Seed, Width
+from ofa import completing
+from ofa.options import TINY, Channels, Classes, Json, Seed, SpaceName, Width, example, load_space
 
 if TYPE_CHECKING:
     from ofa.search.find import Candidate, Found
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 THOROUGH: dict[str, Any] = {"islands": 10, "rounds": 240}
 POINTS = 20
 
-SpaceName = Annotated[str, typer.Option("--space", metavar="SPACE", help="A search space; see 'ofa space list'.")]
 Spec = Annotated[
     str,
     typer.Option(
@@ -27,7 +27,12 @@ Spec = Annotated[
 ]
 Tables = Annotated[
     list[Path] | None,
-    typer.Option("--lut", metavar="PATH", help="A table, ours or a published file; several are parts of one."),
+    typer.Option(
+        "--lut",
+        metavar="PATH",
+        help="A table, ours or a published file; several are parts of one.",
+        autocompletion=completing.tables,
+    ),
 ]
 Under = Annotated[str | None, typer.Option("--under", metavar="25ms", help="Most latency, with --lut.")]
 Targets = Annotated[
@@ -46,8 +51,8 @@ Macs = Annotated[str | None, typer.Option("--under-macs", metavar="400M", help="
 Size = Annotated[str | None, typer.Option("--under-size", metavar="20MB", help="Most bytes of weights, fp32.")]
 Thorough = Annotated[bool, typer.Option("--thorough", help="Search about 15 times as long.")]
 AsFront = Annotated[bool, typer.Option("--front", help="Networks along the first limit, up to it, not one.")]
-Points = Annotated[int, typer.Option("--points", min=1, max=200, help="How many networks along a front.")]
-Top = Annotated[int, typer.Option("--top", min=1, max=16, help="How many networks that differ to print.")]
+Points = Annotated[int, typer.Option("--points", metavar="N", min=1, max=200, help="How many networks along a front.")]
+Top = Annotated[int, typer.Option("--top", metavar="N", min=1, max=16, help="How many networks that differ to print.")]
 State = Annotated[
     Path | None, typer.Option("--state", metavar="FILE.npz", help="Write the search here; go on from it.")
 ]
@@ -55,7 +60,13 @@ State = Annotated[
 app = typer.Typer()
 
 
-@app.command("search", rich_help_panel="Models")
+@app.command(
+    "search",
+    epilog=example(
+        f"ofa search --space {TINY} --lut runs/table/lut \\",
+        "  --accuracy runs/mine/accuracy --under 5ms --seed 0",
+    ),
+)
 def search(
     space: SpaceName,
     accuracy: Spec,
@@ -79,11 +90,10 @@ def search(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Find the most accurate network within limits, and say how much better any could be.
+    """Find the most accurate network within limits, and how near that is to best.
 
     Exit code 6 where no network fits: the message names the nearest limit that one meets.
     """
-    import ofa.space as spaces
     from ofa import console
     from ofa.search import request as requests
 
@@ -97,8 +107,7 @@ def search(
     }
     asked = {name: requests.quantity(text, kind) for name, (text, kind) in further.items() if text is not None}
     targets = _targets(lut or [], under, target or [])
-    given: dict[str, Any] = {"width": width, "channels": channels, "classes": classes}
-    whole = spaces.load(space, **{name: value for name, value in given.items() if value is not None})
+    whole = load_space(space, width, channels, classes)
     made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
     if front:
         _show_front(made, seed, points, json=json)

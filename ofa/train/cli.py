@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ofa.options import Json
+from ofa import completing
+from ofa.options import COUNT, DataPath, DryRun, Json, MaybeSubnets, Out, OwnSeed, Resume, SpaceName, Width, example
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,36 +26,29 @@ if TYPE_CHECKING:
     from ofa.train.recipes import Recipe
     from ofa.train.sources.decode import Problems
 
-PANEL = "Training"
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random choice.")]
-DataPath = Annotated[
-    str,
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="cpu|cuda", help="Where it computes; a GPU, if there is one, if not given."),
+]
+FileRuntime = Annotated[
+    str | None,
     typer.Option(
-        "--data",
-        metavar="PATH",
-        help="Images: an .npz file, or a folder with train.npz, train/<class>/<image> or train*.tar; or 'digits'.",
+        "--runtime",
+        metavar="NAME",
+        help="What runs a file; by its ending if not given.",
+        autocompletion=completing.runtimes,
     ),
 ]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
-Out = Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder of the training.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; a GPU where there is one if not given.")]
 Skip = Annotated[bool, typer.Option("--skip-corrupt", help="Replace unreadable images and count them.")]
 # Written out: to ask the recipes would load torch for every line of help.
 RECIPES = "demo, small_images, small_images_shrinking, imagenet or imagenet_shrinking"
-KEYS = (
-    "augmentation, batch, calibration, checkpoint_s, checkpoint_steps, clip_norm, compile, corner_steps, distillation, "
-    "dropout, ema_decay, gradients, guard_factor, guard_steps, hard_weight, holdout, importance, label_smoothing, "
-    "log_steps, mean, momentum, optimiser, precision, rate_batch, sampling, seed, shards, space, std, student_weight, "
-    "teacher_mode, transform_decay, weight_decay, width, workers"
-)
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help=f"Change one recipe setting, again for each; KEY is one of {KEYS}."
+        "--set", metavar="KEY=VALUE", help="Change one setting of the recipe (docs/training.md); may be repeated."
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training that the folder holds.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, for how long, in what memory.")]
 
 
 class WeightsName(StrEnum):
@@ -94,7 +88,10 @@ WhichWeights = Annotated[WeightsName, typer.Option("--weights", help="The last, 
 app = typer.Typer()
 
 
-@app.command("train", rich_help_panel=PANEL)
+@app.command(
+    "train",
+    epilog=example("ofa train --recipe demo --data images --out runs/new --dry-run"),
+)
 def train(
     recipe: Annotated[str, typer.Option("--recipe", metavar="NAME|module:function", help=f"{RECIPES}, or your own.")],
     data: DataPath,
@@ -103,11 +100,11 @@ def train(
     dry_run: DryRun = False,
     schedule: Annotated[Schedule | None, typer.Option("--schedule", help="Other phases than the recipe's.")] = None,
     epochs_scale: Annotated[
-        float, typer.Option("--epochs-scale", min=1e-6, help="Make all phases so many times as long.")
+        float, typer.Option("--epochs-scale", metavar="X", min=1e-6, help="Make all phases so many times as long.")
     ] = 1.0,
     settings: Settings = None,
-    seed: Seed = None,
-    device: Device = None,
+    seed: OwnSeed = None,
+    on: On = None,
     skip_corrupt: Skip = False,
     track: Track = None,
     json: Json = False,
@@ -119,9 +116,9 @@ def train(
     from ofa.train import data as datas
     from ofa.train import ranks, runs
 
-    wanted = [*(settings or ()), *([] if seed is None else [f"seed={seed}"])]
-    chosen = runs.recipe_named(recipe, wanted, epochs_scale, schedule)
-    with ranks.joined(device) as group:
+    seeded = [] if seed is None else [f"seed={seed}"]
+    chosen = runs.recipe_named(recipe, [*(settings or ()), *seeded], epochs_scale, schedule)
+    with ranks.joined(on) as group:
         source = runs.opened(data, "train", problems="skip" if skip_corrupt else "raise", threads=1)
         divided = datas.divided(source, chosen)
         if dry_run:
@@ -130,32 +127,39 @@ def train(
             _train(chosen, divided, out, group, resume=resume, track=track, json=json)
 
 
-@app.command("finetune", rich_help_panel=PANEL)
+@app.command(
+    "finetune", epilog=example("ofa finetune runs/mine --subnet subnet.json --data images --out runs/chosen --dry-run")
+)
 def finetune(
     run: Run,
     subnet: Annotated[Path, typer.Option("--subnet", metavar="FILE.json", help="The subnet to train on alone.")],
     data: DataPath,
     out: Out,
-    epochs: Annotated[float, typer.Option("--epochs", min=1e-6, help="25 and 75 are what was published.")] = 25,
+    epochs: Annotated[
+        float, typer.Option("--epochs", metavar="X", min=1e-6, help="25 and 75 are what was published.")
+    ] = 25,
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            "--lr", min=0, help="Rate at the recipe's batch; 5e-4 with AdamW, 0.08 for 2,048 with SGD if not given."
+            "--lr",
+            metavar="X",
+            min=0,
+            help="Rate at the recipe's batch; 5e-4 with AdamW, 0.08 for 2,048 with SGD if not given.",
         ),
     ] = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     weights: WhichWeights = WeightsName.last,
     settings: Settings = None,
-    device: Device = None,
+    on: On = None,
     skip_corrupt: Skip = False,
     track: Track = None,
     json: Json = False,
 ) -> None:
-    """Train one subnet of a supernet on by itself; the result is a run folder like that of 'ofa train'."""
+    """Train one subnet of a supernet on, by itself, into a run like any other."""
     from ofa.train import ranks, recipes, runs
 
-    with ranks.joined(device) as group:
+    with ranks.joined(on) as group:
         problems: Problems = "skip" if skip_corrupt else "raise"
         begun = runs.trained(run, data, weights=weights.value, problems=problems, device=group.device, threads=1)
         (chosen,) = runs.subnets_in(subnet, begun, exactly=1)
@@ -170,35 +174,38 @@ def finetune(
             _train(recipe, begun.data, out, group, resume=resume, track=track, json=json, start=start)
 
 
-@app.command("eval", rich_help_panel=PANEL)
+@app.command("eval", epilog=example("ofa eval runs/mine --data images --count 2"))
 def evaluate(
     target: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="Folder of a training, or an exported file.")],
     data: DataPath,
-    subnet: Annotated[Path | None, typer.Option("--subnet", metavar="FILE.json", help="One subnet, or a list.")] = None,
-    random: Annotated[int, typer.Option("--random", min=0, max=100_000, help="So many random subnets.")] = 0,
+    subnets: MaybeSubnets = None,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=0, max=100_000, help=COUNT)] = 0,
     part: Annotated[Part, typer.Option("--split", help="Images held back from training, or test images.")] = Part.test,
-    runtime: Annotated[str | None, typer.Option("--runtime", help="What runs an exported file.")] = None,
+    runtime: FileRuntime = None,
     weights: WhichWeights = WeightsName.last,
-    seed: Seed = None,
-    device: Device = None,
+    seed: OwnSeed = None,
+    on: On = None,
     skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
-    """Measure top-1: of a run's corner subnets, given or random ones, or of an exported file through its runtime."""
+    """Measure top-1 of subnets of a run, or of an exported file.
+
+    Of a run these are its corners, those that are named, or random ones. A file is run by its runtime.
+    """
     from ofa import console
     from ofa.train import accuracy, ranks
 
     problems: Problems = "skip" if skip_corrupt else "raise"
     if target.is_file():
-        for_runs = {"--subnet": subnet, "--random": random, "--split": part is Part.holdout, "--device": device}
+        for_runs = {"--subnets": subnets, "--count": count, "--split": part is Part.holdout, "--on": on}
         for_runs |= {"--weights": weights is not WeightsName.last, "--seed": seed is not None}
         _refuse(for_runs, target, "an exported file")
         rows = [accuracy.of_file(target, data, runtime, problems=problems)]
     else:
         _refuse({"--runtime": runtime}, target, "a training")
-        _refuse({"--random": subnet and random}, target, "a training, and --subnet says what of it is measured")
-        with ranks.joined(device) as group:
-            chosen = accuracy.Choice(subnets=subnet, random=random, seed=seed or 0)
+        _refuse({"--count": subnets and count}, target, "a training, and --subnets says what of it is measured")
+        with ranks.joined(on) as group:
+            chosen = accuracy.Choice(subnets=subnets, random=count, seed=seed or 0)
             rows = accuracy.of_run(
                 target,
                 data,
@@ -216,27 +223,29 @@ def evaluate(
         console.table(list(rows[0]), [list(row.values()) for row in rows], title=str(target))
 
 
-@app.command("label", rich_help_panel=PANEL)
+@app.command("label", epilog=example("ofa label runs/mine --data images --out runs/mine/labels.csv -n 40"))
 def label(
     run: Run,
     data: DataPath,
     out: Annotated[Path, typer.Option("--out", metavar="LABELS.csv", help="File of labels; rows in it are kept.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000, help="Random subnets to label.")] = 1000,
-    subnets: Annotated[Path | None, typer.Option("--subnets", metavar="FILE.json", help="Label these instead.")] = None,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, max=1_000_000, help=COUNT)] = 1000,
+    subnets: MaybeSubnets = None,
+    resume: Resume = False,
     weights: WhichWeights = WeightsName.last,
-    seed: Seed = None,
-    device: Device = None,
+    seed: OwnSeed = None,
+    on: On = None,
     skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
-    """Measure the accuracy of many subnets on images held back from training: what an accuracy twin learns from.
+    """Measure the accuracy of many subnets: what an accuracy twin learns from.
 
-    Ctrl-C is safe: the same command goes on with the rows that are missing.
+    They are tested on images held back from training. Ctrl-C is safe: the same command, with or without --resume, goes
+    on with the rows that are missing.
     """
     from ofa import console
     from ofa.train import accuracy, ranks
 
-    with ranks.joined(device) as group:
+    with ranks.joined(on) as group:
         chosen = accuracy.Choice(subnets=subnets, random=count, seed=seed or 0)
         problems: Problems = "skip" if skip_corrupt else "raise"
         facts = accuracy.label_run(run, data, chosen, out, weights=weights.value, ranks=group, problems=problems)
@@ -244,16 +253,21 @@ def label(
             console.emit_json(facts) if json else console.show(facts, title=str(out))
 
 
-@app.command("import-checkpoint", rich_help_panel=PANEL)
+@app.command(
+    "import-checkpoint",
+    epilog=example("ofa import-checkpoint ofa_mbv3_d234_e346_k357_w1.0 --space mobilenet_v3 --out runs/ofa"),
+)
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint (a state dict).")],
-    space: Annotated[str, typer.Option("--space", help="mobilenet_v3, proxyless or resnet50.")],
+    space: SpaceName,
     out: Out,
-    width: Annotated[float | None, typer.Option("--width", metavar="W", help="Width multiplier.")] = None,
-    holdout: Annotated[int, typer.Option("--holdout", min=0, help="Training images held back for labels.")] = 10_000,
+    width: Width = None,
+    holdout: Annotated[
+        int, typer.Option("--holdout", metavar="N", min=0, help="Training images held back for labels.")
+    ] = 10_000,
     json: Json = False,
 ) -> None:
-    """Turn a published Once-for-All checkpoint into a run folder that eval, label and finetune read."""
+    """Turn a published checkpoint into a run that eval, label and finetune read."""
     import ofa.space as spaces
     from ofa import console
     from ofa.train import imported

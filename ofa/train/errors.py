@@ -82,7 +82,7 @@ def no_gpu(wanted: int, found: int) -> UsageInvalid:
     return UsageInvalid(
         f"there is no GPU number {wanted}",
         why=f"torch sees {found}",
-        hint="start one process for each GPU (torchrun --nproc-per-node), or use --device cpu",
+        hint="start one process for each GPU (torchrun --nproc-per-node), or use --on cpu",
     )
 
 
@@ -100,7 +100,7 @@ def gpu_full(why: str) -> UsageInvalid:
 
 def no_device(name: str) -> UsageInvalid:
     """Say that a device's name is none we know."""
-    return UsageInvalid(f"there is no device '{name}'", why="a training runs on cpu or cuda", hint="--device cpu")
+    return UsageInvalid(f"there is no device '{name}'", why="a training runs on cpu or cuda", hint="--on cpu")
 
 
 def other_data(path: Path, found: str, expected: str) -> FileInvalid:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness import inventory
+from harness import inventory, places
 from harness import plan as plans
 from harness.plan import Plan
 from ofa.errors import FileInvalid
@@ -89,8 +89,8 @@ def test_a_truncated_an_oversized_and_an_absent_plan(plan: Callable[..., Plan], 
 
 
 def test_every_profile_at_hand_is_sound() -> None:
-    assert "this-computer" in inventory.profile_names()
-    for name in inventory.profile_names():
+    assert "this-computer" in places.profile_names()
+    for name in places.profile_names():
         profile = inventory.load_profile(name)
         assert profile.name == name and all(fact.source for fact in profile.facts.values())
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.inventory import device_named, devices_folder, load_profile, profile_names
-from harness.lab import FOLDER_VARIABLE, LAB
+from harness.inventory import device_named, load_profile
+from harness.places import FOLDER_VARIABLE, LAB, devices_folder, profile_names
 from harness.ways import USES
 from ofa.errors import FileInvalid
 

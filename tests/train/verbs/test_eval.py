@@ -68,17 +68,17 @@ def test_subnets_of_a_file_are_measured(run: Run, once: Path, shown: Path, tmp_p
     space = library.last.supernet.space
     wanted = [space.corner("min", 16), space.corner("max", 20)]
     (tmp_path / "two.json").write_text(json.dumps([subnet.to_json() for subnet in wanted]))
-    rows = rows_of(run, str(once), "--data", str(shown), "--subnet", str(tmp_path / "two.json"))
+    rows = rows_of(run, str(once), "--data", str(shown), "--subnets", str(tmp_path / "two.json"))
     assert [row["id"] for row in rows] == [subnet.id for subnet in wanted] == [row["subnet"] for row in rows]
     found = [measured(library.last, subnet, shown) for subnet in wanted]
     assert [row["top1"] for row in rows] == pytest.approx(found, abs=1e-3)
     (tmp_path / "one.json").write_text(json.dumps(wanted[0].to_json() | {"id": wanted[0].id}))
-    (row,) = rows_of(run, str(once), "--data", str(shown), "--subnet", str(tmp_path / "one.json"))
+    (row,) = rows_of(run, str(once), "--data", str(shown), "--subnets", str(tmp_path / "one.json"))
     assert row == rows[0]
 
 
 def test_random_subnets_are_those_of_the_seed(run: Run, once: Path, shown: Path) -> None:
-    command = (str(once), "--data", str(shown), "--random", "2")
+    command = (str(once), "--data", str(shown), "--count", "2")
     first, again, other = (rows_of(run, *command, "--seed", seed) for seed in ("1", "1", "2"))
     assert first == again and len({row["id"] for row in first}) == 2
     assert {row["id"] for row in first} != {row["id"] for row in other}
@@ -91,7 +91,9 @@ def test_weights_can_be_chosen(
     opened: Trained = getattr(library, weights)
     subnet = opened.supernet.space.corner("k7e6d1", 16)
     (tmp_path / "one.json").write_text(json.dumps(subnet.to_json()))
-    (row,) = rows_of(run, str(once), "--data", str(shown), "--subnet", str(tmp_path / "one.json"), "--weights", weights)
+    (row,) = rows_of(
+        run, str(once), "--data", str(shown), "--subnets", str(tmp_path / "one.json"), "--weights", weights
+    )
     assert row["weights"] == weights and row["top1"] == pytest.approx(measured(opened, subnet, shown), abs=1e-3)
 
 
@@ -181,7 +183,7 @@ def test_what_says_nothing_about_a_file_is_refused(option: str, shown: Path, tmp
 def test_options_that_exclude_each_other_are_refused(once: Path, shown: Path, tmp_path: Path, refuse: Refuse) -> None:
     measure = ("eval", str(once), "--data", str(shown))
     assert "--runtime cannot be used" in refuse(2, *measure, "--runtime", "torch")
-    assert "--random cannot be used" in refuse(2, *measure, "--subnet", "one.json", "--random", "2")
+    assert "--count cannot be used" in refuse(2, *measure, "--subnets", "one.json", "--count", "2")
 
 
 def test_what_is_no_run_is_refused(shown: Path, tmp_path: Path, trained: Path, refuse: Refuse) -> None:
@@ -240,15 +242,15 @@ def test_files_that_hold_no_subnet_are_refused(
     content: str, code: int, shown: Path, once: Path, tmp_path: Path, refuse: Refuse
 ) -> None:
     (tmp_path / "subnets.json").write_text(content)
-    refuse(code, "eval", str(once), "--data", str(shown), "--subnet", str(tmp_path / "subnets.json"))
-    refuse(3, "eval", str(once), "--data", str(shown), "--subnet", str(tmp_path / "absent.json"))
+    refuse(code, "eval", str(once), "--data", str(shown), "--subnets", str(tmp_path / "subnets.json"))
+    refuse(3, "eval", str(once), "--data", str(shown), "--subnets", str(tmp_path / "absent.json"))
 
 
 def test_only_the_first_of_many_processes_prints(
     run: Run, once: Path, shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: Opened
 ) -> None:
     (tmp_path / "one.json").write_text(json.dumps(library.last.supernet.space.corner("min", 16).to_json()))
-    command = ("eval", str(once), "--data", str(shown), "--subnet", str(tmp_path / "one.json"), "--json")
+    command = ("eval", str(once), "--data", str(shown), "--subnets", str(tmp_path / "one.json"), "--json")
     assert json_of(run(*command)[1])
 
     @contextmanager

@@ -50,7 +50,7 @@ def test_a_fine_tuned_subnet_is_better_than_it_was(
     assert json.loads(log[-1])["loss"] < json.loads(log[0])["loss"] - 0.2
     watched = {line["step"]: line["corners"] for line in map(json.loads, log) if "corners" in line}
     assert watched.keys() == {12} and set(watched[12]) == {"subnet"} and (out / folder.BEST).exists()
-    (start,) = json_of(run("eval", str(once), "--data", str(shown), "--subnet", str(chosen), "--json")[1])
+    (start,) = json_of(run("eval", str(once), "--data", str(shown), "--subnets", str(chosen), "--json")[1])
     (end,) = json_of(run("eval", str(out), "--data", str(shown), "--json")[1])
     assert end["subnet"] == "the fine-tuned subnet" and end["id"] == start["id"] == subnet_of(library).id
     assert end["resolution"] == 20 and end["top1"] > start["top1"] + 20

@@ -99,7 +99,7 @@ def test_the_run_is_evaluated_and_labelled_on_matching_images(
     subnet = SPACE.corner("min", 16)
     (tmp_path / "one.json").write_text(json.dumps(subnet.to_json()))
     measure = ("--data", str(thousand), "--json")
-    code, text, err = run("eval", str(out), *measure, "--subnet", str(tmp_path / "one.json"))
+    code, text, err = run("eval", str(out), *measure, "--subnets", str(tmp_path / "one.json"))
     assert code == 0, err
     (row,) = json_of(text)
     opened = runs.trained(out, str(thousand))

@@ -30,8 +30,8 @@ from .conftest import Refuse, Run, pictures, training
         (("--recipe", "json:loads"), 2, "TypeError"),
         (("--recipe", "os:getcwd"), 2, "it returned str, not a Recipe"),
         (("--epochs-scale", "inf"), 2, "'epochs' is inf"),
-        (("--device", "gpu"), 2, "there is no device 'gpu'"),
-        (("--device", "meta"), 2, "there is no device 'meta'"),
+        (("--on", "gpu"), 2, "there is no device 'gpu'"),
+        (("--on", "meta"), 2, "there is no device 'meta'"),
         (("--data", "nowhere"), 3, "there is no such file or folder"),
     ],
     ids=lambda value: "".join(value) if isinstance(value, tuple) else "",
@@ -47,7 +47,7 @@ def test_a_gpu_that_is_not_there_is_refused(
     shown: Path, tmp_path: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert "there is no GPU number 0" in refuse(2, *training(shown, tmp_path / "run", "--device", "cuda"))
+    assert "there is no GPU number 0" in refuse(2, *training(shown, tmp_path / "run", "--on", "cuda"))
 
 
 @pytest.mark.slow
