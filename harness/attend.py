@@ -1,12 +1,14 @@
-"""The verbs that look after devices: devices (list, check, trust, release) | doctor."""
+"""The verbs that look after a lab: init | devices (list, check, trust, release) | doctor."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness import completing
+from harness.needs import Purpose
 from ofa.options import Json, example
 
 DeviceArgument = Annotated[
@@ -14,7 +16,32 @@ DeviceArgument = Annotated[
     typer.Argument(metavar="NAME", help="A device of the lab's list, or a kind.", autocompletion=completing.devices),
 ]
 
+WhatFor = Annotated[
+    Purpose | None,
+    typer.Argument(metavar="WHAT", help=f"Only what this needs: {', '.join(Purpose)}.", show_default=False),
+]
+
 app = typer.Typer()
+
+
+@app.command("init", epilog=example("ofa init my-lab"))
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the lab; what is there is kept.")],
+    json: Json = False,
+) -> None:
+    """Make a lab's folder: its list of devices, a place for tables, a CI check."""
+    from harness.founding import founded
+    from ofa import console
+
+    facts = founded(folder)
+    if json:
+        console.emit_json(facts)
+        return
+    console.table(("file", ""), [(name, state) for state in ("written", "kept") for name in facts[state]])
+    for step in facts["next"]:
+        console.note(f"next: {step}")
+
+
 devices = typer.Typer(
     invoke_without_command=True,
     help="List the devices of the lab, and the kinds that need no address.",
@@ -97,20 +124,26 @@ def release(name: DeviceArgument, json: Json = False) -> None:
     console.emit_json(facts) if json else console.show(facts)
 
 
-@app.command("doctor", epilog=example("ofa doctor"))
-def doctor(json: Json = False) -> None:
+@app.command("doctor", epilog=example("ofa doctor bench"))
+def doctor(what: WhatFor = None, json: Json = False) -> None:
     """Say what this computer lacks, and what is wrong with each device.
 
-    Exit code 4 where anything is wrong with a device.
+    With WHAT only what that needs, and exit code 8 where it lacks any of it. Exit code 4 where a device has a fault.
     """
     from functools import partial
 
-    from harness.doctor import of_device, of_host
+    from harness.doctor import of_device, of_host, of_purpose
     from harness.inventory import device_named
     from harness.lab import read_lab
     from harness.verbs import files
-    from ofa.errors import OfaError
+    from ofa.errors import OfaError, PackageMissing
 
+    if what is not None:
+        checks = list(of_purpose(what))
+        _told(checks, json)
+        if not all(one.fine for one in checks):
+            raise typer.Exit(PackageMissing.exit_code)
+        return
     found: list[Any] = list(of_host())
     try:
         names = list(read_lab().devices)

@@ -18,25 +18,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from harness.attend import app as attending
+from harness.needs import PACKAGES
 from harness.verbs import app as device_verbs
 from harness.verifying import app as verifying
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
 from ofa.options import PLAIN, Json, Out, Resume, example
 
-# Where a verb imports a package that an extra brings, and which extra that is.
-EXTRA_OF = {
-    "torch": "train",
-    "sklearn": "train",
-    "xgboost": "search",
-    "ai_edge_litert": "bench",
-    "flatbuffers": "bench",
-    "onnx": "bench",
-    "onnxruntime": "bench",
-    "jinja2": "report",
-    "plotly": "report",
-    "paramiko": "ssh",
-}
 # What the system refuses without naming a file: a full disk, a spent quota, a read-only or overcrowded system.
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 # What Typer raises for a command line that it cannot understand; it gives the class no public name.
@@ -160,8 +148,8 @@ def _report(fault: OfaError) -> None:
 def _absent(fault: Exception) -> OfaError | None:
     """Return the error for a package that an extra brings and that is not installed; None for any other fault."""
     package = (fault.name or "").partition(".")[0] if isinstance(fault, ModuleNotFoundError) else ""
-    extra = EXTRA_OF.get(package)
-    return package_missing(package, extra=extra, needed_for="this command") if extra else None
+    found = PACKAGES.get(package)
+    return package_missing(package, extra=found.extra, needed_for="this command") if found else None
 
 
 def _no_access(fault: Exception) -> OfaError | None:

@@ -18,6 +18,7 @@ from harness.lease import for_a_moment, leased
 from harness.native import facts
 from harness.native.devices import over
 from harness.native.phone import Phone
+from harness.needs import PACKAGES, PROGRAMS, Purpose, install, packages
 from harness.places import LAB, lab_folder
 from harness.plan import NATIVE
 from harness.prepare import TIERS, check_way
@@ -28,15 +29,9 @@ from ofa.errors import OfaError
 from ofa.folders import cache_folder
 
 LEAST_FREE_MIB = 2048
-# What a part of the product needs, and the extra that brings it.
-PACKAGES = {
-    "onnx": ("bench", "building ONNX files"),
-    "flatbuffers": ("bench", "building TFLite files"),
-    "paramiko": ("ssh", "devices over SSH"),
-    "xgboost": ("search", "twins"),
-    "torch": ("train", "training, and TorchScript files"),
-    "plotly": ("report", "report pages"),
-}
+# Packages that the bare verb looks for: one of each kind.
+USUAL = ("onnx", "flatbuffers", "paramiko", "xgboost", "torch", "plotly")
+KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,35 +50,84 @@ class Check:
 
 def of_host() -> Iterator[Check]:
     """Look at this computer: packages, programs, the lab's list, room for files, other work."""
-    for package, (extra, why) in PACKAGES.items():
-        there = find_spec(package) is not None
-        remedy = "" if there else f"pip install 'ofa-lab[{extra}]'   (for {why})"
-        yield Check(
-            what=f"package {package}", fine=there, seen="installed" if there else "not installed", remedy=remedy
-        )
+    for name in USUAL:
+        yield _package(name)
+    yield _list()
+    if any(unit.adb for unit in _units()):
+        yield _program("adb", "adb")
+    yield _room()
+    yield _busy()
+
+
+def of_purpose(purpose: Purpose) -> Iterator[Check]:
+    """Look at what this computer lacks for one thing that somebody wants to do."""
+    for name in packages(purpose):
+        yield _package(name)
+    for program, system_package in PROGRAMS.get(purpose, {}).items():
+        yield _program(program, system_package)
+    if purpose is Purpose.ssh:
+        yield _key()
+    if purpose in (Purpose.ssh, Purpose.adb):
+        yield _list()
+    if purpose in (Purpose.bench, Purpose.train, Purpose.demo):
+        yield _room()
+
+
+def _package(name: str) -> Check:
+    """Say whether a package is installed, and what brings it."""
+    there, package = find_spec(name) is not None, PACKAGES[name]
+    remedy = "" if there else f"{install(package.extra)}   (for {package.why})"
+    return Check(what=f"package {name}", fine=there, seen="installed" if there else "not installed", remedy=remedy)
+
+
+def _program(name: str, system_package: str) -> Check:
+    """Say whether a program is there, and what brings it."""
+    there = shutil.which(name) is not None
+    remedy = "" if there else f"apt install {system_package}"
+    return Check(what=f"program {name}", fine=there, seen="found" if there else "not found", remedy=remedy)
+
+
+def _key() -> Check:
+    """Say whether this user has a key that a board could know."""
+    folder = Path.home() / ".ssh"
+    there = [name for name in KEYS if (folder / name).exists()]
+    told = folder / "config"
+    if not there and os.environ.get("SSH_AUTH_SOCK"):
+        there = ["an ssh-agent"]
+    if not there and told.is_file() and "identityfile" in told.read_text(errors="replace").lower():
+        there = ["those of ~/.ssh/config"]
+    seen = ", ".join(there) or "none in ~/.ssh, and no ssh-agent"
+    remedy = "" if there else "ssh-keygen -t ed25519, then: ssh-copy-id USER@BOARD"
+    return Check(what="SSH key", fine=bool(there), seen=seen, remedy=remedy)
+
+
+def _list() -> Check:
+    """Say how many devices the lab's list has, and where it lies."""
     lab = lab_folder() / LAB
     try:
         count = len(read_lab().devices)
-        yield Check(
-            what="lab's list", fine=True, seen=f"{count} devices in {lab}" if lab.exists() else f"none at {lab}"
-        )
     except OfaError as fault:
-        yield _failed("lab's list", fault)
-    if any(unit.adb for unit in _units()):
-        there = shutil.which("adb") is not None
-        remedy = "" if there else "apt install adb"
-        yield Check(what="program adb", fine=there, seen="found" if there else "not found", remedy=remedy)
+        return _failed("lab's list", fault)
+    return Check(what="lab's list", fine=True, seen=f"{count} devices in {lab}" if lab.exists() else f"none at {lab}")
+
+
+def _room() -> Check:
+    """Say whether files have room."""
     folder = cache_folder()
     while not folder.exists():
         folder = folder.parent
     free_mib = shutil.disk_usage(folder).free >> 20
     fine = free_mib >= LEAST_FREE_MIB
     remedy = "" if fine else f"free some space, or point OFA_CACHE elsewhere; {LEAST_FREE_MIB:,} MiB are enough"
-    yield Check(what="room for files", fine=fine, seen=f"{free_mib:,} MiB free at {folder}", remedy=remedy)
+    return Check(what="room for files", fine=fine, seen=f"{free_mib:,} MiB free at {folder}", remedy=remedy)
+
+
+def _busy() -> Check:
+    """Say whether this computer is quiet enough to be measured itself."""
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     fine = load < 0.5 * cores
     remedy = "" if fine else "measure this computer itself when it is quiet; other devices are not concerned"
-    yield Check(what="other work here", fine=fine, seen=f"load {load:.2f} on {cores} cores", remedy=remedy)
+    return Check(what="other work here", fine=fine, seen=f"load {load:.2f} on {cores} cores", remedy=remedy)
 
 
 def _units() -> list[Any]:

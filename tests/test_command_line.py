@@ -42,6 +42,7 @@ REPEATED = {"--device": {"bench"}, "--lut": {"search"}}
 
 # What writes into a place of its own choosing, and where instead of '--out'.
 ELSEWHERE = {"lut build": "--into", "lut index": "its folder", "report": "its folder", "devices trust": "the lab"}
+ELSEWHERE["init"] = "its folder"
 WRITE = {"demo", "bench", "lut merge", "lut import", "lut fill", "train", "finetune", "label", "import-checkpoint"}
 WRITE |= {"twins fit", "verify"}
 READ = {"doctor", "devices", "devices check", "devices release", "lut check", "lut show", "lut diff", "estimate"}

@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import EXTRA_OF
+from harness.needs import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DISTRIBUTION_OF = {"sklearn": "scikit-learn", "xgboost": "xgboost-cpu", "ai_edge_litert": "ai-edge-litert"}
+DISTRIBUTION_OF = {
+    "sklearn": "scikit-learn",
+    "xgboost": "xgboost-cpu",
+    "ai_edge_litert": "ai-edge-litert",
+    "PIL": "pillow",
+}
 
 
 def names_in(requirements: list[str]) -> set[str]:
@@ -37,9 +42,9 @@ def test_only_training_brings_torch() -> None:
     assert names_in(PROJECT["dependencies"]) == {"numpy", "platformdirs", "pydantic", "rich", "scipy", "typer"}
 
 
-@pytest.mark.parametrize("package", EXTRA_OF)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_missing_package_is_in_the_extra_the_message_names(package: str) -> None:
-    extra = EXTRA_OF[package]
+    extra = PACKAGES[package].extra
     assert DISTRIBUTION_OF.get(package, package) in names_in(PROJECT["optional-dependencies"][extra])
 
 
@@ -78,6 +83,8 @@ def test_the_wheel_carries_the_agent_and_the_profiles(tmp_path: Path) -> None:
         for path in files_in(ROOT / "devices" / room)
     }
     assert carried and {f"harness/_devices/{path.as_posix()}" for path in carried} <= inside
+    templates = {path.relative_to(ROOT).as_posix() for path in files_in(ROOT / "harness" / "lab_files")}
+    assert templates and templates <= inside
     assert not [name for name in inside if name.startswith(("tests/", "devices/", "luts/"))]
 
     code = "import sys; sys.path.insert(0, sys.argv[1]); from harness import places; print(places.devices_folder())"
