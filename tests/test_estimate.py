@@ -157,7 +157,7 @@ def test_an_absent_state_names_those_there(state: str) -> None:
         estimator(TABLE, TINY, state)
     assert_refused(caught.value)
     assert caught.value.why == "it has rows in state 'cold', 'hot'"
-    assert caught.value.hints == ("--state cold", "--state hot")
+    assert caught.value.hints == ("--rows cold", "--rows hot")
 
 
 def test_overheads_alone_are_no_state() -> None:

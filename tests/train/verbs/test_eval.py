@@ -172,7 +172,7 @@ def test_unreadable_test_images_of_a_file_are_replaced_and_counted(
 
 
 @pytest.mark.parametrize(
-    "option", ["--subnet=one.json", "--random=2", "--split=holdout", "--weights=best", "--device=cpu", "--seed=0"]
+    "option", ["--subnets=one.json", "--count=2", "--split=holdout", "--weights=best", "--on=cpu", "--seed=0"]
 )
 def test_what_says_nothing_about_a_file_is_refused(option: str, shown: Path, tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "model.onnx").write_bytes(b"")
