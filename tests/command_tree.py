@@ -48,9 +48,7 @@ class Verb:
     def examples(self) -> list[str]:
         """Return the lines of its example, each as one would type it."""
         lines = self.epilog.partition("Example:\n")[2].replace("\\\n", " ").splitlines()
-        return [
-            " ".join(line.split("   # ")[0].split()) + line[line.find("   # ") :] * ("   # " in line) for line in lines
-        ]
+        return [" ".join(line.split()) for line in lines]
 
 
 def verbs() -> list[Verb]:

@@ -11,7 +11,11 @@ import pytest
 import ofa.space as spaces
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "devices/README.md", ROOT / "luts/README.md"]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    *(ROOT / room / "README.md" for room in ("devices", "luts", "benchmarks")),
+]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
