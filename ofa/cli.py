@@ -38,6 +38,7 @@ from ofa.twins.cli import app as twins
 if TYPE_CHECKING:
     from ofa.space.core import SearchSpace, Subnet
 
+
 class FormatName(StrEnum):
     """The forms of a model file that a run is exported in."""
 

@@ -23,18 +23,22 @@ MEANINGS: dict[str, tuple[set[str], ...]] = {
     "--device": ({"verify"}, {"bench"}, {"lut import"}),
     # What runs networks here and now, what runs a file that was exported, what ran a foreign table.
     "--runtime": ({"bench", "verify"}, {"eval"}, {"lut import"}),
-    "--precision": ({"bench", "verify"}, {"lut import"}),
+    "--precision": ({"bench", "verify"}, {"lut import"}, {"export"}),
     # A folder; the one file of labels.
     "--out": ({"*"}, {"label"}),
     # One table; for a search also foreign ones, and the parts of one.
-    "--lut": ({"estimate", "twins fit", "verify"}, {"search"}),
+    "--lut": ({"estimate", "twins fit", "verify", "export"}, {"search"}),
     # Fresh processes; labels that a twin asks for.
     "--rounds": ({"bench", "verify"}, {"twins fit"}),
     # Networks that no calibration sees; images that no training sees.
     "--holdout": ({"bench"}, {"import-checkpoint"}),
     # Measured; learnt.
     "--energy": ({"bench"}, {"twins fit"}),
-    # A table; a host key.
+    # The one that is trained on; one of a run, which may be a corner.
+    "--subnet": ({"finetune"}, {"export"}),
+    # Images to test on; the same, where a test is asked for at all.
+    "--split": ({"eval"}, {"export"}),
+    # What was written; a host key.
     "--replace": ({"*"}, {"devices trust"}),
 }
 # Given once for each of several.
@@ -44,7 +48,7 @@ REPEATED = {"--device": {"bench"}, "--lut": {"search"}}
 ELSEWHERE = {"lut build": "--into", "lut index": "its folder", "report": "its folder", "init": "its folder"}
 ELSEWHERE["devices trust"] = "the lab"
 WRITE = {"demo", "bench", "lut merge", "lut import", "lut fill", "train", "finetune", "label", "import-checkpoint"}
-WRITE |= {"twins fit", "verify"}
+WRITE |= {"twins fit", "verify", "export"}
 READ = {"doctor", "devices", "devices check", "devices release", "lut check", "lut show", "lut diff", "estimate"}
 READ |= {"space list", "space facts", "space sample", "space ops", "eval", "twins show", "search"}
 # What is drawn at random; 'finetune' has the seed of its run, the demo its own.
