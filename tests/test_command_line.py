@@ -24,8 +24,8 @@ MEANINGS: dict[str, tuple[set[str], ...]] = {
     # What runs networks here and now, what runs a file that was exported, what ran a foreign table.
     "--runtime": ({"bench", "verify"}, {"eval"}, {"lut import"}),
     "--precision": ({"bench", "verify"}, {"lut import"}, {"export"}),
-    # A folder; the one file of labels.
-    "--out": ({"*"}, {"label"}),
+    # A folder; the one file of labels; the one page.
+    "--out": ({"*"}, {"label"}, {"report"}),
     # One table; for a search also foreign ones, and the parts of one.
     "--lut": ({"estimate", "twins fit", "verify", "export"}, {"search"}),
     # Fresh processes; labels that a twin asks for.
@@ -45,10 +45,10 @@ MEANINGS: dict[str, tuple[set[str], ...]] = {
 REPEATED = {"--device": {"bench"}, "--lut": {"search"}}
 
 # What writes into a place of its own choosing, and where instead of '--out'.
-ELSEWHERE = {"lut build": "--into", "lut index": "its folder", "report": "its folder", "init": "its folder"}
+ELSEWHERE = {"lut build": "--into", "lut index": "its folder", "init": "its folder"}
 ELSEWHERE["devices trust"] = "the lab"
 WRITE = {"demo", "bench", "lut merge", "lut import", "lut fill", "train", "finetune", "label", "import-checkpoint"}
-WRITE |= {"twins fit", "verify", "export"}
+WRITE |= {"twins fit", "verify", "export", "report"}
 READ = {"doctor", "devices", "devices check", "devices release", "lut check", "lut show", "lut diff", "estimate"}
 READ |= {"space list", "space facts", "space sample", "space ops", "eval", "twins show", "search"}
 # What is drawn at random; 'finetune' has the seed of its run, the demo its own.
