@@ -40,12 +40,15 @@ def check(path: Table, json: Json = False) -> None:
 
 @app.command("show")
 def show(path: Table, json: Json = False) -> None:
-    """Print what one table holds: conditions, protocol, widths of intervals, largest ops, unexpected ones."""
+    """Print what one table holds: conditions, protocol, widths of intervals, largest ops, unexpected ones, rechecks."""
     from ofa import console
     from ofa.lut import check as checks
+    from ofa.lut import shelf
 
     facts = checks.show(path)
     console.emit_json(facts) if json else console.show(facts, title=str(path))
+    for line in shelf.warnings(path):
+        console.warn(line)
 
 
 @app.command("diff")

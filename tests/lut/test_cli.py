@@ -11,7 +11,7 @@ import pytest
 
 import ofa.space as spaces
 from ofa.files import readable_json
-from ofa.lut.format import Lut, Row
+from ofa.lut.format import Lut
 from ofa.lut.write import write
 from ofa.space.ops import ops_of
 
