@@ -5,6 +5,7 @@ Rows are judged beside the level: a device that is slower as a whole moves them 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -148,13 +149,14 @@ def level_of(pairs: Pairs) -> Level:
 
 
 def _mode(values: Vector) -> float:
-    """Return where values lie densest: the shortest half of them, the shortest half of that, and so on.
+    """Return where values lie densest: the shortest third of them, the shortest half of that, and so on.
 
-    Source: half-sample mode (Bickel and Fruehwirth 2006). Of two as short, the one nearer to 0 counts.
+    Source: half-sample mode (Bickel and Fruehwirth 2006), but for the first step, since only a third of the rows is
+    taken to be unchanged. Of two as short, the one nearer to 0 counts.
     """
-    ordered = np.sort(values)
+    ordered, share = np.sort(values), NEAREST
     while len(ordered) > 2:
-        half = -(-len(ordered) // 2)
+        half, share = max(2, math.ceil(share * len(ordered))), 0.5
         starts = np.arange(len(ordered) - half + 1)
         widths = ordered[starts + half - 1] - ordered[starts]
         shortest = starts[widths <= widths.min() + 1e-12]

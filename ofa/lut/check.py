@@ -98,6 +98,8 @@ def show(path: Path) -> dict[str, Any]:
     "energy" says of how many networks it is known and by what, None where nobody measured any; "energies" are those
     that take most.
 
+    "rechecks" are those of this very table, oldest first.
+
     "filled" says of each time that missing rows were modelled how many of each kind, and the model's own error.
     """
     folder = Path(path)
@@ -111,7 +113,7 @@ def show(path: Path) -> dict[str, Any]:
         "environment": lut.header.environment,
         "protocol": {name: value for name, value in lut.header.protocol.items() if name != FILLED},
         **format.stated(folder),
-        "rechecks": [record.content() for record in validity.of_table(lut, folder)],
+        "rechecks": [_recheck(record) for record in validity.of_table(lut, folder)],
         "filled": _fills(lut.header.protocol.get(FILLED)),
         "half_width_pct": _half_widths([row for row in usable if row.status != "modelled"]),
         "energy": _energy(lut, known),
@@ -210,6 +212,11 @@ def summary(lut: Lut, folder: Path) -> dict[str, Any]:
         "unexpected": unexpected,
         "rechecked": _rechecked(validity.of_table(lut, folder)),
     }
+
+
+def _recheck(record: Record) -> dict[str, Any]:
+    """Return what one recheck says, without what only names it as a record of this table."""
+    return {name: value for name, value in record.content().items() if name not in ("schema", "table", "simulated")}
 
 
 def _rechecked(found: Sequence[Record]) -> dict[str, Any] | None:

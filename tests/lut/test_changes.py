@@ -105,7 +105,8 @@ def pairs(logs: Any, error: float = 0.01, freedom: float = 1e3) -> Pairs:
 def test_the_level_holds_while_those_that_changed_do_not_agree_better() -> None:
     rng = np.random.default_rng(8)
     still = rng.normal(0.02, 0.01, 60)
-    for others in (rng.normal(0.5, 0.01, 40), np.concatenate([rng.normal(0.4, 0.05, 40), rng.normal(-0.4, 0.05, 40)])):
+    both_ways = np.concatenate([rng.normal(0.4, 0.05, 40), rng.normal(-0.4, 0.05, 40)])
+    for others in (rng.normal(0.5, 0.01, 40), both_ways, rng.normal(0.5, 0.1, 75)):
         found = level_of(pairs(np.concatenate([still, others])))
         assert found.log == pytest.approx(0.02, abs=4 * found.error) and found.scatter < 1.3
         assert 0.001 < found.error < 0.003
