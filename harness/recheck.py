@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from ofa.lut.verdict import TOLERANCE_PCT, Verdict, judge
 from ofa.lut.write import certify
 
 UNSURE = "unsure"
+DISTURBED = "it seems changed, and did other work meanwhile"
 ROUGH = "from the times that the table holds; building files, rests for cooling and rounds begun anew come on top"
 
 Facts = dict[str, Any]
@@ -69,6 +71,9 @@ def recheck(
         found = conditions(journal, max_foreign_cores=limit, clock=clock_of(lut))
         now = table(journal, found)
     verdict = judge(lut, now, tolerance_pct=tolerance_pct, predicted_ms=_predicted(lut, now))
+    if found.loaded and verdict.verdict == validity.STALE:
+        # Other work makes any device slower; that it was fast enough all the same would be a verdict.
+        verdict = replace(verdict, unsure=(DISTURBED,))
     facts = _facts(folder, lut, now, found, plan, verdict) | {"device": device.name}
     if not verdict.unsure:
         certify(folder, _record(lut, now, plan, verdict, facts))

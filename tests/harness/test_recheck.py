@@ -100,6 +100,17 @@ def test_a_slower_device_is_told_as_that(table: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_device_that_did_other_work_is_not_called_changed(table: Path, tmp_path: Path) -> None:
+    busy = phone(tmp_path, seed=2, updated_factor=1.2, foreign_cores=1.5)
+    found = recheck(table, device=busy, out=tmp_path / "recheck", allow_load=True)
+    assert found["found"] and found["loaded"] and found["verdict"] == "unsure" and found["recorded"] is None
+    assert not (table / VALIDITY).exists()
+    with pytest.raises(MeasurementRefused, match="nobody can say") as fault:
+        refuse(found)
+    assert "other work" in fault.value.why
+
+
+@pytest.mark.slow
 def test_the_same_call_reads_what_is_finished_and_repeats_no_record(table: Path, tmp_path: Path) -> None:
     first = held_against(table, tmp_path)
     assert held_against(table, tmp_path) == first and len(validity.records(table)) == 1
