@@ -18,7 +18,9 @@ from typing import Annotated
 import typer
 
 from harness.attend import app as attending
+from harness.rechecking import app as rechecking
 from harness.verbs import app as device_verbs
+from harness.verbs import lut as table_verbs
 from harness.verifying import app as verifying
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
@@ -107,6 +109,7 @@ def demo(
         closing.show(summary, str(out / "report.html"))
 
 
+table_verbs.add_typer(rechecking)
 app.add_typer(device_verbs)
 app.add_typer(verifying)
 app.add_typer(attending)

@@ -163,8 +163,11 @@ def estimate(
     from ofa import console
     from ofa import estimate as estimates
     from ofa.lut import format as tables
+    from ofa.lut import shelf
 
     table = tables.read(lut)
+    for line in shelf.warnings(lut):
+        console.warn(line)
     networks = read_subnets(subnets)
     chosen = estimates.state_of(table, networks[0].space, state)
     ms: dict[str, float] = {}

@@ -40,28 +40,39 @@ def check(path: Table, json: Json = False) -> None:
 
 @app.command("show")
 def show(path: Table, json: Json = False) -> None:
-    """Print what one table holds: conditions, protocol, widths of intervals, largest ops, unexpected ones."""
+    """Print what one table holds: conditions, protocol, widths of intervals, largest ops, unexpected ones, rechecks."""
     from ofa import console
     from ofa.lut import check as checks
+    from ofa.lut import shelf
 
     facts = checks.show(path)
     console.emit_json(facts) if json else console.show(facts, title=str(path))
+    for line in shelf.warnings(path):
+        console.warn(line)
 
 
 @app.command("diff")
 def diff(
     before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder of a latency table.")],
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="Folder of the table that came later.")],
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="At most 60 lines of Markdown, for the text of a pull request.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Compare two tables: conditions, held-out errors, and rows that changed beyond their noise, as Markdown."""
+    """Compare two tables: conditions, held-out errors, groups of ops and rows that changed beyond their noise."""
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import diff as diffs
-    from ofa.lut import pullrequest
+    from ofa.lut import pullrequest, terminal
 
     facts = diffs.diff(checks.checked(before), checks.checked(after), names=(str(before), str(after)))
-    console.emit_json(facts) if json else typer.echo(pullrequest.compared(facts), nl=False)
+    if json:
+        console.emit_json(facts)
+    elif markdown:
+        typer.echo(pullrequest.compared(facts), nl=False)
+    else:
+        terminal.show(facts)
 
 
 @app.command("merge")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ofa.lut import shelf
 from ofa.search import errors, limits, proof, published
 from ofa.search.devices import Device, device, energy_twin
 from ofa.search.limits import Limit, Predictor
@@ -137,6 +138,8 @@ def request(
     """
     accuracy = accuracy_of(spec, space)
     devices = [device(each.name, each.paths, space) for each in targets]
+    for line in [line for each in targets for path in each.paths for line in shelf.warnings(path)]:
+        warn(line)
     precision, assumed = _precision(spec, accuracy, devices, warn)
     common = [px for px in accuracy.resolutions if all(px in each.resolutions for each in devices)]
     if not common:
