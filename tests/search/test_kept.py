@@ -1,0 +1,120 @@
+"""A search in a run folder: its answer is made again byte for byte from what the folder holds, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ofa.space as spaces
+from ofa import estimate
+from ofa.errors import FileInvalid
+from ofa.files import sha256_file
+from ofa.lut import format as tables
+from ofa.lut.format import Header, Lut, Row
+from ofa.lut.write import write
+from ofa.search import kept
+from ofa.space import sample
+from ofa.space.index import index_of, ops_in
+from ofa.twins import accuracy
+
+Run = Callable[..., tuple[int, str, str]]
+
+TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+SPACE = ("--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10")
+AGAIN = "import sys; from pathlib import Path; from ofa.search import kept; "
+AGAIN += "sys.stdout.buffer.write(kept.again(Path(sys.argv[1])))"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a table and a saved twin."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(0)
+    rows = [
+        Row(op.key, "cold", "ok", ns, ns - 1, ns + 1, None, None, 3, (), "s1")
+        for op in ops_in(TINY)
+        for ns in [int((op.macs / 10 + 2000) * rng.uniform(0.7, 1.4)) + 2]
+    ]
+    facts = {"device": "pixel-8", "runtime": "litert", "runtime_version": "2.1", "precision": "fp32"}
+    facts |= {"conditions": "1t", "created": "2026-02-28"}
+    header = Header.model_validate({**facts, "environment": {"threads": 1}, "protocol": {}, "simulated": False})
+    write(Lut(header=header, rows=tuple(rows), sessions=({"id": "s1"},)), folder / "table")
+    genomes = sample.random(TINY, 60, rng)
+    index = index_of(TINY)
+    top1 = 60 + 4 * np.log(index.sum(genomes, index.values(lambda op: float(op.macs)))) + rng.normal(0, 0.2, 60)
+    accuracy.fit(TINY, genomes, top1).save(folder / "twin")
+    return folder
+
+
+def middle_ms(place: Path) -> float:
+    drawn = sample.random(TINY, 200, np.random.default_rng(0))
+    return float(np.median(estimate.sums(tables.read(place / "table"), TINY, drawn, "cold")))
+
+
+def searched(run: Run, place: Path, out: Path, *more: str) -> dict[str, Any]:
+    given = ("--lut", str(place / "table"), "--accuracy", str(place / "twin"), "--under", f"{middle_ms(place)}ms")
+    code, _, err = run("search", *SPACE, *given, "--out", str(out), *more)
+    assert code == 0 and f"wrote {out / 'front.json'}" in err, err
+    found: dict[str, Any] = json.loads((out / "front.json").read_text())
+    return found
+
+
+def elsewhere(folder: Path, home: Path, threads: str, seed: str) -> bytes:
+    """Make the answer again in another process, at another place, with another hash seed and number of threads."""
+    env = {"PATH": os.defpath, "HOME": str(home), "PYTHONPATH": str(Path(kept.__file__).parents[2])}
+    env |= {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+    done = subprocess.run([sys.executable, "-c", AGAIN, str(folder)], cwd=home, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_front_is_made_again_byte_for_byte(run: Run, place: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "before"
+    shutil.copytree(place, inputs)
+    found = searched(run, inputs, tmp_path / "run", "--front", "--points", "3", "--seed", "4", "--under-params", "120k")
+    assert (
+        found["seed"] == 4 and found["request"]["points"] == 3 and found["request"]["limits"] == {"parameters": 1.2e5}
+    )
+    assert len(found["points"]) == 3 and found["points"][0]["id"] == found["points"][0]["subnet"]["id"]
+    for parent in found["parents"]:
+        assert sha256_file(tmp_path / "run" / parent["path"]) == parent["sha256"]
+    assert str(tmp_path) not in (tmp_path / "run" / "front.json").read_text()
+    before = (tmp_path / "run" / "front.json").read_bytes()
+    # Nothing is left where it was: not the inputs, not the run.
+    shutil.rmtree(inputs)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "home").mkdir()
+    assert elsewhere(tmp_path / "moved", tmp_path / "home", "2", "1") == before
+    assert elsewhere(tmp_path / "moved", tmp_path / "home", "1", "77") == before
+
+
+@pytest.mark.slow
+def test_one_network_is_kept_with_the_front_that_was_met(run: Run, place: Path, tmp_path: Path) -> None:
+    found = searched(run, place, tmp_path / "run", "--top", "2")
+    chosen = found["chosen"][0]
+    assert chosen in [point | {"budget_ms": chosen["budget_ms"]} for point in found["points"]]
+    assert len(found["top"]) == 2 and found["evaluations"] > 100 and "cpu_s" not in found
+    assert kept.again(tmp_path / "run") == (tmp_path / "run" / "front.json").read_bytes()
+    # The same request may be searched again, another one not in this folder.
+    assert searched(run, place, tmp_path / "run", "--top", "2") == found
+    given = ("--lut", str(place / "table"), "--accuracy", str(place / "twin"), "--under", f"{middle_ms(place)}ms")
+    code, _, err = run("search", *SPACE, *given, "--out", str(tmp_path / "run"), "--seed", "1")
+    assert code == 2 and "another search" in err and "--out" in err
+    assert json.loads((tmp_path / "run" / "front.json").read_text()) == found
+    path = tmp_path / "run" / "inputs" / "accuracy" / "card.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(FileInvalid, match="not the file that was searched with"):
+        kept.again(tmp_path / "run")
+    (tmp_path / "run" / "request.json").write_text('{"schema": "search-request/1", "seeds": 3}')
+    with pytest.raises(FileInvalid, match="request"):
+        kept.again(tmp_path / "run")
