@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ofa.search.find import Candidate, Found
+    from ofa.search.finding import Candidate, Found
     from ofa.search.request import Request
-    from ofa.search.sweep import Front
+    from ofa.search.sweeps import Front
 
 # What --thorough does: so many searches that know nothing of each other, then one from all they found.
 THOROUGH: dict[str, Any] = {"islands": 10, "rounds": 240}
@@ -30,7 +30,7 @@ class How:
 
 def front(made: Request, how: How, *, on_point: Callable[[int], None] = lambda number: None) -> Front:
     """Return the front of a request along its first limit; raises NoSubnetFits."""
-    from ofa.search.sweep import sweep
+    from ofa.search.sweeps import sweep
 
     assert how.points is not None
     return sweep(
@@ -48,7 +48,7 @@ def front(made: Request, how: How, *, on_point: Callable[[int], None] = lambda n
 
 def best(made: Request, how: How, *, state: Path | None = None) -> Found:
     """Return the best network of a request, and what was met beside it; raises NoSubnetFits."""
-    from ofa.search.find import find
+    from ofa.search.finding import find
 
     return find(
         made.part.space,
