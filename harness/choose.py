@@ -113,6 +113,9 @@ def choose(
         "extremes_ms": [ends.least, ends.most],
         "evaluated": sum(found.evaluated for found in founds),
         "seed": seed,
+        # Everything that decides the front but for its twins: an archive makes it again from this.
+        "request": {"shares": list(shares), "coverage": twins.coverage, "seed": seed}
+        | {"population": population, "generations": generations},
     }
 
 

@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from harness.archiving import app as archiving
 from harness.attend import app as attending
 from harness.verbs import app as device_verbs
 from harness.verifying import app as verifying
@@ -110,6 +111,7 @@ def demo(
 app.add_typer(device_verbs)
 app.add_typer(verifying)
 app.add_typer(attending)
+app.add_typer(archiving)
 
 
 @app.command("report", rich_help_panel="Devices")

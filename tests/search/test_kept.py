@@ -1,4 +1,4 @@
-"""A search in a run folder: its answer is made again byte for byte from what the folder holds, and from nothing else."""
+"""A search in a run folder: its answer is made again byte for byte from what the folder holds, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,58 +11,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from searchable import asked, inputs
 
-import ofa.space as spaces
-from ofa import estimate
 from ofa.errors import FileInvalid
 from ofa.files import sha256_file
-from ofa.lut import format as tables
-from ofa.lut.format import Header, Lut, Row
-from ofa.lut.write import write
 from ofa.search import kept
-from ofa.space import sample
-from ofa.space.index import index_of, ops_in
-from ofa.twins import accuracy
 
 Run = Callable[..., tuple[int, str, str]]
 
-TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
-SPACE = ("--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10")
 AGAIN = "import sys; from pathlib import Path; from ofa.search import kept; "
 AGAIN += "sys.stdout.buffer.write(kept.again(Path(sys.argv[1])))"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a table and a saved twin."""
-    folder = tmp_path_factory.mktemp("inputs")
-    rng = np.random.default_rng(0)
-    rows = [
-        Row(op.key, "cold", "ok", ns, ns - 1, ns + 1, None, None, 3, (), "s1")
-        for op in ops_in(TINY)
-        for ns in [int((op.macs / 10 + 2000) * rng.uniform(0.7, 1.4)) + 2]
-    ]
-    facts = {"device": "pixel-8", "runtime": "litert", "runtime_version": "2.1", "precision": "fp32"}
-    facts |= {"conditions": "1t", "created": "2026-02-28"}
-    header = Header.model_validate({**facts, "environment": {"threads": 1}, "protocol": {}, "simulated": False})
-    write(Lut(header=header, rows=tuple(rows), sessions=({"id": "s1"},)), folder / "table")
-    genomes = sample.random(TINY, 60, rng)
-    index = index_of(TINY)
-    top1 = 60 + 4 * np.log(index.sum(genomes, index.values(lambda op: float(op.macs)))) + rng.normal(0, 0.2, 60)
-    accuracy.fit(TINY, genomes, top1).save(folder / "twin")
-    return folder
-
-
-def middle_ms(place: Path) -> float:
-    drawn = sample.random(TINY, 200, np.random.default_rng(0))
-    return float(np.median(estimate.sums(tables.read(place / "table"), TINY, drawn, "cold")))
+    return inputs(tmp_path_factory.mktemp("inputs"))
 
 
 def searched(run: Run, place: Path, out: Path, *more: str) -> dict[str, Any]:
-    given = ("--lut", str(place / "table"), "--accuracy", str(place / "twin"), "--under", f"{middle_ms(place)}ms")
-    code, _, err = run("search", *SPACE, *given, "--out", str(out), *more)
+    code, _, err = run("search", *asked(place), "--out", str(out), *more)
     assert code == 0 and f"wrote {out / 'front.json'}" in err, err
     found: dict[str, Any] = json.loads((out / "front.json").read_text())
     return found
@@ -79,9 +47,11 @@ def elsewhere(folder: Path, home: Path, threads: str, seed: str) -> bytes:
 
 @pytest.mark.slow
 def test_a_front_is_made_again_byte_for_byte(run: Run, place: Path, tmp_path: Path) -> None:
-    inputs = tmp_path / "before"
-    shutil.copytree(place, inputs)
-    found = searched(run, inputs, tmp_path / "run", "--front", "--points", "3", "--seed", "4", "--under-params", "120k")
+    before_it = tmp_path / "before"
+    shutil.copytree(place, before_it)
+    found = searched(
+        run, before_it, tmp_path / "run", "--front", "--points", "3", "--seed", "4", "--under-params", "120k"
+    )
     assert (
         found["seed"] == 4 and found["request"]["points"] == 3 and found["request"]["limits"] == {"parameters": 1.2e5}
     )
@@ -91,7 +61,7 @@ def test_a_front_is_made_again_byte_for_byte(run: Run, place: Path, tmp_path: Pa
     assert str(tmp_path) not in (tmp_path / "run" / "front.json").read_text()
     before = (tmp_path / "run" / "front.json").read_bytes()
     # Nothing is left where it was: not the inputs, not the run.
-    shutil.rmtree(inputs)
+    shutil.rmtree(before_it)
     (tmp_path / "run").rename(tmp_path / "moved")
     (tmp_path / "home").mkdir()
     assert elsewhere(tmp_path / "moved", tmp_path / "home", "2", "1") == before
@@ -107,8 +77,7 @@ def test_one_network_is_kept_with_the_front_that_was_met(run: Run, place: Path, 
     assert kept.again(tmp_path / "run") == (tmp_path / "run" / "front.json").read_bytes()
     # The same request may be searched again, another one not in this folder.
     assert searched(run, place, tmp_path / "run", "--top", "2") == found
-    given = ("--lut", str(place / "table"), "--accuracy", str(place / "twin"), "--under", f"{middle_ms(place)}ms")
-    code, _, err = run("search", *SPACE, *given, "--out", str(tmp_path / "run"), "--seed", "1")
+    code, _, err = run("search", *asked(place), "--out", str(tmp_path / "run"), "--seed", "1")
     assert code == 2 and "another search" in err and "--out" in err
     assert json.loads((tmp_path / "run" / "front.json").read_text()) == found
     path = tmp_path / "run" / "inputs" / "accuracy" / "card.json"
