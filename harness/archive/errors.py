@@ -73,6 +73,7 @@ def not_the_same(archive: Path, names: Sequence[str]) -> VerificationFailed:
         why="made again from what it holds they have other bytes; the first line that differs is told above",
         hint=(
             "compare the versions told above with those of the archive's lock.txt: pip install -r lock.txt",
+            "where only last digits of a front differ: another kind of CPU rounds float32 predictors otherwise",
             "give --out FOLDER to have what was made now, and compare it",
         ),
     )

@@ -20,6 +20,8 @@ ROOTS = (
 )  # fmt: skip
 PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})==([A-Za-z0-9][A-Za-z0-9.+!_-]{0,99})")
 REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# What a requirement is for that nothing here has asked for.
+ELSEWHERE = ("extra ==", "win32", "Windows")
 HEADING = "# What made this archive, for 'pip install -r'; the Python it ran on stands in archive.json.\n"
 GIT_S = 10
 
@@ -39,7 +41,7 @@ def installed() -> dict[str, str]:
         found[name] = known.version
         for line in known.requires or ():
             needed = REQUIRED.match(line)
-            if needed is not None and "extra ==" not in line:
+            if needed is not None and not any(marker in line for marker in ELSEWHERE):
                 waiting.append(needed.group())
     return dict(sorted(found.items()))
 

@@ -96,7 +96,8 @@ def _checked(stream: gzip.GzipFile, archive: Path, held: Held) -> bytes:
 
 
 def _ended(stream: gzip.GzipFile, archive: Path) -> None:
-    """Refuse anything but the empty blocks that end a tape, twenty at most."""
-    rest = stream.read(tarfile.RECORDSIZE + 1)
-    if any(rest) or not 2 * BLOCK <= len(rest) <= tarfile.RECORDSIZE:
+    """Refuse anything but the two empty blocks that end a tape, and what fills up its last record."""
+    most_bytes = 2 * BLOCK + tarfile.RECORDSIZE
+    rest = stream.read(most_bytes + 1)
+    if any(rest) or not 2 * BLOCK <= len(rest) <= most_bytes:
         raise errors.broken(archive, f"more follows the files of {LISTING}, or its end is missing")

@@ -89,6 +89,16 @@ def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
     assert tarball.unpack(written(tmp_path / "b", tape(entries())), tmp_path / "other") == listing
 
 
+def test_a_tape_of_any_length_is_read(tmp_path: Path) -> None:
+    """It is filled up to whole records of twenty blocks."""
+    for blocks in range(22):
+        contents = CONTENTS | {"request.json": b"x" * (512 * blocks + blocks % 3)}
+        path = tmp_path / f"a-{blocks}"
+        path.write_bytes(tarball.packed(Listing.model_validate(content(contents)), contents))
+        tarball.unpack(path, tmp_path / f"into-{blocks}")
+        assert (tmp_path / f"into-{blocks}" / "request.json").read_bytes() == contents["request.json"]
+
+
 @pytest.mark.parametrize(
     "name", ["../out.json", "/tmp/out.json", "a/../../out.json", "./front.json", ".hidden", "a//b", "a\\b", "a" * 120]
 )
