@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,13 +106,15 @@ def facts_of_front(made: Request, found: Front) -> Facts:
 
 
 def kept_of_front(made: Request, found: Front) -> Facts:
-    """Return a front as a run folder keeps it; its hypervolume to three digits after the point.
+    """Return a front as a run folder keeps it.
 
-    It sums over everything scored: of a float32 predictor another kind of CPU gives it other last digits.
+    Its hypervolume has three digits after the point: it sums over everything scored, and of a float32 predictor
+    another kind of CPU gives it other last ones.
     """
     facts = facts_of_front(made, found)
     facts["hypervolume"] = round(found.hypervolume, 3)
-    return {"points": [_point(point) for point in facts.pop("front")], **facts}
+    points = [_point(point) | {"upper_bound": _bound(point["upper_bound"])} for point in facts.pop("front")]
+    return {"points": points, **facts}
 
 
 def kept_of_best(made: Request, found: Found, how: How) -> Facts:
@@ -123,7 +126,13 @@ def kept_of_best(made: Request, found: Found, how: How) -> Facts:
         "points": [_point(network(made, candidate)) for candidate in found.front],
         "chosen": [_point(facts.pop("best")) | budget],
         **facts,
+        "upper_bound": _bound(found.upper_bound),
     }
+
+
+def _bound(value: float | None) -> float | None:
+    """Return what nothing exceeds to six digits after the point, rounded up: a solver's last ones depend on the CPU."""
+    return None if value is None else ceil(value * 1e6) / 1e6
 
 
 def _point(facts: Facts) -> Facts:

@@ -56,6 +56,8 @@ def test_a_front_is_made_again_byte_for_byte(run: Run, place: Path, tmp_path: Pa
         found["seed"] == 4 and found["request"]["points"] == 3 and found["request"]["limits"] == {"parameters": 1.2e5}
     )
     assert len(found["points"]) == 3 and found["points"][0]["id"] == found["points"][0]["subnet"]["id"]
+    assert all(point["upper_bound"] >= point["accuracy"] for point in found["points"])
+    assert all(round(point["upper_bound"], 6) == point["upper_bound"] for point in found["points"])
     for parent in found["parents"]:
         assert sha256_file(tmp_path / "run" / parent["path"]) == parent["sha256"]
     assert str(tmp_path) not in (tmp_path / "run" / "front.json").read_text()
