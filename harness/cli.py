@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from harness.archiving import app as archiving
 from harness.attend import app as attending
 from harness.rechecking import app as rechecking
 from harness.verbs import app as device_verbs
@@ -113,6 +114,7 @@ table_verbs.add_typer(rechecking)
 app.add_typer(device_verbs)
 app.add_typer(verifying)
 app.add_typer(attending)
+app.add_typer(archiving)
 
 
 @app.command("report", rich_help_panel="Devices")

@@ -168,7 +168,8 @@ def _precision(
     spec: str, accuracy: Accuracy, devices: Sequence[Device], warn: Callable[[str], None]
 ) -> tuple[str, tuple[str, ...]]:
     """Return the one precision of everything, and what was taken for fp32 because nobody says; raises UsageInvalid."""
-    said = {f"accuracy '{spec}'": accuracy.precision}
+    # Not by its path: what is assumed is kept, and may be passed on.
+    said = {"the published predictor" if spec.startswith(PUBLISHED) else "the accuracy twin": accuracy.precision}
     for each in devices:
         for table in each.tables:
             known = table.header.precision
