@@ -17,7 +17,7 @@ from record import record
 import ofa.space as spaces
 from ofa.errors import NoSubnetFits
 from ofa.search import find, sweep
-from ofa.search.cli import THOROUGH
+from ofa.search.answer import THOROUGH
 from ofa.search.request import Request, Target, request
 
 LIMITS_MS = (15.0, 20.0, 25.0, 30.0, 35.0)

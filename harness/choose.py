@@ -84,10 +84,7 @@ def choose(
     Budgets lie at ``shares`` of the way from the exact minimum to the exact maximum of the additive latency. Raises
     NoSubnetFits where no network meets a budget.
     """
-    # Not from the package: whoever imported the module `find` first has made it hide the function of that name.
-    from ofa.search.bound import extremes
-    from ofa.search.find import find
-    from ofa.search.limits import latency_limit
+    from ofa.search import extremes, find, latency_limit
 
     latency = twins.latency
     ends = extremes(latency.space, latency.op_values_ms, latency.constant_ms)
@@ -116,6 +113,9 @@ def choose(
         "extremes_ms": [ends.least, ends.most],
         "evaluated": sum(found.evaluated for found in founds),
         "seed": seed,
+        # Everything that decides the front but for its twins: an archive makes it again from this.
+        "request": {"shares": list(shares), "coverage": twins.coverage, "seed": seed}
+        | {"population": population, "generations": generations},
     }
 
 

@@ -17,9 +17,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from harness.archiving import app as archiving
 from harness.attend import app as attending
 from harness.needs import PACKAGES
+from harness.rechecking import app as rechecking
 from harness.verbs import app as device_verbs
+from harness.verbs import lut as table_verbs
 from harness.verifying import app as verifying
 from ofa.cli import app as model_verbs
 from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
@@ -94,10 +97,12 @@ def demo(out: Out = Path("runs/demo"), resume: Resume = False, json: Json = Fals
         closing.show(summary, str(out / "report.html"))
 
 
+table_verbs.add_typer(rechecking)
 app.add_typer(attending)
 app.add_typer(device_verbs)
 app.add_typer(model_verbs)
 app.add_typer(verifying)
+app.add_typer(archiving)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.errors import DeviceBarred, DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid, printable
+from ofa.errors import (
+    DeviceBarred,
+    DeviceLost,
+    FileInvalid,
+    MeasurementRefused,
+    UsageInvalid,
+    VerificationFailed,
+    printable,
+)
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -339,3 +347,39 @@ def subnet_of_others(subnet: str, found: str, space: str) -> UsageInvalid:
 def no_table_named() -> UsageInvalid:
     """Say that verified networks are to be added to no table."""
     return UsageInvalid("'--add' names no table", hint="give the table with '--lut'")
+
+
+def recheck_impossible(table: str, why: str) -> FileInvalid:
+    """Say that a table cannot be held against a device as it is now."""
+    return FileInvalid(
+        f"table '{table}' cannot be rechecked",
+        why=printable(why),
+        hint="measure it with 'ofa bench' into a table of this version",
+    )
+
+
+def recheck_elsewhere(table: str, why: str) -> UsageInvalid:
+    """Say that a table is of another device, or of other conditions than it is in now."""
+    return UsageInvalid(
+        f"table '{table}' is not rechecked there",
+        why=printable(why),
+        hint="name the table of this device, under its conditions, or measure one with 'ofa bench'",
+    )
+
+
+def recheck_refused(table: str, unsure: Sequence[str]) -> MeasurementRefused:
+    """Say that a recheck was too noisy to call a table true; nothing was recorded."""
+    return MeasurementRefused(
+        f"nobody can say whether table '{table}' still holds",
+        why=printable("; ".join(unsure[:3])),
+        hint=("recheck it when the device does nothing else", "or with a larger '--tolerance'"),
+    )
+
+
+def table_is_stale(folder: str, found: Sequence[str]) -> VerificationFailed:
+    """Say that a table holds no more, and what changed."""
+    return VerificationFailed(
+        f"table '{folder}' is stale: the device is not as it says any more",
+        why=printable("; ".join(found)),
+        hint=("measure it again with 'ofa bench', then 'ofa lut build ... --replace'", "or recheck it to be sure"),
+    )

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,8 @@ TABLES = {
 }
 # Not in every journal: it is made when the first network's energy comes, so that runs of before can be gone on with.
 LATER = {"energies": "file TEXT PRIMARY KEY, session TEXT NOT NULL, record TEXT NOT NULL"}
+# Columns of free text, which no table is made of.
+FREE = ("reason", "note")
 COMPLETE = "SELECT round, max(attempt) AS attempt FROM ends WHERE status = 'complete' GROUP BY round"
 
 
@@ -289,6 +291,27 @@ def _make(database: sqlite3.Connection, tables: Mapping[str, str]) -> None:
         database.execute(_table(name, columns))
         for verb in ("UPDATE", "DELETE"):
             database.execute(_guard(name, verb))
+
+
+def copied(journal: Journal, path: Path, public: Callable[[str], str]) -> None:
+    """Write all that a journal holds into a new file, its free texts as ``public`` gives them; equal journals give
+    equal bytes. Raises FileInvalid where something is there already, or the disk is full."""
+    tables = LATER if journal._has_energies() else {}
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    for table in (*TABLES, *tables):
+        if table != "meta":
+            found = journal.database.execute(f"SELECT * FROM {table} ORDER BY rowid")
+            names = [column[0] for column in found.description]
+            free = [names.index(name) for name in FREE if name in names]
+            rows[table] = [
+                tuple(public(value) if place in free else value for place, value in enumerate(row)) for row in found
+            ]
+    for place, (file, session, record) in enumerate(rows.get("energies", ())):
+        said = json.loads(record)
+        said |= {"reason": public(said["reason"])} if said.get("reason") else {}
+        rows["energies"][place] = (file, session, canonical_json(said))
+    with create(path, journal.plan) as copy:
+        copy._append(rows, tables)
 
 
 def open_journal(path: Path) -> Journal:

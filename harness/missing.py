@@ -39,12 +39,20 @@ def known_of(lut: Lut, space: SearchSpace, *, networks: int, protocol: Rounds, s
     wanted = {(op.key, state) for op in ops for state in ("cold", "hot")} | OVERHEADS
     if not networks and not wanted - rows:
         raise nothing_missing(lut.name, space.id)
-    lacking = sum((op.key, "cold") not in rows for op in ops)
-    usual = -(-len(ops) // _batches(lut, ops, protocol))
     others = [op for op in ops if (op.key, "cold") in rows]
+    company = company_of(lut, ops, others, lacking=len(ops) - len(others), protocol=protocol, seed=seed)
+    return Known(rows=rows, company=company)
+
+
+def company_of(
+    lut: Lut, ops: Sequence[Op], others: Sequence[Op], *, lacking: int, protocol: Rounds, seed: int
+) -> tuple[Op, ...]:
+    """Return as many of the ``others`` as make ``lacking`` cold ops as many as share a batch where all ``ops`` are
+    measured, or a multiple of it."""
+    usual = -(-len(ops) // _batches(lut, ops, protocol))
     beside = min(len(others), -lacking % usual)
     chosen = sorted(np.random.default_rng([seed, 2]).permutation(len(others))[:beside].tolist())
-    return Known(rows=rows, company=tuple(others[place] for place in chosen))
+    return tuple(others[place] for place in chosen)
 
 
 def _batches(lut: Lut, ops: Sequence[Op], protocol: Rounds) -> int:

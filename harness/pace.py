@@ -15,20 +15,23 @@ from harness.artefacts import Artefacts
 from harness.inventory import Device
 from harness.journal import STATS
 from harness.networks import middle
-from harness.plan import EMPTY, IO, Plan, Rounds, RuntimeName, State, Way
+from harness.plan import EMPTY, IO, IO_KEY, SESSION_KEY, Plan, Rounds, RuntimeName, State, Way
 from harness.prepare import bench_plan
 from harness.session import PATIENCE_S, Ask, OnProgress, Round, greet, measure_round, quiet
 from harness.stats import spread
-from ofa.space.core import SearchSpace
+from ofa.lut.format import Lut
+from ofa.space.core import SearchSpace, Subnet
 from ofa.space.facts import macs
 from ofa.space.index import ops_in
-from ofa.space.ops import Op
+from ofa.space.ops import Op, ops_of, parse
 
 PROBES = 10
 # One short round: minutes are wanted, not intervals.
 QUICK = Rounds(
     cold_cycles=6, hot_bursts=2, burst_least=2, burst_most=4, canary_calls=3, canary_us=0, redo_most=0, rounds_most=1
 )
+# About what a process takes to start, where nobody tries.
+START_S = 1.0
 # Canaries are timed before, between and after the two states.
 TURNS = 3
 Ops = Mapping[str, Sequence[Op]]
@@ -161,3 +164,30 @@ def _batch_s(plan: Plan, pace: Pace, ops: Ops, place: int, batch: Sequence[int])
     birds = [call_ns(file, "hot") for file in plan.canaries.values()]
     turns = TURNS * sum(way.warm_calls * one + max(way.canary_calls * one, way.canary_us * 1e3) for one in birds)
     return way.for_agent(rested=place == 0)["soak_s"] + 1e-9 * (loading + warming + cycles + bursts + turns)
+
+
+def pace_of_table(lut: Lut, reference: Subnet) -> Pace | None:
+    """Return how fast a device is by a table of it, where that has ops in both states and networks; else None.
+
+    The table does not say what loading an op takes: its networks' is divided among their ops.
+    """
+    ns = {(row.key, row.state): float(row.ns) for row in lut.rows if row.ns is not None}
+    ops = [parse(key) for key, state in ns if state == "hot" and (key, "cold") in ns and not key.startswith("@")]
+    ops.sort(key=lambda op: (op.macs, op.key))
+    said = [session["reference_ns"] for session in lut.sessions if isinstance(session.get("reference_ns"), dict)]
+    if not ops or not said or not lut.networks:
+        return None
+    loads = float(np.median([row.init_ns or 0 for row in lut.networks]))
+    states: tuple[State, ...] = ("hot", "cold")
+    return Pace(
+        op_macs=np.array([max(1, op.macs) for op in ops], dtype=np.float64),
+        op_ns={state: np.array([ns[op.key, state] for op in ops]) for state in states},
+        op_load_ns=np.full(len(ops), loads / len(ops_of(reference))),
+        network_macs=macs(reference),
+        network_ns={state: float(said[0].get(state, 0.0)) for state in states},
+        network_load_ns=loads,
+        bare_ns={file: ns.get((key, "hot"), 0.0) for file, key in ((EMPTY, SESSION_KEY), (IO, IO_KEY))},
+        canary_ns={},
+        start_s=START_S,
+        rss_mib=0.0,
+    )

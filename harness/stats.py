@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.levels import Shared
+from ofa.lut.student import MOST_FREEDOM, trigamma_inverse
 
 Floats = NDArray[np.float64]
 
@@ -19,8 +20,6 @@ MEDIAN_TO_MEAN = (
 )  # fmt: skip
 MEDIAN_TO_MEAN_LARGE = math.sqrt(math.pi / 2)
 CONFIDENCE = 0.95
-# Spreads that agree better than chance lets them have one cause: freedom beyond this is as good as infinite.
-MOST_FREEDOM = 1e3
 # The reference's own noise is in every ratio of a round, unless it was found apart (`harness.levels`): however many
 # items there are, it is known from its own rounds alone. Where it is as large as an item's, the variance of both is
 # worth four times their freedom (Satterthwaite 1946).
@@ -72,24 +71,10 @@ def spread_of(items: Sequence[Sequence[float]]) -> Spread:
     half = found[:, 1] / 2
     centred: Floats = np.log(found[:, 0]) - digamma(half) + np.log(half)
     excess = float(np.var(centred, ddof=1) - np.mean(polygamma(1, half)))
-    freedom = MOST_FREEDOM if excess <= 0 else min(MOST_FREEDOM, 2 * _trigamma_inverse(excess))
+    freedom = MOST_FREEDOM if excess <= 0 else min(MOST_FREEDOM, 2 * trigamma_inverse(excess))
     half_prior = freedom / 2
     variance = math.exp(float(np.mean(centred)) + float(digamma(half_prior)) - math.log(half_prior))
     return Spread(variance=variance, freedom=freedom)
-
-
-def _trigamma_inverse(value: float) -> float:
-    """Return x with trigamma(x) = value > 0, by Newton's method on 1 / trigamma, which is nearly a straight line."""
-    from scipy.special import polygamma
-
-    x = 0.5 + 1 / value
-    for _ in range(50):
-        first = float(polygamma(1, x))
-        step = first * (1 - first / value) / float(polygamma(2, x))
-        x += step
-        if abs(step) < 1e-9 * x:
-            break
-    return x
 
 
 def over_rounds(values: Sequence[float], spread: Spread | None = None, shared: Shared | None = None) -> Estimate:

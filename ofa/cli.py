@@ -173,6 +173,8 @@ def estimate(
     from ofa.lut import shelf
 
     table = shelf.one(lut)
+    for line in shelf.warnings(lut):
+        console.warn(line)
     networks = read_subnets(subnets)
     chosen = estimates.state_of(table, networks[0].space, state)
     ms: dict[str, float] = {}

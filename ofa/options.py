@@ -79,6 +79,7 @@ MaybeLut = Annotated[Path | None, LUT]
 
 OUT = "Folder that everything is written into."
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help=OUT)]
+MaybeOut = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help=OUT, show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what that folder holds.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, for how long, in how much memory.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Write over what is there.")]

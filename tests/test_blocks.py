@@ -28,7 +28,7 @@ PAGES = [
 ]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
 RUN = {"sh": "bash", "python": sys.executable}
-READ = {"text", "toml"}
+READ = {"text", "toml", "yaml"}
 # What no CI of ours has.
 NEEDED = {"minutes", "hours", "a quiet computer", "a board", "boards and a phone", "ImageNet", "GPUs", "logind"}
 NEEDED |= {"a published checkpoint and ImageNet", "public data", "a bundle to stand in"}

@@ -20,12 +20,12 @@ VERBS = {verb.name: verb for verb in TREE if not verb.group}
 # Where one name stands for two things, which verbs mean which: those of one set agree. All others agree everywhere.
 MEANINGS: dict[str, tuple[set[str], ...]] = {
     # A device that is measured, several of them, the kind that a foreign table is of.
-    "--device": ({"verify"}, {"bench"}, {"lut import"}),
+    "--device": ({"verify"}, {"bench"}, {"lut import"}, {"lut recheck"}),
     # What runs networks here and now, what runs a file that was exported, what ran a foreign table.
     "--runtime": ({"bench", "verify"}, {"eval"}, {"lut import"}),
     "--precision": ({"bench", "verify"}, {"lut import"}, {"export"}),
     # A folder; the one file of labels; the one page.
-    "--out": ({"*"}, {"label"}, {"report"}),
+    "--out": ({"*"}, {"label"}, {"report"}, {"archive"}),
     # One table; for a search also foreign ones, and the parts of one.
     "--lut": ({"estimate", "twins fit", "verify", "export"}, {"search"}),
     # Fresh processes; labels that a twin asks for.
@@ -48,15 +48,15 @@ REPEATED = {"--device": {"bench"}, "--lut": {"search"}}
 ELSEWHERE = {"lut build": "--into", "lut index": "its folder", "init": "its folder"}
 ELSEWHERE["devices trust"] = "the lab"
 WRITE = {"demo", "bench", "lut merge", "lut import", "lut fill", "train", "finetune", "label", "import-checkpoint"}
-WRITE |= {"twins fit", "verify", "export", "report"}
+WRITE |= {"twins fit", "verify", "export", "report", "search", "archive", "replay", "lut recheck"}
 READ = {"doctor", "devices", "devices check", "devices release", "lut check", "lut show", "lut diff", "estimate"}
-READ |= {"space list", "space facts", "space sample", "space ops", "eval", "twins show", "search"}
+READ |= {"space list", "space facts", "space sample", "space ops", "eval", "twins show"}
 # What is drawn at random; 'finetune' has the seed of its run, the demo its own.
-RANDOM = {"space sample", "bench", "train", "eval", "label", "twins fit", "search", "verify"}
-# What may take hours and goes on where it stopped; 'search' does with '--state'.
+RANDOM = {"space sample", "bench", "train", "eval", "label", "twins fit", "search", "verify", "lut recheck"}
+# What may take hours and goes on where it stopped; 'search' does with '--state', 'lut recheck' where '--out' is given.
 LONG = {"demo", "bench", "train", "finetune", "label", "verify"}
 # How long those take nobody can know beforehand.
-FORETOLD = {"bench", "train", "finetune"}
+FORETOLD = {"bench", "train", "finetune", "lut recheck"}
 
 
 def uses() -> dict[str, dict[str, Any]]:

@@ -36,6 +36,9 @@ class Machine(BaseModel):
     Memory: ``runtime_bytes`` of the runtime alone; ``weight_copies`` of a network's parameters, and ``map_copies`` of
     the activations alive at once.
 
+    An update: since then everything takes ``updated_factor`` times as long, and layers that filter each channel with a
+    7 x 7 kernel ``updated_depthwise7_factor`` times; what the device says of itself does not tell it.
+
     ``die_after_calls``: the agent ends without a word after so many timed calls of a process.
     """
 
@@ -81,5 +84,8 @@ class Machine(BaseModel):
     runtime_bytes: Positive = 24e6
     weight_copies: NotNegative = 2.1
     map_copies: NotNegative = 1.4
+
+    updated_factor: Positive = 1.0
+    updated_depthwise7_factor: Positive = 1.0
 
     die_after_calls: Annotated[int, Field(ge=1)] | None = None

@@ -91,6 +91,7 @@ class Simulation:
     def environment(self) -> dict[str, Any]:
         """Return what the device says it is."""
         passing = {"seed", "die_after_calls", "foreign_cores", "foreign_until_s"}
+        passing |= {"updated_factor", "updated_depthwise7_factor"}
         content = self.machine.model_dump(mode="json", exclude=passing)
         return {"machine": "simulated", "power_mode": self.machine.power_mode, "simulated": content}
 

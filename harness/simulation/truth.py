@@ -13,6 +13,7 @@ from ofa.space.layers import Layer, layers_of
 from ofa.space.ops import parse
 
 VALUE_BYTES = 4
+LARGE_KERNEL = 7
 IO_VALUES = 3 * 224 * 224
 
 
@@ -38,10 +39,11 @@ def op_work(machine: Machine, key: str) -> Work:
     values = sum(_values(layer) for layer in layers)
     weights = sum(layer.params for layer in layers)
     footprint = VALUE_BYTES * (weights + values / 2)
+    slower = machine.updated_factor
     return Work(
-        cores_ns=sum(_cores_ns(machine, layer) for layer in layers),
-        caches_ns=VALUE_BYTES * values / machine.bytes_per_ns,
-        memory_ns=footprint / machine.dram_bytes_per_ns,
+        cores_ns=slower * sum(_cores_ns(machine, layer) for layer in layers),
+        caches_ns=slower * VALUE_BYTES * values / machine.bytes_per_ns,
+        memory_ns=slower * footprint / machine.dram_bytes_per_ns,
         footprint_bytes=footprint,
     )
 
@@ -56,7 +58,7 @@ def work_of(machine: Machine, keys: Sequence[str]) -> Work:
     memory = sum(op.memory_ns for op in ops)
     inside = evicted(machine, footprint) if len(ops) > 1 else 0.0
     return Work(
-        cores_ns=machine.session_ns + sum(op.cores_ns for op in ops),
+        cores_ns=machine.updated_factor * machine.session_ns + sum(op.cores_ns for op in ops),
         caches_ns=sum(op.caches_ns for op in ops) + inside * memory,
         memory_ns=(1 - inside) * memory,
         footprint_bytes=footprint,
@@ -67,10 +69,11 @@ def bare_work(machine: Machine, name: str) -> Work:
     """Return the work of a network of one elementwise node: nothing but the call ("empty"), or a pass over an image."""
     values = 2 * IO_VALUES if name == IO else 0
     footprint = VALUE_BYTES * values
+    slower = machine.updated_factor
     return Work(
-        cores_ns=machine.session_ns + (machine.layer_ns if values else 0.0),
-        caches_ns=VALUE_BYTES * values / machine.bytes_per_ns,
-        memory_ns=footprint / machine.dram_bytes_per_ns,
+        cores_ns=slower * (machine.session_ns + (machine.layer_ns if values else 0.0)),
+        caches_ns=slower * VALUE_BYTES * values / machine.bytes_per_ns,
+        memory_ns=slower * footprint / machine.dram_bytes_per_ns,
         footprint_bytes=footprint,
     )
 
@@ -102,4 +105,5 @@ def _cores_ns(machine: Machine, layer: Layer) -> float:
     """Return a layer's time on the big cores at full clock."""
     depthwise = layer.groups == layer.in_channels > 1
     rate = machine.depthwise_macs_per_ns if depthwise else machine.macs_per_ns
-    return machine.layer_ns + layer.macs / rate
+    slower = machine.updated_depthwise7_factor if depthwise and layer.kernel == LARGE_KERNEL else 1.0
+    return slower * (machine.layer_ns + layer.macs / rate)

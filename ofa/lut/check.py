@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 import ofa.space as spaces
 from ofa.errors import FileInvalid
-from ofa.lut import errors, format, heldout, monotony
+from ofa.lut import errors, format, heldout, monotony, validity
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.header import FILLED
 from ofa.lut.rows import NANOSECONDS_PER_MS, SPLITS, NetworkRow, Row
+from ofa.lut.validity import STALE, VALIDITY, Record
 from ofa.lut.write import refuse_place
 
 MOST_SHOWN = 10
@@ -72,8 +73,14 @@ def refuse(report: dict[str, Any]) -> None:
 
 
 def warnings(report: dict[str, Any]) -> list[str]:
-    """Return a line for each table in which more work takes less time: how often, and the worst pair of ops."""
-    return [
+    """Return a line for each table that its last recheck found stale, and for each in which more work takes less time:
+    how often, and the worst pair of ops."""
+    stale = [
+        errors.stale(table["path"], table["rechecked"]["date"], table["rechecked"]["found"])
+        for table in report["tables"]
+        if table["rechecked"] and table["rechecked"]["verdict"] == STALE
+    ]
+    return stale + [
         f"{table['path']}: in {table['monotonicity']['unexpected']:,} of {table['monotonicity']['pairs']:,} pairs of "
         f"ops more work takes less time; the worst: {worst['smaller']} takes {worst['over_pct']:g} % longer than "
         f"{worst['larger']} ({worst['state']}); 'ofa lut show' lists more"
@@ -91,6 +98,8 @@ def show(path: Path) -> dict[str, Any]:
     "energy" says of how many networks it is known and by what, None where nobody measured any; "energies" are those
     that take most.
 
+    "rechecks" are those of this very table, oldest first.
+
     "filled" says of each time that missing rows were modelled how many of each kind, and the model's own error.
     """
     folder = Path(path)
@@ -104,6 +113,7 @@ def show(path: Path) -> dict[str, Any]:
         "environment": lut.header.environment,
         "protocol": {name: value for name, value in lut.header.protocol.items() if name != FILLED},
         **format.stated(folder),
+        "rechecks": [_recheck(record) for record in validity.of_table(lut, folder)],
         "filled": _fills(lut.header.protocol.get(FILLED)),
         "half_width_pct": _half_widths([row for row in usable if row.status != "modelled"]),
         "energy": _energy(lut, known),
@@ -137,9 +147,11 @@ def below(path: Path) -> list[Path]:
 
 
 def checked(folder: Path) -> Lut:
-    """Read a table and check what reading alone does not: its place under `luts`, and that its networks are subnets."""
+    """Read a table and check what reading alone does not: its place under `luts`, that its networks are subnets, and
+    the records of rechecks beside it."""
     lut = format.read(folder)
     refuse_place(lut, folder, allow_simulated=True)
+    _refuse_others_records(lut, folder)
     known: dict[str, spaces.SearchSpace | None] = {}
     for line, row in enumerate(lut.networks, 2):
         if row.space not in known:
@@ -155,6 +167,15 @@ def checked(folder: Path) -> Lut:
             why = f"id is '{row.id}', and its genome is that of '{subnet.id}'"
             raise errors.line_invalid(folder / NETWORKS, line, why)
     return lut
+
+
+def _refuse_others_records(lut: Lut, folder: Path) -> None:
+    """Raise FileInvalid where a record beside a table is damaged, or a measured table's is of a simulated device."""
+    for line, record in enumerate(validity.records(folder), 1):
+        if record.simulated and not lut.simulated:
+            raise errors.line_invalid(
+                folder / VALIDITY, line, "it is of a simulated device, and the table is of a real one"
+            )
 
 
 def _space(identity: str) -> spaces.SearchSpace | None:
@@ -189,7 +210,20 @@ def summary(lut: Lut, folder: Path) -> dict[str, Any]:
         "sessions": len(lut.sessions),
         "monotonicity": monotonicity,
         "unexpected": unexpected,
+        "rechecked": _rechecked(validity.of_table(lut, folder)),
     }
+
+
+def _recheck(record: Record) -> dict[str, Any]:
+    """Return what one recheck says, without what only names it as a record of this table."""
+    return {name: value for name, value in record.content().items() if name not in ("schema", "table", "simulated")}
+
+
+def _rechecked(found: Sequence[Record]) -> dict[str, Any] | None:
+    """Return the last recheck of a table, None where nobody did any."""
+    return (
+        {name: getattr(found[-1], name) for name in ("date", "verdict", "environment_id", "found")} if found else None
+    )
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:

@@ -55,12 +55,15 @@ def check(path: Table, json: Json = False) -> None:
 
 @app.command("show", epilog=example("ofa lut show runs/table/lut"))
 def show(path: Table, json: Json = False) -> None:
-    """Print what one table holds: conditions, protocol, intervals, largest ops."""
+    """Print what one table holds: conditions, protocol, intervals, largest ops, rechecks."""
     from ofa import console
     from ofa.lut import check as checks
+    from ofa.lut import shelf
 
     facts = checks.show(path)
     console.emit_json(facts) if json else console.show(facts, title=str(path))
+    for line in shelf.warnings(path):
+        console.warn(line)
 
 
 @app.command("diff", epilog=example("ofa lut diff runs/table/lut runs/later/lut"))
@@ -72,19 +75,27 @@ def diff(
         Path,
         typer.Argument(metavar="AFTER", help="Folder of the table that came later.", autocompletion=completing.tables),
     ],
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="At most 60 lines of Markdown, for the text of a pull request.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Compare two tables, as Markdown: conditions, held-out errors, rows that changed.
+    """Compare two tables: conditions, held-out errors, groups of ops, rows that changed.
 
-    A row counts as changed where it did beyond noise.
+    Groups and rows count as changed where they did beyond noise.
     """
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import diff as diffs
-    from ofa.lut import pullrequest
+    from ofa.lut import pullrequest, terminal
 
     facts = diffs.diff(checks.checked(before), checks.checked(after), names=(str(before), str(after)))
-    console.emit_json(facts) if json else typer.echo(pullrequest.compared(facts), nl=False)
+    if json:
+        console.emit_json(facts)
+    elif markdown:
+        typer.echo(pullrequest.compared(facts), nl=False)
+    else:
+        terminal.show(facts)
 
 
 @app.command("merge", epilog=example("ofa lut merge runs/table/lut runs/later/lut --out runs/both"))

@@ -320,3 +320,18 @@ def several_fit(path: Path, asked: Mapping[str, str], names: Sequence[str], diff
         why=f"{' and '.join(names[:2])} differ in {', '.join(differing) or 'nothing but their names'}",
         hint="name the folder of one table" + (f", such as '{path}/{names[0]}'" if names else ""),
     )
+
+
+def stale(path: str, date: str, found: Sequence[str]) -> str:
+    """Return the warning about a table that its last recheck found to hold no more."""
+    named = "; ".join(printable(text) for text in found[:2]) + ("; …" if len(found) > 2 else "")
+    return f"table '{path}' is stale since the recheck of {date} ({named}): measure it again with 'ofa bench'"
+
+
+def recheck_of_others(path: Path, why: str) -> FileInvalid:
+    """Say that what was measured is no recheck of the table that it was about to be written beside."""
+    return FileInvalid(
+        f"nothing was written beside table '{path}': the recheck is of another one",
+        why=why,
+        hint="run 'ofa lut recheck' on the table as it is now, on its own device",
+    )

@@ -11,6 +11,7 @@ from ofa import files
 from ofa.lut import check, errors
 from ofa.lut.heldout import held_out
 from ofa.lut.markdown import held_out_error, table
+from ofa.lut.validity import STALE
 
 PAGE = "README.md"
 BEGIN = "<!-- tables: 'ofa lut index' writes what stands from here -->"
@@ -79,8 +80,15 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
         f"{entry['ops']:,}" + (f" ({entry['modelled']:,} modelled)" if entry["modelled"] else ""),
         "<br>".join(map(held_out_error, entry["held_out"])),
         f"{entry['units']:,}",
-        entry["created"],
+        entry["created"] + _rechecked(entry["rechecked"]),
     ]
+
+
+def _rechecked(last: Mapping[str, Any] | None) -> str:
+    """Return the mark of a table's last recheck."""
+    if last is None:
+        return ""
+    return f"<br>**stale** {last['date']}" if last["verdict"] == STALE else f"<br>still true {last['date']}"
 
 
 def _page(root: Path) -> str:

@@ -9,15 +9,19 @@ from typing import Any
 
 from ofa.lut.markdown import change, code, count, held_out_error, ms, pct, shortened, table
 
-MOST_CONDITIONS, MOST_SPACES, MOST_OPS, MOST_NETWORKS, MOST_NAMED = 10, 4, 12, 6, 3
+MOST_CONDITIONS, MOST_SPACES, MOST_GROUPS, MOST_OPS, MOST_NETWORKS, MOST_NAMED = 10, 3, 6, 8, 4, 3
 SIDES = ("a", "b", "merged")
+GROUP_COLUMNS = ("group", "state", "rows", "beside all", "95 % interval")
+ROW_COLUMNS = ("before ms", "after ms", "change", "beside all", "95 % interval")
+# Less than this is what a scatter is off by itself.
+TOLD_SCATTER = 1.2
 
 
 def compared(facts: Mapping[str, Any]) -> str:
     """Return the facts of `ofa.lut.diff.diff` as Markdown of at most 60 lines; equal facts give equal text.
 
-    It names conditions that differ, the error on held-out networks, and rows that changed beyond noise, largest change
-    first; everything else is a number.
+    It names conditions that differ, the error on held-out networks, groups of ops that changed, and rows that changed
+    by themselves, largest change first; everything else is a number.
     """
     a, b = facts["a"], facts["b"]
     lines = [f"### Latency tables: {code(a['name'])} → {code(b['name'])}", ""]
@@ -28,12 +32,16 @@ def compared(facts: Mapping[str, Any]) -> str:
         lines += _part(part, facts[part], columns, most)
     if not facts["differs"]:
         lines += ["Nothing differs beyond noise.", ""]
-    rate = f"{100 * facts['false_discovery_rate']:g}"
-    lines.append(
-        "A change counts where its 95 % interval excludes 1, it is larger than the noise floor, and no more than "
-        f"{rate} % of the changes listed are expected to be chance (Benjamini-Hochberg)."
+    return "\n".join([*lines, rule(facts)]) + "\n"
+
+
+def rule(facts: Mapping[str, Any]) -> str:
+    """Return when a change counts, and how often two measurements of one truth would list any."""
+    return (
+        "A row or group counts as changed beside what all rows of its state changed by, where that is larger than the "
+        "noise floor and no chance (Benjamini-Hochberg within ops, groups and networks): two builds of one truth list "
+        f"any in at most {100 * facts['false_alarm_rate']:g} % of cases."
     )
-    return "\n".join(lines) + "\n"
 
 
 def _side(side: Mapping[str, Any]) -> str:
@@ -70,41 +78,56 @@ def _held_out(held_out: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 
 
 def _part(what: str, part: Mapping[str, Any], columns: tuple[str, str], most: int) -> list[str]:
-    """Return what changed among the ops or the networks."""
+    """Return what changed among the ops or the networks: all together, groups of them, single ones."""
     if not part["compared"] and not part["added"] and not part["removed"] and not part["status"]:
         return []
-    found = sorted(
-        (row for row in part["rows"] if row["significant"]),
-        key=lambda row: (-abs(math.log(row["ratio"])), row[columns[0]], row[columns[1]]),
-    )
-    lines = [_summary(what, part, len(found)), ""]
+    lines = [summary(what, part), ""]
+    if part["groups"]:
+        head = table(GROUP_COLUMNS, map(group_cells, part["groups"]), right=GROUP_COLUMNS[2:4])
+        lines += [*head[:2], *shortened(head[2:], MOST_GROUPS, "groups changed"), ""]
+    found = alone(part, columns)
     if found:
-        numbers = ("before ms", "after ms", "change")
-        rows = [
-            [
-                code(row[columns[0]]), code(row[columns[1]]), ms(row["a_ms"]), ms(row["b_ms"]), change(row["ratio"]),
-                f"{change(row['lo'])} to {change(row['hi'])}",
-            ]
-            for row in found
-        ]  # fmt: skip
-        head = table((*columns, *numbers, "95 % interval"), rows, right=numbers)
+        cells = [[code(row[name]) for name in columns] + row_cells(row) for row in found]
+        head = table((*columns, *ROW_COLUMNS), cells, right=ROW_COLUMNS[:4])
         lines += [*head[:2], *shortened(head[2:], most, "changed beyond noise"), ""]
     return lines
 
 
-def _summary(what: str, part: Mapping[str, Any], found: int) -> str:
+def alone(part: Mapping[str, Any], columns: tuple[str, str]) -> list[Mapping[str, Any]]:
+    """Return the rows that changed and belong to no group that did, largest change first."""
+    found = [row for row in part["rows"] if row["significant"] and not row["grouped"]]
+    return sorted(found, key=lambda row: (-abs(math.log(row["beside"])), row[columns[0]], row[columns[1]]))
+
+
+def row_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return what a row changed by, under ``ROW_COLUMNS``."""
+    reach = f"{change(row['lo'])} to {change(row['hi'])}"
+    return [ms(row["a_ms"]), ms(row["b_ms"]), change(row["ratio"]), change(row["beside"]), reach]
+
+
+def group_cells(group: Mapping[str, Any]) -> list[str]:
+    """Return what a group changed by, under ``GROUP_COLUMNS``."""
+    slower = "slower" if group["beside"] > 1 else "faster"
+    reach = f"{change(group['lo'])} to {change(group['hi'])}"
+    return [group["group"], group["state"], f"{group['same']:,} of {group['rows']:,} {slower}",
+            change(group["beside"]), reach]  # fmt: skip
+
+
+def summary(what: str, part: Mapping[str, Any]) -> str:
     """Return the counts of one part as one paragraph."""
-    untested = sum(part["untested"].values())
+    found, untested = part["slower"] + part["faster"], sum(part["untested"].values())
+    grouped = sum(row["grouped"] for row in part["rows"])
     floors = ", ".join(f"{state} {pct(value)}" for state, value in part["floor_pct"].items())
     said = [
         f"**{what.capitalize()}**: {count(part['compared'], 'row')} compared, {part['slower']:,} slower, "
-        f"{part['faster']:,} faster, {part['compared'] - found - untested:,} within noise "
-        f"(floor {floors or pct(None)})"
+        f"{part['faster']:,} faster{f' ({grouped:,} of them in groups)' if grouped else ''}, "
+        f"{part['compared'] - found - untested:,} within noise (floor {floors or pct(None)})"
     ]
     if untested:
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in part["untested"].items())
         said.append(f"{untested:,} not tested ({reasons})")
-    if part["shift"]:
+    said += [_level(state, level, state in part["moved"]) for state, level in part["levels"].items()]
+    if part["shift"] and not part["levels"]:
         shift = part["shift"]
         said.append(f"median change {change(shift['ratio'])} (5–95 %: {change(shift['p5'])} to {change(shift['p95'])})")
     if any(part["noisy"].values()):
@@ -113,6 +136,13 @@ def _summary(what: str, part: Mapping[str, Any], found: int) -> str:
     moves = Counter((entry["a"], entry["b"]) for entry in part["status"])
     said += [f"{before} → {after}: {number:,}" for (before, after), number in sorted(moves.items())]
     return "; ".join(said) + "."
+
+
+def _level(state: str, level: Mapping[str, float], moved: bool) -> str:
+    """Return what all rows of a state changed by together, and how far beyond their intervals they scatter."""
+    mark = "**" if moved else ""
+    scatter = f", rows scatter {level['scatter']:.1f} × their intervals" if level["scatter"] >= TOLD_SCATTER else ""
+    return f"all {state} together {mark}{change(level['ratio'])}{mark}{scatter}"
 
 
 def _named(names: Sequence[Sequence[str]], what: str) -> str:

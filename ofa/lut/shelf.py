@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ofa.lut import check, errors
+from ofa.lut import check, errors, validity
 from ofa.lut.diff import differing
 from ofa.lut.format import HEADER, Lut, read
 
@@ -35,6 +35,17 @@ def place(path: Path, **wanted: str | None) -> Path:
     first, second = list(fitting.values())[:2]
     found = [entry["path"] for entry in differing(first.header.environment, second.header.environment)]
     raise errors.several_fit(path, asked, [lut.name for lut in fitting.values()], found)
+
+
+def warnings(path: Path) -> list[str]:
+    """Return what to say of the table that ``place`` finds, where its last recheck found it stale; raises as `place`
+    does."""
+    path = path.parent if path.name == HEADER else path
+    if not path.is_dir() or not any(path.rglob(validity.VALIDITY)):
+        return []
+    folder = place(path)
+    said = validity.warning(read(folder), folder)
+    return [] if said is None else [said]
 
 
 def _agrees(lut: Lut, asked: Mapping[str, str]) -> bool:

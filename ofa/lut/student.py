@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from ofa.lut.rows import MEASURED, USABLE, NetworkRow, Row
 Vector = NDArray[np.float64]
 
 NORMAL_95 = 1.960
+# Spreads that agree better than chance lets them have one cause: freedom beyond this is as good as infinite.
+MOST_FREEDOM = 1e3
+FEWEST_TO_POOL = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,22 +77,36 @@ def quantile(freedom: float) -> float:
     return float(stdtrit(freedom, 0.975))
 
 
-def two_sided(t: float, freedom: float) -> float:
-    """Return the probability of a value of Student's t at least this far from 0."""
-    from scipy.special import stdtr
+def pooled(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Return the estimates of one table and state with the freedom that their intervals show together.
 
-    return 2 * float(stdtr(freedom, -abs(t)))
+    A table does not say whether the spread behind an interval is that of its own rounds alone. Then the widths scatter
+    as chi does with the freedom of those rounds; the less they do, the more was learned from other rows (variance of
+    the log of a variance, Smyth 2004). Never less than each one's own; few estimates say nothing of that.
+    """
+    if len(estimates) < FEWEST_TO_POOL:
+        return list(estimates)
+    logs = [2 * math.log(one.half_width) + math.log(one.freedom + 1) for one in estimates]
+    spread = float(np.var(logs, ddof=1))
+    freedom = min(MOST_FREEDOM, 2 * trigamma_inverse(spread)) if spread > 0 else MOST_FREEDOM
+    return [replace(one, freedom=max(one.freedom, freedom)) for one in estimates]
 
 
-def welch(a: Estimate, b: Estimate) -> float:
-    """Return the p-value of the difference of two estimates whose rounds may scatter differently (Welch 1947)."""
-    variances = (a.error**2, b.error**2)
-    total = sum(variances)
-    freedom = total**2 / (variances[0] ** 2 / a.freedom + variances[1] ** 2 / b.freedom)
-    return two_sided((b.log - a.log) / math.sqrt(total), freedom)
+def trigamma_inverse(value: float) -> float:
+    """Return x with trigamma(x) = value > 0, by Newton's method on 1 / trigamma, which is nearly a straight line."""
+    from scipy.special import polygamma
+
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        first = float(polygamma(1, x))
+        step = first * (1 - first / value) / float(polygamma(2, x))
+        x += step
+        if abs(step) < 1e-9 * x:
+            break
+    return x
 
 
-def false_discoveries(p_values: Sequence[float]) -> Vector:
+def false_discoveries(p_values: Sequence[float] | Vector) -> Vector:
     """Return adjusted p-values float64[n]: calling those at most q different lets a share q of the calls be wrong.
 
     Source: Benjamini and Hochberg 1995, section 3 (step-up, independent or positively dependent tests).

@@ -1,4 +1,5 @@
-"""The only writer of tables: validates what it is given as a reader would, then replaces the four files together."""
+"""The only writer of tables: validates what it is given as a reader would, then replaces the four files together; and
+of the records of rechecks beside them."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from ofa.errors import OfaError
 from ofa.files import write_atomic
-from ofa.lut import errors, format, heldout
+from ofa.lut import errors, format, heldout, validity
 from ofa.lut.format import HEADER, Lut
+from ofa.lut.validity import VALIDITY, Record
 
 REAL = "luts"
 
@@ -48,6 +50,27 @@ def write(lut: Lut, path: Path, *, allow_simulated: bool = False) -> None:
             _replace(fresh, folder, [part for part in contents if part != HEADER])
         else:
             os.rename(fresh, folder)
+
+
+def certify(folder: Path, record: Record) -> None:
+    """Append the record of a recheck to those beside the table in a folder; one that is there already is not repeated.
+
+    The table's own four files are not touched. Raises FileInvalid where the record is of another table than stands
+    there, or one of them is simulated and the other is not: then nothing is written.
+    """
+    lut = format.read(folder)
+    refuse_place(lut, folder, allow_simulated=True)
+    if record.simulated != lut.simulated:
+        kinds = ("a measured", "a simulated")
+        why = f"{kinds[record.simulated]} device says nothing of {kinds[lut.simulated]} table"
+        raise errors.recheck_of_others(folder, why)
+    if record.table != validity.identity(lut):
+        raise errors.recheck_of_others(
+            folder, "its measured rows are others than those that were held against the device"
+        )
+    known = validity.records(folder)
+    if all(one.id != record.id for one in known):
+        write_atomic(folder / VALIDITY, validity.render([*known, record]))
 
 
 def refuse_place(lut: Lut, folder: Path, *, allow_simulated: bool) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ofa.search.bound import Extremes, extremes
     from ofa.search.evolve import Generation
-    from ofa.search.find import Candidate, Found, find
+    from ofa.search.finding import Candidate, Found, find
     from ofa.search.limits import Limit, latency_limit
-    from ofa.search.sweep import Front, sweep
+    from ofa.search.sweeps import Front, sweep
 
 __all__ = [
     "Candidate",
@@ -25,18 +25,19 @@ __all__ = [
     "sweep",
 ]
 
-# Where each name stands. Loaded when asked for: the verb of this room must not load numpy for a line of help.
+# Where each name stands; no module is called like one, since whoever imported it first would hide what it holds.
+# Loaded when asked for: the verb of this room must not load numpy for a line of help.
 _ROOMS = {
-    "Candidate": "find",
+    "Candidate": "finding",
     "Extremes": "bound",
-    "Found": "find",
-    "Front": "sweep",
+    "Found": "finding",
+    "Front": "sweeps",
     "Generation": "evolve",
     "Limit": "limits",
     "extremes": "bound",
-    "find": "find",
+    "find": "finding",
     "latency_limit": "limits",
-    "sweep": "sweep",
+    "sweep": "sweeps",
 }
 
 
@@ -45,6 +46,5 @@ def __getattr__(name: str) -> Any:
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
-    # The import has set the submodule of the same name, which would hide the function: this puts it back.
     globals()[name] = found
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ofa.search.find import find
+from ofa.search.finding import find
 from ofa.search.knapsack import ends
 from ofa.search.limits import Limit, Predictor, Values
 from ofa.search.sums import of_ops

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ofa import completing
-from ofa.options import TINY, Channels, Classes, Json, Seed, SpaceName, Width, example, load_space
+from ofa.options import TINY, Channels, Classes, Json, MaybeOut, Seed, SpaceName, Width, example, load_space
 
 if TYPE_CHECKING:
-    from ofa.search.find import Candidate, Found
+    from ofa.search.answer import How
     from ofa.search.request import Request, Target
-    from ofa.search.sweep import Front
 
-# What --thorough does: so many searches that know nothing of each other, then one from all they found.
-THOROUGH: dict[str, Any] = {"islands": 10, "rounds": 240}
 POINTS = 20
 
 Spec = Annotated[
@@ -84,6 +82,7 @@ def search(
     points: Points = POINTS,
     top: Top = 1,
     state: State = None,
+    out: MaybeOut = None,
     width: Width = None,
     channels: Channels = None,
     classes: Classes = None,
@@ -96,23 +95,37 @@ def search(
     """
     from ofa import console
     from ofa.search import request as requests
+    from ofa.search.answer import How
 
-    further = {
-        "energy": (under_energy, "energy"),
-        "activation": (under_activation, "memory"),
-        "resident memory": (under_rss, "memory"),
-        "parameters": (under_params, "count"),
-        "MACs": (under_macs, "count"),
-        "size": (under_size, "memory"),
-    }
-    asked = {name: requests.quantity(text, kind) for name, (text, kind) in further.items() if text is not None}
+    asked = _further(under_energy, under_activation, under_rss, under_params, under_macs, under_size)
     targets = _targets(lut or [], under, target or [])
     whole = load_space(space, width, channels, classes)
+    how = How(seed=seed, points=points if front else None, top=top, thorough=thorough)
     made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
-    if front:
-        _show_front(made, seed, points, json=json)
-    else:
-        _show_best(made, seed, top=top, state=state, effort=THOROUGH if thorough else {}, json=json)
+    if out is not None:
+        from ofa.search import kept
+
+        kept.keep(out, whole, accuracy, targets, asked, how)
+    show = _show_front if front else _show_best
+    show(made, how, state=state, out=out, json=json)
+
+
+def _further(
+    energy: str | None,
+    activation: str | None,
+    resident: str | None,
+    params: str | None,
+    macs: str | None,
+    size: str | None,
+) -> dict[str, float]:
+    """Return the limits beside those of latency, by name, in the units limits are held in; raises UsageInvalid."""
+    from ofa.search import request as requests
+    from ofa.search.asked import LIMITS
+
+    kinds = ("energy", "memory", "memory", "count", "count", "memory")
+    texts = (energy, activation, resident, params, macs, size)
+    found = zip(LIMITS, texts, kinds, strict=True)
+    return {name: requests.quantity(text, kind) for name, text, kind in found if text is not None}
 
 
 def _targets(lut: list[Path], under: str | None, named: list[str]) -> list[Target]:
@@ -133,36 +146,36 @@ def _targets(lut: list[Path], under: str | None, named: list[str]) -> list[Targe
     return [requests.target(text) for text in named]
 
 
-def _show_best(made: Request, seed: int, *, top: int, state: Path | None, effort: dict[str, Any], json: bool) -> None:
-    """Search for one network, and print it."""
+def _show_best(made: Request, how: How, *, state: Path | None, out: Path | None, json: bool) -> None:
+    """Search for one network, keep the answer where that is asked for, and print it."""
     import time
     from contextlib import nullcontext
 
     from ofa import console
-    from ofa.search.find import find
+    from ofa.search import answer
 
     began_s = time.process_time()
     with _resumable(state) if state else nullcontext():
-        found = find(
-            made.part.space,
-            made.accuracy,
-            made.limits,
-            seed=seed,
-            above=made.above,
-            state=state,
-            named=made.part.subnet,
-            **effort,
-        )
-    facts = _facts(made, found, time.process_time() - began_s)
-    if top > 1:
-        facts["top"] = [_network(made, candidate) for candidate in found.top[:top]]
+        found = answer.best(made, how, state=state)
+    facts = answer.facts_of_best(made, found, how) | {"cpu_s": round(time.process_time() - began_s, 3)}
+    _keep(out, lambda: answer.kept_of_best(made, found, how))
     if json:
         console.emit_json(facts)
         return
     console.show({"best": _flat(facts["best"]), **{key: facts[key] for key in facts if key not in ("best", "top")}})
-    if top > 1:
+    if "top" in facts:
         rows = [_flat(network) for network in facts["top"]]
         console.table(list(rows[0]), [list(row.values()) for row in rows], title="\nnetworks that differ, best first")
+
+
+def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:
+    """Write the answer into the run folder, where there is one."""
+    if out is None:
+        return
+    from ofa import console
+    from ofa.search import kept
+
+    console.note(f"wrote {kept.write(out, of())}")
 
 
 def _resumable(state: Path) -> Any:
@@ -184,31 +197,6 @@ def _resumable(state: Path) -> Any:
     return guarded()
 
 
-def _facts(made: Request, found: Found, cpu_s: float) -> dict[str, Any]:
-    """Return the answer as the interface promises it."""
-    return {
-        "best": _network(made, found.best),
-        "upper_bound": found.upper_bound,
-        "bound_reason": found.bound_reason,
-        "evaluations": found.evaluated,
-        "cpu_s": round(cpu_s, 3),
-        "precision": made.precision,
-        "assumed": list(made.assumed),
-    }
-
-
-def _network(made: Request, candidate: Candidate) -> dict[str, Any]:
-    """Return one network with what is predicted of it; ``latency_ms`` is a number, or one for each device."""
-    genome = candidate.genome[None]
-    latency_ms = {name: float(predict(genome)[0]) for name, predict in made.latency_ms.items()}
-    return {
-        "subnet": {"id": candidate.subnet.id} | candidate.subnet.to_json(),
-        "accuracy": candidate.accuracy,
-        "latency_ms": latency_ms if len(latency_ms) > 1 else next(iter(latency_ms.values())),
-        "limits": candidate.values,
-    }
-
-
 def _flat(network: dict[str, Any]) -> dict[str, Any]:
     """Return a network for a table: one value for each column."""
     rest = {key: value for key, value in network["subnet"].items() if key != "space"}
@@ -220,46 +208,20 @@ def _flat(network: dict[str, Any]) -> dict[str, Any]:
     return {"accuracy": network["accuracy"], **shown, **texts}
 
 
-def _show_front(made: Request, seed: int, points: int, *, json: bool) -> None:
-    """Search for a whole front, and print it."""
+def _show_front(made: Request, how: How, *, state: Path | None, out: Path | None, json: bool) -> None:
+    """Search for a whole front, keep the answer where that is asked for, and print it; fronts have no ``state``."""
     import time
 
     from ofa import console
-    from ofa.search.sweep import sweep
+    from ofa.search import answer
 
     began_s = time.process_time()
-    with console.progress("searching along the front", points) as advance:
-        found = sweep(
-            made.part.space,
-            made.accuracy,
-            made.limits[0],
-            made.limits[1:],
-            seed=seed,
-            points=points,
-            above=made.above,
-            named=made.part.subnet,
-            on_point=lambda number: advance(),
-        )
-    facts = _front_facts(made, found, time.process_time() - began_s)
+    with console.progress("searching along the front", how.points or 0) as advance:
+        found = answer.front(made, how, on_point=lambda number: advance())
+    facts = answer.facts_of_front(made, found) | {"cpu_s": round(time.process_time() - began_s, 3)}
+    _keep(out, lambda: answer.kept_of_front(made, found))
     if json:
         console.emit_json(facts)
         return
     rows = [{"under": point["under"], **_flat(point), "bound": point["upper_bound"]} for point in facts["front"]]
     console.table(list(rows[0]), [list(row.values()) for row in rows], title=f"hypervolume {found.hypervolume:.4g}")
-
-
-def _front_facts(made: Request, found: Front, cpu_s: float) -> dict[str, Any]:
-    """Return a front as JSON: the best network under each value of the first limit."""
-    points = [
-        {"under": point.at_most, **_network(made, point.best), "upper_bound": point.upper_bound}
-        for point in found.points
-    ]
-    return {
-        "front": points,
-        "hypervolume": found.hypervolume,
-        "bound_reason": found.bound_reason,
-        "evaluations": found.evaluated,
-        "cpu_s": round(cpu_s, 3),
-        "precision": made.precision,
-        "assumed": list(made.assumed),
-    }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ofa import estimate
 from ofa.lut import importers, shelf
 from ofa.lut.errors import ops_missing
-from ofa.lut.format import Lut
+from ofa.lut.format import Lut, read
 from ofa.lut.heldout import genomes_of
 from ofa.lut.rows import NANOSECONDS_PER_MS, NetworkRow
 from ofa.search import knapsack
@@ -129,19 +129,34 @@ def energy_twin(device: Device) -> tuple[LatencyTwin, str] | None:
     return None
 
 
-def _tables(path: Path, space: SearchSpace) -> list[Lut]:
-    """Return the tables at a path: a folder of ours, a foreign file, or a folder of those, each a part."""
-    foreign = [path] if path.suffix.lower() in FOREIGN and not path.is_dir() else []
+def parts_at(path: Path) -> list[Path]:
+    """Return the tables at a path, each a part: the folder of one of ours, a foreign file, or all those of a folder.
+
+    Raises FileInvalid where there is none, UsageInvalid where a folder holds several of ours.
+    """
+    foreign = [path] if _is_foreign(path) else []
     if path.is_dir() and not any(path.rglob("lut.json")):
         foreign = sorted(file for file in path.iterdir() if file.suffix.lower() in FOREIGN)
-    if not foreign:
-        return [shelf.one(path)]
+    return foreign or [shelf.place(path)]
+
+
+def _is_foreign(path: Path) -> bool:
+    """Say whether a path is a file that others published."""
+    return path.suffix.lower() in FOREIGN and not path.is_dir()
+
+
+def _tables(path: Path, space: SearchSpace) -> list[Lut]:
+    """Read the tables at a path."""
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    origins = [importers.Origin(device=_slug(file), source=file.name, created=today) for file in foreign]
-    return [importers.import_table(file, origin, (space,)) for file, origin in zip(foreign, origins, strict=True)]
+    return [
+        importers.import_table(part, importers.Origin(device=slug(part), source=part.name, created=today), (space,))
+        if _is_foreign(part)
+        else read(part)
+        for part in parts_at(path)
+    ]
 
 
-def _slug(file: Path) -> str:
+def slug(file: Path) -> str:
     """Return the name of a file as a table's header can hold it."""
     return re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("._-")[:100] or "imported"
 

@@ -165,3 +165,28 @@ def state_broken(path: Path, why: str) -> FileInvalid:
     return FileInvalid(
         f"'{path}' is not a search that can be taken up", why=why, hint="remove it to begin anew; it may be cut short"
     )
+
+
+def folder_of_another(folder: Path) -> UsageInvalid:
+    """Say that a run folder holds a search that was asked something else."""
+    return UsageInvalid(
+        f"run folder '{folder}' holds another search",
+        why="its request.json differs from what was asked for, in an option or in the content of an input",
+        hint="give another folder with --out",
+    )
+
+
+def request_broken(path: Path, why: str) -> FileInvalid:
+    """Say that a file holds no request of a search."""
+    return FileInvalid(
+        f"request '{path}' cannot be used", why=why, hint="search again into a new folder: a request is not edited"
+    )
+
+
+def input_changed(path: Path) -> FileInvalid:
+    """Say that an input of a search is no longer what it was when the search was asked."""
+    return FileInvalid(
+        f"'{path}' is not the file that was searched with",
+        why="its SHA-256 is not the one that request.json names",
+        hint="search again into a new folder; inputs of a run are not edited",
+    )

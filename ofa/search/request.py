@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ofa.lut import shelf
 from ofa.search import errors, limits, proof, published
 from ofa.search.devices import Device, device, energy_twin
 from ofa.search.limits import Limit, Predictor
@@ -137,6 +138,8 @@ def request(
     """
     accuracy = accuracy_of(spec, space)
     devices = [device(each.name, each.paths, space) for each in targets]
+    for line in [line for each in targets for path in each.paths for line in shelf.warnings(path)]:
+        warn(line)
     precision, assumed = _precision(spec, accuracy, devices, warn)
     common = [px for px in accuracy.resolutions if all(px in each.resolutions for each in devices)]
     if not common:
@@ -165,7 +168,8 @@ def _precision(
     spec: str, accuracy: Accuracy, devices: Sequence[Device], warn: Callable[[str], None]
 ) -> tuple[str, tuple[str, ...]]:
     """Return the one precision of everything, and what was taken for fp32 because nobody says; raises UsageInvalid."""
-    said = {f"accuracy '{spec}'": accuracy.precision}
+    # Not by its path: what is assumed is kept, and may be passed on.
+    said = {"the published predictor" if spec.startswith(PUBLISHED) else "the accuracy twin": accuracy.precision}
     for each in devices:
         for table in each.tables:
             known = table.header.precision

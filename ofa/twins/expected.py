@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ofa import estimate
+from ofa import console, estimate
 from ofa.errors import SpaceMismatch
 from ofa.files import sha256_file
 from ofa.graphs.forms import FORMATS
@@ -42,11 +42,13 @@ def expected(path: Path, subnet: Subnet, *, format: str, precision: str) -> dict
     """Return what the table at a path says of a subnet's file: the latency, whose, in which environment.
 
     ``path`` is a table's folder, or one above the only table of a runtime that takes the ``format`` in the precision.
-    Raises UsageInvalid where the table is of a runtime that takes other files, or of another precision; SpaceMismatch
-    where it does not price the subnet; what reading a table raises.
+    Warns of a table that its last recheck found stale. Raises UsageInvalid where the table is of a runtime that takes
+    other files, or of another precision; SpaceMismatch where it does not price the subnet; what reading a table raises.
     """
     folder = shelf.place(path, precision=precision)
     table = read(folder)
+    for line in shelf.warnings(folder):
+        console.warn(line)
     header = table.header
     taken = FORMATS.get(str(header.runtime))
     if taken not in (format, "keys", None):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa import files
+from ofa import console, files
 from ofa.space.core import Genomes, SearchSpace
 from ofa.twins import accuracy, errors, latency, store, tables
 from ofa.twins.accuracy import AccuracyTwin
@@ -83,6 +83,8 @@ def fit(
 
         assert lut is not None
         place = shelf.place(lut)
+        for line in shelf.warnings(place):
+            console.warn(line)
         twin = tables.fit(space, formats.read(place), quantity="energy" if energy else "latency", seed=seed)
         source = place / formats.HEADER
     twin.card["parents"] = [files.parent(source, relative_to=out)]

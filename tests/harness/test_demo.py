@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import harness
 from harness import journal as journals
 from harness import plan as plans
 from harness import ship
@@ -188,3 +192,19 @@ def test_interrupts_anywhere_lose_nothing(
         with journals.open_journal(tmp_path / "demo" / name / "journal.sqlite") as journal:
             assert journal.complete_rounds() == {0, 1}
             assert len(journal.samples()) == 2 * len(journal.plan.items)
+
+
+def test_a_demo_is_made_again_from_its_archive(whole: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    from harness.archive.make import archive
+
+    folder, _ = whole
+    facts = archive(folder, tmp_path / "demo.tar.gz", artefacts=(folder / ".files",))
+    fronts = [f"{name}/front.json" for name in sorted(RUNTIMES)]
+    assert facts["makes"][-2:] == fronts and len(facts["makes"]) == 10 and not facts["left_out"]
+    # In a process of its own: what labelling and training left in this one is not there.
+    command = [sys.executable, "-m", "harness.cli", "replay", str(tmp_path / "demo.tar.gz"), "--out", "made"]
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path), "PYTHONPATH": str(Path(harness.__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in facts["makes"]:
+        assert (tmp_path / "made" / name).read_bytes() == (folder / name).read_bytes()

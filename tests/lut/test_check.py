@@ -63,6 +63,7 @@ def test_a_valid_table_is_summed_up(table: Lut, saved: Path) -> None:
             "sessions": 2,
             "monotonicity": {"pairs": 0, "unexpected": 0, "kernel": 0, "expand": 0, "map": 0},
             "unexpected": [],
+            "rechecked": None,
         }
     ]  # fmt: skip
     assert json.loads(json.dumps(report)) == report

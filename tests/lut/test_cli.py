@@ -23,8 +23,27 @@ Run = Callable[..., tuple[int, str, str]]
 def test_a_table_does_not_differ_from_itself(run: Run, saved: Path) -> None:
     code, out, _ = run("lut", "diff", str(saved), str(saved), "--json")
     assert code == 0 and json.loads(out)["differs"] is False
-    code, out, _ = run("lut", "diff", str(saved), str(saved))
-    assert code == 0 and 0 < len(out.splitlines()) <= 60
+    code, out, _ = run("lut", "diff", str(saved), str(saved), "--markdown")
+    assert code == 0 and out.startswith("### Latency tables: ") and len(out.splitlines()) <= 60
+    code, out, err = run("lut", "diff", str(saved), str(saved))
+    assert code == 0 and "held-out error, mobilenet_v3-w1.0" in out and "nothing differs beyond noise" in err
+    assert "###" not in out and "`" not in out
+
+
+def test_what_changed_is_shown_as_other_verbs_show_it(run: Run, saved: Path, table: Lut) -> None:
+    slow = tuple(
+        row._replace(ns=2 * row.ns, lo=2 * (row.lo or 0), hi=2 * (row.hi or 0))
+        if row.ns and row.state == "hot"
+        else row
+        for row in table.rows[10:]
+    )
+    header = table.header.model_copy(update={"environment": {**table.header.environment, "kernel": "6.6"}})
+    write(dataclasses.replace(table, header=header, rows=slow), saved.parent / "new")
+    code, out, _ = run("lut", "diff", str(saved), str(saved.parent / "new"))
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0 and "environment kernel (absent) 6.6" in lines
+    assert any(line.startswith("compared slower faster not tested") for line in lines)
+    assert any("+100.0 %" in line for line in lines)
 
 
 def test_a_table_is_not_merged_with_itself(run: Run, saved: Path, tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ def test_the_error_on_held_out_networks_is_listed(table: Lut) -> None:
     held = {"space": "x-w1.0", "fit": 9, "holdout": 12, "mape_pct": 3.25, "bias_pct": 0.1}
     entry = {
         "device": "pixel-8", "path": "a b/c|(d)", "runtime": "litert", "precision": "fp32", "conditions": "cpu-1t",
-        "simulated": True, "spaces": ["x-w1.0"], "ops": 1234, "modelled": 0, "held_out": [held], "units": 1,
-        "created": "2026-01-01",
+        "simulated": True, "rechecked": None, "spaces": ["x-w1.0"], "ops": 1234, "modelled": 0, "held_out": [held],
+        "units": 1, "created": "2026-01-01",
     }  # fmt: skip
     line = index.markdown([entry]).splitlines()[2]
     assert line == (

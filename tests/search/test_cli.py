@@ -205,6 +205,13 @@ def test_published_tables_and_predictor(run: Run, data_folder: Path) -> None:
     assert code == 6 and "allow at least 9.891 ms" in err
 
 
+def test_a_search_in_a_stale_table_says_so(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ofa.lut.shelf.warnings", lambda path: [f"'{path.name}' is stale"])
+    one = ("--lut", str(place / "table"), "--under", "1us")
+    code, _, err = run("search", *SPACE, "--accuracy", str(place / "twin"), *one)
+    assert code == 6 and err.count("warning: 'table' is stale") == 1
+
+
 def test_the_published_predictor_scores_known_networks(data_folder: Path) -> None:
     path = data_folder / "ofa_reference" / "acc_predictor.npz"
     if not path.exists():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import pkgutil
 
 import numpy as np
 import pytest
 
+import ofa.search
 from ofa.errors import NoSubnetFits, OfaError, UsageInvalid
 from ofa.search import Extremes, Generation, Limit, find
 from ofa.search.bound import Factor, extremes_of
@@ -269,3 +271,10 @@ def test_no_change_of_two_genes_improves_what_is_found() -> None:
     assert len(near) > 1000
     within = near[truth.latency(near) <= limit.at_most]
     assert truth.accuracy(within).max() <= found.best.accuracy + 1e-9
+
+
+def test_no_module_hides_what_the_room_offers() -> None:
+    """Whoever imports a submodule sets it on the package: one called 'find' was then found in place of the function."""
+    modules = {module.name for module in pkgutil.iter_modules(ofa.search.__path__)}
+    assert not modules & set(ofa.search.__all__) and {"finding", "sweeps"} <= modules
+    assert all(callable(getattr(ofa.search, name)) for name in ofa.search.__all__)

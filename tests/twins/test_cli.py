@@ -52,6 +52,14 @@ def test_labels_become_a_twin_that_shows_its_card(run: Run, labels: Path, tmp_pa
     assert code == 0 and "base+boosted" in printed
 
 
+def test_a_twin_of_a_stale_table_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content in format.render(table(30).sorted()).items():
+        write_atomic(tmp_path / "lut" / name, content)
+    monkeypatch.setattr("ofa.lut.shelf.warnings", lambda path: [f"'{path.name}' is stale"])
+    code, _, err = run("twins", "fit", *SPACE, "--lut", str(tmp_path / "lut"), "--out", str(tmp_path / "twin"))
+    assert code == 0 and "warning: 'lut' is stale" in err
+
+
 @pytest.mark.parametrize("more", [(), ("--energy",)])
 def test_a_table_becomes_a_twin(run: Run, tmp_path: Path, more: tuple[str, ...]) -> None:
     for name, content in format.render(table(30, energy=True).sorted()).items():

@@ -48,6 +48,15 @@ def test_without_networks_it_is_the_sum_of_rows() -> None:
     assert (found.source, found.coverage) == ("sum", None) and found.ms == found.lo_ms == found.hi_ms
 
 
+def test_a_stale_table_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write.write(table(3), tmp_path / "lut", allow_simulated=True)
+    monkeypatch.setattr("ofa.lut.shelf.warnings", lambda path: [f"'{path.name}' is stale"])
+    assert expected.expected(tmp_path, TINY.corner("min"), format="tflite", precision="fp32")["device"] == "board"
+    assert "warning: 'lut' is stale" in capsys.readouterr().err
+
+
 def test_tables_of_other_files_are_refused(tmp_path: Path) -> None:
     write.write(table(3), tmp_path / "lut", allow_simulated=True)
     subnet = TINY.corner("min")

@@ -10,7 +10,7 @@ import numpy as np
 from ofa import score
 from ofa.search import front, prove
 from ofa.search.archive import Archive, Scored, joined
-from ofa.search.find import Candidate, Namer, candidate
+from ofa.search.finding import Candidate, Namer, candidate
 from ofa.search.limits import Limit, Predictor, violations
 from ofa.search.proof import Above
 from ofa.search.run import Plan, Run
