@@ -31,7 +31,7 @@ RUN = {"sh": "bash", "python": sys.executable}
 READ = {"text", "toml", "yaml"}
 # What no CI of ours has.
 NEEDED = {"minutes", "hours", "a quiet computer", "a board", "boards and a phone", "ImageNet", "GPUs", "logind"}
-NEEDED |= {"a published checkpoint and ImageNet", "public data", "a bundle to stand in"}
+NEEDED |= {"a published checkpoint and ImageNet", "public data", "a bundle to stand in", "the table's device"}
 # CI is what runs this line: see .ci/run.
 BY_CI = re.compile(r"^python3 -m pip .* tox run -e tests$")
 LIMIT_S = 900
@@ -89,6 +89,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     inputs.images(place / "images")
     inputs.subnets(place)
+    inputs.run_folder(command, place)
     inputs.training(command, place / "images", place / "runs" / "mine")
     inputs.table(place / "runs" / "my-table" / "lut")
     inputs.table(place / "old-table")
