@@ -35,10 +35,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """Points by rising limit; ``hypervolume`` in points of accuracy times the limit's unit, over the least accuracy and
-    up to the largest limit."""
+    """Points by rising limit, and all that was found of the front between them: cost and accuracy of each network.
+
+    ``hypervolume`` is of all, in points of accuracy times the limit's unit, over the least accuracy and up to the
+    largest limit.
+    """
 
     points: tuple[Point, ...]
+    between: tuple[tuple[float, float], ...]
     hypervolume: float
     evaluated: int
     bound_reason: str
@@ -93,7 +97,13 @@ def sweep(
         least_gain=float(scored.accuracy.min()) if len(scored) else 0.0,
         most_cost=float(limit.at_most),
     )
-    return Front(points=tuple(found), hypervolume=volume, evaluated=sum(map(len, parts)), bound_reason=reason)
+    return Front(
+        points=tuple(found),
+        between=tuple(zip(scored.values[:, 0].tolist(), scored.accuracy.tolist(), strict=True)),
+        hypervolume=volume,
+        evaluated=sum(map(len, parts)),
+        bound_reason=reason,
+    )
 
 
 def _least(space: SearchSpace, accuracy: Predictor, limits: Sequence[Limit], seed: int) -> float:
