@@ -71,7 +71,10 @@ def test_an_agent_is_the_first_of_a_group_and_ends_with_it(
     channel = as_agent(way(sshd), tmp_path, program).open()
     number, group = channel.receive(timeout_s=60, max_bytes=100).split()
     assert number == group and channel.pid == number.decode()
-    assert "sleep 300" in sshd.processes().values()
+    # A process has its command line a moment after it is there.
+    began_s = time.monotonic()
+    while "sleep 300" not in sshd.processes().values():
+        assert time.monotonic() - began_s < 60
     began_s = time.monotonic()
     channel.kill()
     assert time.monotonic() - began_s < 60
