@@ -91,18 +91,22 @@ def sweep(
             bound, _ = prove.upper_bound(space, above, limits, proven)
             best = candidate(naming, (limit, *others), scored, int(within[-1]))
             found.append(Point(at_most=float(at_most), best=best, upper_bound=bound))
-    volume = score.hypervolume_2d(
+    return Front(
+        points=tuple(found),
+        between=tuple(zip(scored.values[:, 0].tolist(), scored.accuracy.tolist(), strict=True)),
+        hypervolume=_volume(scored, limit),
+        evaluated=sum(map(len, parts)),
+        bound_reason=reason,
+    )
+
+
+def _volume(scored: Scored, limit: Limit) -> float:
+    """Return the hypervolume of a front, over its least accuracy and up to the limit."""
+    return score.hypervolume_2d(
         scored.accuracy,
         scored.values[:, 0],
         least_gain=float(scored.accuracy.min()) if len(scored) else 0.0,
         most_cost=float(limit.at_most),
-    )
-    return Front(
-        points=tuple(found),
-        between=tuple(zip(scored.values[:, 0].tolist(), scored.accuracy.tolist(), strict=True)),
-        hypervolume=volume,
-        evaluated=sum(map(len, parts)),
-        bound_reason=reason,
     )
 
 
