@@ -26,6 +26,7 @@ from harness.answers import (
 )
 from harness.errors import answer_refused, device_lost, versions_differ
 from harness.transport.contract import Channel
+from ofa.errors import first_invalid
 
 VERSION = 2
 MAX_ANSWER_BYTES = 1 << 16
@@ -329,9 +330,7 @@ def checked(value: Any) -> Any:
     try:
         return ANSWERS.validate_python(value)
     except ValidationError as fault:
-        first = fault.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where or 'record'}: {first['msg']}") from fault
+        raise ValueError(": ".join(first_invalid(fault, "record"))) from fault
 
 
 class Conversation:

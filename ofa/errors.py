@@ -17,6 +17,10 @@ OfaError                   1    a fault of ours
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class OfaError(Exception):
@@ -104,6 +108,12 @@ class Interrupted(OfaError):
 def printable(text: str) -> str:
     """Return a text with its control characters as escapes: what comes from a file must not steer a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_invalid(fault: ValidationError, whole: str) -> tuple[str, str]:
+    """Return where the first thing wrong with a checked value stands, ``whole`` for all of it, and what is wrong."""
+    first = fault.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(str(part) for part in first["loc"]) or whole, first["msg"]
 
 
 def package_missing(package: str, *, extra: str, needed_for: str) -> PackageMissing:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.archive import errors
 from ofa import files
+from ofa.errors import first_invalid
 
 LISTING, LOCK, ARTEFACTS = "archive.json", "lock.txt", "artefacts"
 SCHEMA = "archive/1"
@@ -120,8 +121,7 @@ def parsed(data: bytes, archive: Path) -> Listing:
     try:
         return Listing.model_validate(json.loads(data))
     except ValidationError as fault:
-        first = fault.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise errors.broken(archive, f"its {LISTING}: {where}: {first['msg'][:200]}") from fault
+        where, said = first_invalid(fault, "it")
+        raise errors.broken(archive, f"its {LISTING}: {where}: {said[:200]}") from fault
     except (ValueError, RecursionError) as fault:
         raise errors.broken(archive, f"its {LISTING} is not valid JSON: {str(fault)[:200]}") from fault

@@ -16,8 +16,9 @@ from ofa import files
 from ofa.lut import format as formats
 from ofa.lut import heldout
 from ofa.search import asked as requests
+from ofa.search import kept
+from ofa.search.kept import CARD, FRONT, INPUTS, REQUEST
 
-REQUEST, FRONT, INPUTS, CARD = "request.json", "front.json", "inputs", "card.json"
 LABELS = ("labels.csv", "labels.csv.json")
 
 
@@ -113,8 +114,6 @@ def again(folder: Path, part: Part) -> dict[str, bytes]:
         assert part.max_foreign_cores is not None
         return dict(zip(part.makes, _table(part.within(folder), part.max_foreign_cores).values(), strict=True))
     if part.kind == "search":
-        from ofa.search import kept
-
         return {part.makes[0]: kept.again(part.within(folder))}
     return {part.makes[0]: choice.again(folder, part.folder)}
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from harness.plan import Kernels, Precision, Unit, Way
+from ofa.errors import first_invalid
 
 MOST_ITEMS = 20000
 FileName = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|empty|io)$")]
@@ -134,6 +135,5 @@ def parse(line: bytes) -> Any:
         if isinstance(request, Bench):
             ITEMS.validate_python([tuple(item) for item in request.items])
     except ValidationError as fault:
-        first = fault.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'request'}: {first['msg']}") from fault
+        raise ValueError(": ".join(first_invalid(fault, "request"))) from fault
     return request

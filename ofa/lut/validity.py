@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ofa import files
+from ofa.errors import first_invalid
 from ofa.lut import errors
 from ofa.lut.format import Lut
 from ofa.lut.header import Day, Digest, Facts
@@ -88,9 +89,8 @@ def records(folder: Path) -> tuple[Record, ...]:
             content = json.loads(line.decode("ascii"))
             record = Record.model_validate(content)
         except ValidationError as fault:
-            first = fault.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"][:4]) or "the record"
-            raise errors.line_invalid(path, number, f"{place}: {first['msg']}") from fault
+            place, said = first_invalid(fault, "the record")
+            raise errors.line_invalid(path, number, f"{place}: {said}") from fault
         except (ValueError, RecursionError) as fault:
             raise errors.line_invalid(path, number, f"it is not valid JSON: {fault}") from fault
         if files.canonical_json(content).encode() != line:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ofa import files
+from ofa.errors import first_invalid
 from ofa.search import errors
 from ofa.search.answer import How
 from ofa.search.request import Target
@@ -93,6 +94,5 @@ def read(path: Path) -> Asked:
     try:
         return Asked.model_validate(content)
     except ValidationError as fault:
-        first = fault.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise errors.request_broken(path, f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}") from fault
+        where, said = first_invalid(fault, "the file")
+        raise errors.request_broken(path, f"{where}: {said[:1].lower()}{said[1:]}") from fault
