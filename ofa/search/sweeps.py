@@ -69,11 +69,12 @@ def sweep(
     prove.possible((limit, *others), naming)
     prove.together(space, (limit, *others))
     floor = limit.floor().least if limit.floor else _least(space, accuracy, (limit, *others), seed)
-    values = np.linspace(floor, limit.at_most, points + 1)[1:]
+    values = np.linspace(floor, limit.at_most, points + 1)[1:].tolist()
+    tried = [(replace(limit, at_most=at_most), *others) for at_most in values]
     parts: list[Scored] = []
     elites: list[Genomes] = []
-    for number, at_most in enumerate(values):
-        archive = Archive(space, accuracy, (replace(limit, at_most=float(at_most)), *others))
+    for number, limits in enumerate(tried):
+        archive = Archive(space, accuracy, limits)
         plan = Plan(seed=(seed, number), population=POPULATION, generations=GENERATIONS, rounds=ROUNDS)
         ended = Run(archive, plan, seeds=np.concatenate(elites[-2:]) if elites else None).finish()
         elites.append(ended.elite)
@@ -82,7 +83,6 @@ def sweep(
     scored = joined(parts)
     scored = scored.take(violations(others, scored.values[:, 1:]) == 0)
     scored = scored.take(front.pareto(scored.accuracy, scored.values[:, 0]))
-    tried = [(replace(limit, at_most=float(at_most)), *others) for at_most in values]
     proven = [plane for limits in tried[:: -max(1, points // PROOFS)] for plane in prove.planes(space, above, limits)]
     found, reason = [], prove.upper_bound(space, above, (limit, *others), proven)[1]
     for at_most, limits in zip(values, tried, strict=True):
@@ -90,7 +90,7 @@ def sweep(
         if len(within):
             bound, _ = prove.upper_bound(space, above, limits, proven)
             best = candidate(naming, (limit, *others), scored, int(within[-1]))
-            found.append(Point(at_most=float(at_most), best=best, upper_bound=bound))
+            found.append(Point(at_most=at_most, best=best, upper_bound=bound))
     return Front(
         points=tuple(found),
         between=tuple(zip(scored.values[:, 0].tolist(), scored.accuracy.tolist(), strict=True)),

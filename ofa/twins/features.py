@@ -168,9 +168,9 @@ def _summed(space: Space) -> dict[str, tuple[int, ...]]:
 @lru_cache(maxsize=32)
 def rising_columns(space: Space) -> tuple[int, ...]:
     """Return 1 for each column of ``tree_features`` of which more is never thought worse, 0 for the others."""
-    if not is_ordered(space):
-        return (0,) * (int(space.cardinalities.sum()) + len(_sum_names(space)))
-    return tuple(int(all(rises(space, space.genes[column]) for column in own or ())) for own in tree_members(space))
+    return tuple(
+        int(own is not None and all(rises(space, space.genes[column]) for column in own)) for own in tree_members(space)
+    )
 
 
 @lru_cache(maxsize=32)
