@@ -8,7 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.figure import BAND, SERIES, SOFT, SYMBOLS, Figure, axis, layout, lines, points, span
+from harness.report.figure import (
+    SERIES,
+    SOFT,
+    SYMBOLS,
+    Figure,
+    axis,
+    boxes,
+    height_of,
+    layout,
+    lines,
+    lying,
+    points,
+    span,
+)
 from harness.report.figures import front_line
 from harness.report.pairs import Fronts, Pair, Ranking, Tables
 from harness.report.searched import Front, pareto
@@ -16,7 +29,6 @@ from harness.report.shape import kind_of
 from harness.report.words import figures3, plain
 
 MOST_POINTS = 600
-_STATES = ("hot", "cold", "-")
 
 
 def of(pair: Pair, names: tuple[str, str]) -> list[Figure]:
@@ -112,21 +124,6 @@ def _ratios(name: str, tables: Tables, names: tuple[str, str]) -> Figure | None:
     if not own:
         return None
     found = {place: np.percentile(values, (5, 25, 50, 75, 95)).tolist() for place, values in sorted(own.items())}
-    data = []
-    for number, state in enumerate(state for state in _STATES if any(place[1] == state for place in found)):
-        columns = list(zip(*(values for place, values in found.items() if place[1] == state), strict=True))
-        data.append(
-            {
-                "type": "box",
-                "orientation": "h",
-                "name": "measured" if state == "-" else state,
-                "y": [plain(kind) for kind, other in found if other == state],
-                **dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(list, columns), strict=True)),
-                "line": {"color": SERIES[number], "width": 1.5},
-                "fillcolor": BAND,
-                "whiskerwidth": 0.6,
-            }
-        )
     kinds = {kind for kind, _ in found}
     most = max(found.items(), key=lambda entry: abs(np.log(entry[1][2])))
     even = {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
@@ -136,16 +133,14 @@ def _ratios(name: str, tables: Tables, names: tuple[str, str]) -> Figure | None:
         label=f"Box plot of the time of ops on {names[1]} over that on {names[0]} for {len(kinds)} kinds of op; "
         f"{most[0][0]} {most[0][1]} differs most, {most[1][2]:.3g} times in the median",
         note="Right of the line the second side takes longer. Boxes hold half of the ops, whiskers nine in ten.",
-        data=data,
-        layout=layout(
+        data=boxes(found),
+        layout=lying(
             axis("second over first, times, ×", type="log"),
-            axis("kind of op", type="category", autorange="reversed", showgrid=False),
-            boxmode="group",
             shapes=[even | {"line": {"color": SOFT, "width": 1.2}}],
         ),
         header=("kind", "state", "ops", "p5_ratio", "p25_ratio", "p50_ratio", "p75_ratio", "p95_ratio"),
         rows=tuple((kind, state, len(own[kind, state]), *values) for (kind, state), values in found.items()),
-        height_px=max(520, 150 + 44 * len(kinds)),
+        height_px=max(520, height_of(kinds)),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
+
+from harness.report.words import plain
 
 # Colours are names of CSS variables: the page resolves them when it draws, once for light and once for dark.
 INK, SOFT, GRID = "var(--ink)", "var(--soft)", "var(--grid)"
@@ -15,6 +17,8 @@ BAND, FLOOR = "var(--band)", "var(--floor)"
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+# Rows of a table by state, in the order they are drawn.
+STATES = ("hot", "cold", "-")
 # A page is to be mailed: labels of ten thousands of subnets stay in their own file.
 MOST_ROWS = 6000
 SCALE = [[step / 6, f"var(--scale-{step})"] for step in range(7)]
@@ -98,6 +102,40 @@ def points(x: Sequence[Any], y: Sequence[Any], name: str, **more: Any) -> dict[s
 def lines(x: Sequence[Any], y: Sequence[Any], name: str, **more: Any) -> dict[str, Any]:
     """Return a line trace."""
     return points(x, y, name, mode="lines") | more
+
+
+def boxes(found: Mapping[tuple[str, str], Sequence[float]]) -> list[dict[str, Any]]:
+    """Return one trace of lying boxes for each state, kinds from the top.
+
+    ``found`` holds the 5th, 25th, 50th, 75th and 95th percentile of each kind of op and state.
+    """
+    data = []
+    for number, state in enumerate(state for state in STATES if any(other == state for _, other in found)):
+        columns = zip(*(values for (_, other), values in found.items() if other == state), strict=True)
+        data.append(
+            {
+                "type": "box",
+                "orientation": "h",
+                "name": "measured" if state == "-" else state,
+                "y": [plain(kind) for kind, other in found if other == state],
+                **dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(list, columns), strict=True)),
+                "line": {"color": SERIES[number], "width": 1.5},
+                "fillcolor": BAND,
+                "whiskerwidth": 0.6,
+            }
+        )
+    return data
+
+
+def lying(x: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return the layout of lying boxes over an axis."""
+    kinds = axis("kind of op", type="category", autorange="reversed", showgrid=False)
+    return layout(x, kinds, boxmode="group", **more)
+
+
+def height_of(kinds: Iterable[str]) -> int:
+    """Return how high, in pixels, a figure of lying boxes for some kinds is."""
+    return 150 + 44 * len(set(kinds))
 
 
 def vertical(x: float, text: str, *, dash: str = "dash", top: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:

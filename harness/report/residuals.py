@@ -8,9 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.figure import BAND, FLOOR, SERIES, SOFT, SYMBOLS, Figure, axis, layout, lines, points
+from harness.report.figure import (
+    BAND,
+    FLOOR,
+    SERIES,
+    SOFT,
+    STATES,
+    SYMBOLS,
+    Figure,
+    axis,
+    boxes,
+    height_of,
+    layout,
+    lines,
+    lying,
+    points,
+)
 from harness.report.read import Bench, Run
-from harness.report.rounds import Batch, Rounds, Spread
+from harness.report.rounds import PERCENTILES, Batch, Rounds, Spread, spread
 from harness.report.shape import kind_of
 from harness.report.words import hover, plain
 from ofa.errors import OfaError
@@ -18,11 +33,9 @@ from ofa.lut import physics
 from ofa.lut.rows import MEASURED, USABLE
 from ofa.space import ops
 
-PERCENTILES = (5, 25, 50, 75, 95)
 # Fewer rows than kinds of work say nothing of what each kind costs.
 FEWEST_ROWS = 30
 BAND_PERCENT = 5.0
-_STATES = ("hot", "cold", "-")
 
 
 def of(bench: Bench, number: int) -> list[Figure | None]:
@@ -103,10 +116,10 @@ def by_kind(bench: Bench) -> Figure | None:
         note="Each op's time over the reference network's, against its own median over rounds. Boxes hold half of the "
         "rounds, whiskers nine in ten.",
         data=_boxes(spreads),
-        layout=_sideways("off from the median, %"),
+        layout=lying(axis("off from the median, %", zeroline=True)),
         header=("kind", "state", "samples", *(f"p{name}_percent" for name in PERCENTILES)),
         rows=tuple((one.kind, one.state, one.samples, *one.percent) for one in spreads),
-        height_px=_height(spreads),
+        height_px=height_of(one.kind for one in spreads),
     )
 
 
@@ -123,17 +136,17 @@ def by_work(bench: Bench) -> Figure | None:
         note="Prices of MACs, taps, elements and weights are fitted to all rows of a state. Right of zero an op takes "
         "longer than its work explains. This is why ops are measured, and how far off a modelled row may be.",
         data=_boxes(spreads),
-        layout=_sideways("over the price of its work, %"),
+        layout=lying(axis("over the price of its work, %", zeroline=True)),
         header=("kind", "state", "ops", *(f"p{name}_percent" for name in PERCENTILES)),
         rows=tuple((one.kind, one.state, one.samples, *one.percent) for one in spreads),
-        height_px=_height(spreads),
+        height_px=height_of(one.kind for one in spreads),
     )
 
 
 def _off_work(bench: Bench) -> tuple[Spread, ...]:
     """Return the spread of measured over priced, percent, for every kind of op and state of a table."""
     found = []
-    for state in _STATES:
+    for state in STATES:
         rows = [
             row
             for row in (bench.table.rows if bench.table else ())
@@ -150,42 +163,13 @@ def _off_work(bench: Bench) -> tuple[Spread, ...]:
         own: dict[str, list[float]] = defaultdict(list)
         for row, value in zip(rows, off.tolist(), strict=True):
             own[kind_of(row.key)].append(value)
-        for kind, values in sorted(own.items()):
-            low, first, middle, third, high = (float(value) for value in np.percentile(values, PERCENTILES))
-            percent = (low, first, middle, third, high)
-            found.append(Spread(kind=kind, state=state, samples=len(values), percent=percent))
+        found += [spread(kind, state, values) for kind, values in sorted(own.items())]
     return tuple(found)
 
 
 def _boxes(spreads: Sequence[Spread]) -> list[dict[str, Any]]:
-    """Return one trace of lying boxes for each state, kinds from the top."""
-    data = []
-    for number, state in enumerate(state for state in _STATES if any(one.state == state for one in spreads)):
-        own = [one for one in spreads if one.state == state]
-        columns = list(zip(*(one.percent for one in own), strict=True))
-        data.append(
-            {
-                "type": "box",
-                "orientation": "h",
-                "name": "measured" if state == "-" else state,
-                "y": [plain(one.kind) for one in own],
-                **dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(list, columns), strict=True)),
-                "line": {"color": SERIES[number], "width": 1.5},
-                "fillcolor": BAND,
-                "whiskerwidth": 0.6,
-            }
-        )
-    return data
-
-
-def _sideways(title: str) -> dict[str, Any]:
-    """Return the layout of lying boxes."""
-    kinds = axis("kind of op", type="category", autorange="reversed", showgrid=False)
-    return layout(axis(title, zeroline=True), kinds, boxmode="group")
-
-
-def _height(spreads: Sequence[Spread]) -> int:
-    return 150 + 44 * len({one.kind for one in spreads})
+    """Return lying boxes of spreads."""
+    return boxes({(one.kind, one.state): one.percent for one in spreads})
 
 
 def in_order(rounds: Rounds | None, identity: str, title: str, number: int) -> Figure | None:

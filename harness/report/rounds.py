@@ -27,6 +27,7 @@ from ofa import files
 Vector = NDArray[np.float64]
 
 NETWORK = "whole network"
+PERCENTILES = (5, 25, 50, 75, 95)
 MAX_BYTES = 512 * files.MEBIBYTE
 
 
@@ -58,6 +59,12 @@ class Spread:
     state: str
     samples: int
     percent: tuple[float, float, float, float, float]
+
+
+def spread(kind: str, state: str, off_percent: Sequence[float]) -> Spread:
+    """Return the spread of what some values of a kind and state are off by, percent."""
+    low, first, middle, third, high = (float(value) for value in np.percentile(off_percent, PERCENTILES))
+    return Spread(kind=kind, state=state, samples=len(off_percent), percent=(low, first, middle, third, high))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +159,7 @@ def _batches(
                 temperature_c=hottest_c(_state(record)),
             )
         )
-    return tuple(sorted(found, key=lambda one: (began[one.round - 1], one.batch)))
+    return tuple(sorted(found, key=lambda one: (began[one.round - 1], one.round, one.batch)))
 
 
 def _state(record: dict[str, Any]) -> dict[str, Any]:
@@ -176,12 +183,4 @@ def _spreads(items: Sequence[Item], places: NDArray[np.int64], off: Vector) -> t
         if entry.kind in ("op", "network"):
             kind = NETWORK if entry.kind == "network" else kind_of(entry.key)
             own[kind, entry.state].append(value)
-    return tuple(
-        Spread(
-            kind=kind,
-            state=state,
-            samples=len(values),
-            percent=tuple(float(value) for value in np.percentile(values, [5, 25, 50, 75, 95])),  # type: ignore[arg-type]  # five of them
-        )
-        for (kind, state), values in sorted(own.items())
-    )
+    return tuple(spread(kind, state, values) for (kind, state), values in sorted(own.items()))

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from harness.report.parse import number
+from ofa.search.front import pareto as rows_of
 
 _SHOWN = ("points", "front", "best", "top", "chosen", "extremes_ms", "parents")
 
@@ -152,8 +155,5 @@ def _distance(entries: Sequence[dict[str, Any]], name: str) -> float:
 
 def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
     """Return the points that no other one beats on both, by rising latency; equal ones appear once."""
-    found: list[Point] = []
-    for point in sorted(points, key=lambda one: (one.latency_ms, -one.accuracy)):
-        if not found or point.accuracy > found[-1].accuracy:
-            found.append(point)
-    return tuple(found)
+    values = np.array([(point.accuracy, point.latency_ms) for point in points], dtype=np.float64).reshape(-1, 2)
+    return tuple(points[row] for row in rows_of(values[:, 0], values[:, 1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,7 +127,7 @@ def _bundle(trained: Trained, subnet: Subnet, made: Exported, expected: Mapping[
         "genes_sha256": genes_digest(subnet.space),
         "weights": trained.weights,
         "data": data.source.fingerprint,
-        "tool": f"ofa-lab {_version()}",
+        "tool": f"ofa-lab {sidecar['versions']['ofa-lab']}",
     }
     where = "images held back from training" if part == "holdout" else "training images"
     bundle = contents.described(
@@ -179,11 +178,3 @@ def _check_prepared(chosen: Golden, preparation: Preparation, layout: str, resol
     levels = contents.levels_apart(chosen, made, preparation, layout)
     if not levels <= LEVELS_WITHIN:
         raise errors.prepared_otherwise(levels, LEVELS_WITHIN)
-
-
-def _version() -> str:
-    """Return the version of ofa-lab, or say that it was never installed."""
-    try:
-        return importlib.metadata.version("ofa-lab")
-    except importlib.metadata.PackageNotFoundError:
-        return "from source"
