@@ -161,7 +161,7 @@ class Plan(Entry):
     protocol: Rounds = Rounds()
     reference: Reference
     canaries: dict[Word, FileName] = Field(default_factory=dict)
-    items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=20000, strict=False)]
+    items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=200_000, strict=False)]
 
     @model_validator(mode="after")
     def unique(self) -> Self:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 import ofa.space as spaces
 from ofa.errors import FileInvalid
-from ofa.lut import errors, format, heldout, monotony, validity
+from ofa.lut import errors, format, heldout, monotony, validity, verdicts
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.header import FILLED
 from ofa.lut.rows import NANOSECONDS_PER_MS, SPLITS, NetworkRow, Row
@@ -25,8 +25,11 @@ MICROJOULES_PER_MJ = 1e3
 ROUNDING = 0.0021
 
 
-def check(path: Path) -> dict[str, Any]:
+def check(path: Path, on_table: Callable[[], object] = lambda: None) -> dict[str, Any]:
     """Validate the table in a folder, or every table below it; an invalid one is listed, not raised.
+
+    One that was found valid and has not changed is not read again (`verdicts`). ``on_table`` is called
+    after each.
 
     Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
     `refuse` for the error. A table's "monotonicity" counts pairs of ops of which the larger one is faster beyond both
@@ -36,14 +39,20 @@ def check(path: Path) -> dict[str, Any]:
     path = Path(path)
     tables: list[dict[str, Any]] = []
     faults: list[dict[str, Any]] = []
-    for folder in find(path):
-        try:
-            lut = checked(folder)
-            refuse_other_error(lut, folder)
-            tables.append(summary(lut, folder))
-        except FileInvalid as fault:
-            faults.append({"path": str(folder), "what": fault.what, "why": fault.why, "try": list(fault.hints)})
+    for folder, found in verdicts.each(find(path), judged):
+        if isinstance(found, FileInvalid):
+            faults.append({"path": str(folder), "what": found.what, "why": found.why, "try": list(found.hints)})
+        else:
+            tables.append(found["summary"] | {"path": str(folder)})
+        on_table()
     return {"path": str(path), "valid": not faults, "tables": tables, "invalid": faults}
+
+
+def judged(folder: Path) -> dict[str, Any]:
+    """Validate one table and return its "summary" and its error on its own networks, "held_out"; raises FileInvalid."""
+    lut = checked(folder)
+    refuse_other_error(lut, folder)
+    return {"summary": summary(lut, folder), "held_out": heldout.held_out(lut)}
 
 
 def refuse_other_error(lut: Lut, folder: Path) -> None:

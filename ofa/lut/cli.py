@@ -5,6 +5,8 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +34,9 @@ Table = Annotated[
     Path, typer.Argument(metavar="PATH", help="Folder of a latency table.", autocompletion=completing.tables)
 ]
 
+# From so many tables on, whoever waits is told how far it has come.
+MANY = 20
+
 app = typer.Typer(no_args_is_help=True, help="Look at latency tables, compare, merge, import and fill them.")
 
 
@@ -41,7 +46,8 @@ def check(path: Table, json: Json = False) -> None:
     from ofa import console
     from ofa.lut import check as checks
 
-    report = checks.check(path)
+    with _told(checks.find(path)) as on_table:
+        report = checks.check(path, on_table)
     if json:
         console.emit_json(report)
     else:
@@ -237,12 +243,26 @@ def index(
 ) -> None:
     """Write the list of all tables into the folder's README.md, between two marks."""
     from ofa import console
+    from ofa.lut import check as checks
     from ofa.lut import index as indexes
 
-    found = indexes.index(root) if check_only else indexes.write(root)
+    with _told(checks.below(root)) as on_table:
+        found = (indexes.index if check_only else indexes.write)(root, on_table)
     if json:
         console.emit_json(found)
     else:
         console.note(f"{len(found['tables']):,} tables in {root}")
     if check_only:
         indexes.refuse(found)
+
+
+@contextmanager
+def _told(folders: Sequence[Path]) -> Iterator[Callable[[], object]]:
+    """Yield what is called after each table; where they are many, it shows how far it has come."""
+    from ofa import console
+
+    if len(folders) < MANY:
+        yield lambda: None
+    else:
+        with console.progress("reading tables", len(folders)) as advance:
+            yield advance

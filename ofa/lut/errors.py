@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RESTORE = "take the whole folder from version control again, or measure the table again"
 MOST_SHOWN = 60
+# So many tables a message lists by name.
+MOST_NAMED = 8
 
 
 def quoted(value: Any) -> str:
@@ -307,9 +309,15 @@ def none_fits(path: Path, asked: Mapping[str, str], names: Sequence[str]) -> Fil
     wanted = ", ".join(f"{name} {quoted(value)}" for name, value in asked.items()) or "any table"
     return FileInvalid(
         f"no table under '{path}' fits: {wanted}",
-        why="it holds " + (", ".join(names) or "none"),
+        why="it holds " + (_few(names) or "none"),
         hint="name the folder of one table, or ask for one of these",
     )
+
+
+def _few(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them: all of a few, of many how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def several_fit(path: Path, asked: Mapping[str, str], names: Sequence[str], differing: Sequence[str]) -> UsageInvalid:

@@ -111,12 +111,22 @@ def read(path: Path) -> Lut:
     return parse(contents, folder)
 
 
+def header_of(folder: Path) -> Header:
+    """Read and validate only what the table in a folder says of itself; raises FileInvalid."""
+    return _about(folder)[0]
+
+
 def stated(folder: Path) -> dict[str, Any]:
     """Return what the table in a folder says of its own error: "calibration" and "holdout"; raises FileInvalid."""
+    seal = _about(folder)[1]
+    return {"calibration": seal.calibration, "holdout": seal.holdout}
+
+
+def _about(folder: Path) -> tuple[Header, Seal]:
+    """Read `lut.json` alone."""
     path = Path(folder) / HEADER
     data = files.read_capped(path, max_bytes=MOST_BYTES[HEADER], what="table file")
-    _, seal = header.from_json(_json(data, path), path)
-    return {"calibration": seal.calibration, "holdout": seal.holdout}
+    return header.from_json(_json(data, path), path)
 
 
 def parse(contents: Mapping[str, bytes], folder: Path) -> Lut:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ofa.lut import check, errors, validity
 from ofa.lut.diff import differing
-from ofa.lut.format import HEADER, Lut, read
+from ofa.lut.format import HEADER, Header, Lut, header_of, read
 
 
 def one(path: Path, **wanted: str | None) -> Lut:
@@ -19,22 +19,23 @@ def place(path: Path, **wanted: str | None) -> Path:
     """Return the folder of the table at a path, or of the one below it whose header agrees with ``wanted`` (device,
     runtime, precision, conditions; None is anything).
 
-    Raises FileInvalid where there is none, UsageInvalid naming what differs where several fit: a sum must not depend on
-    which of two power modes or regimes comes first.
+    Only headers are read, so that a thousand tables may stand there. Raises FileInvalid where there is none,
+    UsageInvalid naming what differs where several fit: a sum must not depend on which of two power modes or regimes
+    comes first.
     """
     path = Path(path)
     if (path / HEADER).exists() or not path.is_dir():
         return path.parent if path.name == HEADER and path.is_file() else path
     asked = {name: value for name, value in wanted.items() if value is not None}
-    tables = {folder: read(folder) for folder in check.below(path)}
-    fitting = {folder: lut for folder, lut in tables.items() if _agrees(lut, asked)}
+    headers = {folder: header_of(folder) for folder in check.below(path)}
+    fitting = {folder: header for folder, header in headers.items() if _agrees(header, asked)}
     if len(fitting) == 1:
         return next(iter(fitting))
     if not fitting:
-        raise errors.none_fits(path, asked, sorted({lut.name for lut in tables.values()}))
+        raise errors.none_fits(path, asked, sorted({str(header.place) for header in headers.values()}))
     first, second = list(fitting.values())[:2]
-    found = [entry["path"] for entry in differing(first.header.environment, second.header.environment)]
-    raise errors.several_fit(path, asked, [lut.name for lut in fitting.values()], found)
+    found = [entry["path"] for entry in differing(first.environment, second.environment)]
+    raise errors.several_fit(path, asked, [str(header.place) for header in fitting.values()], found)
 
 
 def warnings(path: Path) -> list[str]:
@@ -48,6 +49,6 @@ def warnings(path: Path) -> list[str]:
     return [] if said is None else [said]
 
 
-def _agrees(lut: Lut, asked: Mapping[str, str]) -> bool:
-    """Say whether a table's header has what is asked for."""
-    return all(getattr(lut.header, name) == value for name, value in asked.items())
+def _agrees(header: Header, asked: Mapping[str, str]) -> bool:
+    """Say whether a header has what is asked for."""
+    return all(getattr(header, name) == value for name, value in asked.items())

@@ -19,7 +19,7 @@ from harness.inventory import Device
 from harness.native import devices
 from harness.native.runner import Runner
 from harness.native.transport import Native
-from harness.native.walk import Walk, runs_of
+from harness.walk import Walk, runs_of
 from harness.plan import Rounds, Way
 from harness.preview import preview
 from harness.session import Ask, measure_round
