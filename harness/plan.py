@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ class Plan(Entry):
         """Refuse a plan that measures one thing twice."""
         names = [(item.key, item.state) for item in self.items]
         if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+            [(twice, _)] = Counter(names).most_common(1)
             raise ValueError(f"'{twice[0]}' {twice[1]} stands in the plan twice")
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,10 +85,10 @@ def over_rounds(values: Sequence[float], spread: Spread | None = None, shared: S
     the variance s² of the logs and its degrees of freedom are drawn towards ``spread``. What is ``shared`` with all
     other values is added to it. ``values`` are positive.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     logs = np.log(np.asarray(values, dtype=np.float64))
-    centre = float(np.median(logs))
+    centre = median(logs.tolist())
     count = len(logs)
     if count < 2:
         return Estimate(value=math.exp(centre), lo=math.exp(centre), hi=math.exp(centre), rounds=count)
@@ -101,7 +102,7 @@ def over_rounds(values: Sequence[float], spread: Spread | None = None, shared: S
     total = sum(part for part, _ in parts)
     # Degrees of freedom of a sum of variances (Satterthwaite 1946).
     joint = total**2 / sum(part**2 / free for part, free in parts if free) if total else freedom
-    half = float(t.ppf((1 + CONFIDENCE) / 2, joint)) * math.sqrt(total)
+    half = float(stdtrit(joint, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
     return Estimate(value=math.exp(centre), lo=math.exp(centre - half), hi=math.exp(centre + half), rounds=count)
 
 

@@ -1,0 +1,99 @@
+"""The tables that `docs/training.md` shows of the supernets trained on CIFAR-10, made from their result files.
+
+python benchmarks/supernet_table.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import ofa.space as spaces
+from ofa.lut.markdown import table
+
+RESULTS = Path(__file__).parent / "results"
+ARMS = ("plain", "sandwich", "shrinking", "shrinking_frozen")
+Result = Mapping[str, Any]
+
+
+def results(name: str) -> dict[tuple[str, int], Result]:
+    """Return what each training of a benchmark came to, by arm or variant and seed."""
+    found = {}
+    for path in sorted((RESULTS / name).glob("*.json")):
+        arm, _, seed = path.stem.rpartition("-")
+        found[arm, int(seed)] = json.loads(path.read_text())["result"]
+    return found
+
+
+def gains(found: Mapping[tuple[str, int], Result]) -> str:
+    """Return the accuracies of the tested subnets by arm and seed, and the mean gain over the same seed of `plain`."""
+    columns = (
+        *("arm", "seed", "min", "median", "mean", "max", "smallest", "largest"),
+        *("gain in the mean", "CPU min", "images x subnets"),
+    )
+    return "\n".join(table(columns, _lines(found), right=columns[1:]))
+
+
+def _lines(found: Mapping[tuple[str, int], Result]) -> Iterator[Sequence[str]]:
+    """Yield a line for each training that has many subnets, arms in order."""
+    space = spaces.load("mobilenet_v3_tiny", channels=3, classes=10)
+    for arm, seed in sorted((key for key in found if key[0] in ARMS), key=lambda key: (ARMS.index(key[0]), key[1])):
+        result = found[arm, seed]
+        smallest, largest = (result["top1"][space.corner(name).id] for name in ("min", "max"))
+        plain = found.get(("plain", seed))
+        gain = "" if plain is None or arm == "plain" else f"{result['mean'] - plain['mean']:+.2f}"
+        numbers = [f"{result[name]:.2f}" for name in ("min", "median", "mean", "max")]
+        images = f"{result['subnet_images'] / 1e6:.2f} M"
+        yield (
+            f"`{arm}`",
+            f"{seed}",
+            *numbers,
+            f"{smallest:.2f}",
+            f"{largest:.2f}",
+            gain,
+            f"{result['cpu_s'] / 60:.0f}",
+            images,
+        )
+
+
+def alone(found: Mapping[tuple[str, int], Result]) -> str:
+    """Return how often five architectures are right, trained alone and as subnets of each supernet of seed 0."""
+    arms = [arm for arm in ARMS if (arm, 0) in found]
+    lines = []
+    for (arm, _), result in sorted(found.items()):
+        if not arm.startswith("alone-"):
+            continue
+        [(identity, top1)] = result["top1"].items()
+        lines.append([f"`{identity}`", f"{top1:.2f}", *(f"{found[name, 0]['top1'][identity]:.2f}" for name in arms)])
+    columns = ("subnet", "alone", *(f"`{arm}`" for arm in arms))
+    return "\n".join(table(columns, lines, right=columns[1:]))
+
+
+def variants(found: Mapping[tuple[str, int], Result]) -> str:
+    """Return what each variant of the ablation came to, and what its subnets differ by from the first one's."""
+    first = found["kernel-depth-expand", 0]["top1"]
+    lines = []
+    for (name, _), result in sorted(found.items(), key=lambda item: -item[1]["mean"]):
+        differences = [result["top1"][one] - first[one] for one in first]
+        error = stdev(differences) / len(differences) ** 0.5
+        beside = "" if name == "kernel-depth-expand" else f"{mean(differences):+.2f} ± {error:.2f}"
+        lines.append([f"`{name}`", *(f"{result[part]:.2f}" for part in ("min", "mean", "max")), beside])
+    columns = ("variant", "min", "mean", "max", "beside the paper's order")
+    return "\n".join(table(columns, lines, right=columns[1:]))
+
+
+def main() -> None:
+    """Print the tables of what has been run."""
+    found = results("supernet_cifar10")
+    parts = [gains(found), alone(found)]
+    if ablation := results("supernet_ablation"):
+        parts.append(variants(ablation))
+    sys.stdout.write("\n\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
