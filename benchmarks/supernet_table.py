@@ -1,4 +1,4 @@
-"""The tables that `docs/training.md` shows of the supernets trained on CIFAR-10, made from their result files.
+"""Write the tables that `docs/training.md` shows of the supernets trained on CIFAR-10, from their result files.
 
 python benchmarks/supernet_table.py
 """
@@ -6,16 +6,18 @@ python benchmarks/supernet_table.py
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import ofa.space as spaces
+from ofa.files import write_atomic
 from ofa.lut.markdown import table
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "training.md"
+BEGIN, END = "<!-- supernets: benchmarks/supernet_table.py writes what stands from here -->", "<!-- to here -->"
 ARMS = ("plain", "sandwich", "shrinking", "shrinking_frozen")
 Result = Mapping[str, Any]
 
@@ -86,13 +88,24 @@ def variants(found: Mapping[tuple[str, int], Result]) -> str:
     return "\n".join(table(columns, lines, right=columns[1:]))
 
 
-def main() -> None:
-    """Print the tables of what has been run."""
+def page() -> str:
+    """Return what stands on the page: the tables of what has been run."""
     found = results("supernet_cifar10")
-    parts = [gains(found), alone(found)]
+    parts = [gains(found)]
+    if any(arm.startswith("alone-") for arm, _ in found):
+        parts.append(alone(found))
     if ablation := results("supernet_ablation"):
         parts.append(variants(ablation))
-    sys.stdout.write("\n\n".join(parts) + "\n")
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """Write the tables into the page, between its marks."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE} lacks the marks {BEGIN} and {END}")
+    write_atomic(PAGE, f"{before}{BEGIN}\n\n{page()}\n\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from harness.again import plan_again
 from harness.artefacts import Artefacts, File
 from harness.bench import Scope, plan_of
 from harness.inventory import Device
-from harness.walk import walk_of
 from harness.pace import Pace, pace_of, seconds_of
 from harness.plan import NATIVE, Plan, Precision, RuntimeName
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet
+from harness.walk import walk_of
 from harness.windows import refuse_without_source
 from ofa.files import MEBIBYTE
 from ofa.space.core import SearchSpace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -103,6 +104,14 @@ def test_what_filled_cells_are_worth_is_what_the_benchmark_found() -> None:
     for name, said in promises.items():
         assert said["kept"] and said["pct"] <= said["limit_pct"]
         assert f"| {name} | {said['pct']:.2f} % | {said['limit_pct']:g} % |" in text
+
+
+def test_the_supernets_on_the_page_are_those_of_the_result_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    made = importlib.import_module("supernet_table")
+    text = (ROOT / "docs" / "training.md").read_text()
+    between = text.partition(made.BEGIN)[2].partition(made.END)[0]
+    assert between == f"\n\n{made.page()}\n\n", "run 'python benchmarks/supernet_table.py'"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

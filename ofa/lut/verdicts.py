@@ -18,7 +18,7 @@ import ofa
 from ofa import files
 from ofa.errors import FileInvalid
 from ofa.folders import cache_folder
-from ofa.lut.format import HEADER, MOST_BYTES
+from ofa.lut.format import MOST_BYTES
 from ofa.lut.validity import MOST_BYTES as MOST_BYTES_OF_RECORDS
 from ofa.lut.validity import VALIDITY
 

@@ -1,4 +1,4 @@
-"""What tables were found to be is remembered by content: never of other bytes, in another place, or under other rules."""
+"""What tables were found to be is remembered by content: never of other bytes, elsewhere, or under other rules."""
 
 from __future__ import annotations
 

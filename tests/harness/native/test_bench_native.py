@@ -19,11 +19,11 @@ from harness.inventory import Device
 from harness.native import devices
 from harness.native.runner import Runner
 from harness.native.transport import Native
-from harness.walk import Walk, runs_of
 from harness.plan import Rounds, Way
 from harness.preview import preview
 from harness.session import Ask, measure_round
 from harness.tables import TABLE
+from harness.walk import Walk, runs_of
 from harness.ways import first_way
 from ofa.errors import MeasurementRefused, UsageInvalid
 from ofa.lut.check import check
