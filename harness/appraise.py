@@ -13,7 +13,13 @@ import ofa.space as spaces
 from harness import verify
 from harness.artefacts import Artefacts
 from harness.discreet import discreetly
-from harness.errors import no_data_to_test, no_table_named
+from harness.errors import (
+    names_alike,
+    no_data_to_test,
+    no_table_named,
+    sidecar_without_subnet,
+    table_of_another,
+)
 from harness.inventory import Device
 from harness.lease import held
 from harness.networks import middle
@@ -27,7 +33,7 @@ from harness.stats import spread
 from harness.tuning import prepared
 from harness.verify import Anchor, Verification
 from ofa import console
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
+from ofa.errors import SpaceMismatch
 from ofa.estimate import state_of, sums
 from ofa.files import MEBIBYTE, read_json
 from ofa.lut import heldout
@@ -169,13 +175,9 @@ def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: 
     """Return model files by name; raises UsageInvalid for two of one name or a table of another device or runtime."""
     files = {path.name: path for path in models}
     if len(files) != len(models):
-        raise UsageInvalid("two model files have one name", hint="give them names of their own: verdicts are by name")
-    if lut is not None and (lut.header.device, lut.header.runtime) != (device.kind, runtime):
-        raise UsageInvalid(
-            f"table '{lut.name}' predicts nothing for '{runtime}' on '{device.name}'",
-            why=f"it is of '{lut.header.runtime}' on '{lut.header.device}'",
-            hint="give the table of this device and runtime, or none",
-        )
+        raise names_alike()
+    if lut is not None and (of := (lut.header.device, lut.header.runtime)) != (device.kind, runtime):
+        raise table_of_another(lut.name, of=of, wanted=(device.name, runtime))
     return files
 
 
@@ -192,7 +194,7 @@ def subnet_of(path: Path) -> Subnet | None:
         return None
     entry = facts.get("subnet") if isinstance(facts, dict) else None
     if not isinstance(entry, dict):
-        raise FileInvalid(f"sidecar '{sidecar}' names no subnet", hint="export the model again, or remove the sidecar")
+        raise sidecar_without_subnet(sidecar)
     return from_json(spaces.by_id(str(entry.get("space"))), entry)
 
 

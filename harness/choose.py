@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import none_unseen
 from harness.plan import RuntimeName
 from harness.stats import spread
-from ofa.errors import NoSubnetFits
 from ofa.space.core import Genomes, Subnet
 
 if TYPE_CHECKING:
@@ -96,11 +96,7 @@ def choose(
         limit = latency_limit(latency, budget_ms, coverage=twins.coverage)
         found = find(latency.space, predict_top1, [limit], seed=seed, population=population, generations=generations)
         if found.best.accuracy < 0:
-            raise NoSubnetFits(
-                f"no network under {budget_ms:.4g} ms is new to the twins",
-                why="every one that the search met was labelled or calibrated with",
-                hint="allow a larger budget, or label fewer networks",
-            )
+            raise none_unseen(budget_ms)
         founds.append(found)
         picks.append(twins.chosen(runtime, budget_ms, found.best.subnet))
         on_pick(picks[-1])

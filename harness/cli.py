@@ -25,7 +25,7 @@ from harness.verbs import app as device_verbs
 from harness.verbs import lut as table_verbs
 from harness.verifying import app as verifying
 from ofa.cli import app as model_verbs
-from ofa.errors import FileInvalid, Interrupted, OfaError, package_missing
+from ofa.errors import FileInvalid, Interrupted, OfaError, interrupted, package_missing
 from ofa.options import PLAIN, Json, Out, Resume, example
 
 # What the system refuses without naming a file: a full disk, a spent quota, a read-only or overcrowded system.
@@ -33,7 +33,6 @@ REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 # What Typer raises for a command line that it cannot understand; it gives the class no public name.
 UsageError: Any = typer.BadParameter.__mro__[1]
 DEBUG_VARIABLE = "OFA_LOG"
-RESUME = "run the same command again: what was finished is kept"
 
 
 def exit_codes() -> str:
@@ -110,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = app(arguments, prog_name="ofa", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _leave(Interrupted("interrupted", hint=RESUME))
+        _leave(interrupted())
     except OfaError as fault:
         _leave(fault)
     except UsageError as fault:
@@ -118,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as fault:
         _leave(_absent(fault) or _no_access(fault) or _our_bug(fault))
     if code == Interrupted.exit_code:
-        _leave(Interrupted("interrupted", hint=RESUME))
+        _leave(interrupted())
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -161,24 +160,19 @@ def _no_access(fault: Exception) -> OfaError | None:
     """Return the error for a path the system refuses (full disk, no permission, a file for a folder), else None."""
     if not isinstance(fault, OSError) or (fault.filename is None and fault.errno not in REFUSED):
         return None
-    return FileInvalid(
-        f"'{fault.filename}' cannot be used" if fault.filename else "a file cannot be written",
-        why=fault.strerror or str(fault),
-        hint="check the path, its permissions and the space left, then run the same command again",
-    )
+    from harness.errors import path_refused
+
+    return path_refused(fault)
 
 
 def _our_bug(fault: Exception) -> OfaError:
     """Keep the traceback in a log and say where it is."""
+    from harness.errors import our_bug
+
     try:
-        where = f"the full traceback is in '{_write_log()}'"
-    except OSError as refused:
-        where = f"no log could be written: {refused.strerror or refused}"
-    return OfaError(
-        f"ofa failed in a way it never should: {type(fault).__name__}: {fault}",
-        why=f"this is a bug of ours; {where}",
-        hint="report it with that log; 'ofa --debug ...' prints the traceback here",
-    )
+        return our_bug(fault, _write_log())
+    except FileInvalid as refused:
+        return our_bug(fault, refused)
 
 
 def _write_log() -> Path:

@@ -15,7 +15,7 @@ from harness.link import Link
 from harness.plan import Way
 from harness.protocol import At, Progress
 from harness.protocol import Energy as Answer
-from harness.refusals import energy_too_small
+from harness.refusals import draw_untold, energy_too_small
 from harness.stats import Estimate, Spread, over_rounds, spread_of
 from harness.supply import supply
 from ofa.errors import MeasurementRefused
@@ -121,17 +121,13 @@ def joules_of(device: str, answer: Answer) -> list[float]:
     """Return the energy of a call in J, window by window: mean power less the idle power around it, times its length,
     by its calls. Raises MeasurementRefused where there are no windows, or work draws no more than idling."""
     if answer.reason or not answer.source:
-        raise MeasurementRefused(
-            f"device '{device}' does not say what it draws", why=answer.reason or "it names no source of energy"
-        )
+        raise draw_untold(device, answer.reason or "it names no source of energy")
     found: list[float] = []
     for place in range(1, len(answer.windows), 2):
         before, busy, after = answer.windows[place - 1 : place + 2]
         if before.watts is None or busy.watts is None or after.watts is None:
-            raise MeasurementRefused(
-                f"device '{device}' does not say what it draws",
-                why=f"source '{answer.source}' could not be read in window {place} of {len(answer.windows)}",
-            )
+            why = f"source '{answer.source}' could not be read in window {place} of {len(answer.windows)}"
+            raise draw_untold(device, why)
         idle_w = (before.watts + after.watts) / 2
         if busy.watts <= idle_w:
             raise energy_too_small(device, answer.source, busy.watts, idle_w)

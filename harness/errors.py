@@ -1,4 +1,4 @@
-"""Messages of the bench host that are used more than once; the classes are those of `ofa.errors`."""
+"""Messages of the bench host; the classes are those of `ofa.errors`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ofa.errors import (
     DeviceLost,
     FileInvalid,
     MeasurementRefused,
+    NoSubnetFits,
+    OfaError,
     UsageInvalid,
     VerificationFailed,
     printable,
@@ -156,92 +158,6 @@ def versions_differ(device: str, theirs: object, ours: int) -> DeviceBarred:
     )
 
 
-def no_runtime(device: str, known: Iterable[str]) -> UsageInvalid:
-    """Say that nobody said what runs the networks on a device."""
-    what = f"nobody says which runtime device '{device}' is measured with"
-    why = "neither '--runtime' nor its part of the lab's list does"
-    return UsageInvalid(what, why=why, hint="add --runtime with one of: " + ", ".join(known))
-
-
-def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefused:
-    """Say why a runtime of a device cannot run a network."""
-    return MeasurementRefused(
-        f"runtime '{runtime}' on device '{device}' cannot run a network",
-        why=reason,
-        hint=f"{_mended(runtime)}, or choose another runtime",
-    )
-
-
-def _mended(runtime: str) -> str:
-    """Return how a runtime that cannot do something on a device is replaced by one that can."""
-    if runtime in ("benchmark_model", "ort_perf_test", "trtexec"):
-        return "give another build for this device with '--program'"
-    return f"install a build of '{runtime}' that can, for the Python that runs the agent"
-
-
-def runtime_not_offered(device: str, runtime: str, offered: Iterable[str]) -> UsageInvalid:
-    """Say which runtimes a device's profile lists."""
-    return UsageInvalid(
-        f"device '{device}' is not used with runtime '{runtime}'",
-        why="its profile lists " + ", ".join(offered),
-        hint="choose one of these, or add the runtime to the profile",
-    )
-
-
-def way_not_offered(device: str, runtime: str, asked: str, offered: Iterable[object]) -> UsageInvalid:
-    """Say that a profile does not list a precision or a number of threads for a runtime."""
-    return UsageInvalid(
-        f"device '{device}' is not used with runtime '{runtime}' at {asked}",
-        why="its profile lists " + ", ".join(map(str, offered)),
-        hint="choose one of these, or add it to the profile",
-    )
-
-
-def unit_unknown(runtime: str, unit: str, having: Iterable[str]) -> UsageInvalid:
-    """Say that a runtime is not used on a unit."""
-    return UsageInvalid(
-        f"runtime '{runtime}' is not measured on the {unit}",
-        why="it is measured on " + ", ".join(having),
-        hint="choose one of these with '--unit', or another runtime",
-    )
-
-
-def unit_not_ready(device: str, runtime: str, unit: str, reason: str) -> MeasurementRefused:
-    """Say why a runtime of a device cannot use a unit."""
-    return MeasurementRefused(
-        f"runtime '{runtime}' cannot use the {unit} of device '{device}'",
-        why=reason,
-        hint=(_mended(runtime), "or leave '--unit' out"),
-    )
-
-
-def kernels_unknown(runtime: str, kernels: str, unit: str, having: Iterable[str]) -> UsageInvalid:
-    """Say that a runtime has no kernels of a name on a unit."""
-    return UsageInvalid(
-        f"runtime '{runtime}' has no kernels called '{kernels}' on the {unit}",
-        why="there it has " + ", ".join(having),
-        hint="leave '--kernels' out, or choose one of these",
-    )
-
-
-def precision_unwritten(runtime: str, precision: str, written: Iterable[str]) -> UsageInvalid:
-    """Say that no file of a precision can be built for a runtime."""
-    return UsageInvalid(
-        f"runtime '{runtime}' cannot be measured in {precision}",
-        why="files can be built for " + ", ".join(written),
-        hint="choose one of these",
-    )
-
-
-def environment_changed(device: str, differing: Iterable[str], measured: Path) -> MeasurementRefused:
-    """Say that what was ``measured`` (a journal, or a folder with a table) was so under other conditions than now."""
-    return MeasurementRefused(
-        f"device '{device}' is no longer as it was when '{measured}' was measured",
-        why="these differ: " + ", ".join(differing),
-        hint=("restore the conditions and resume", f"or move '{measured}' away and measure again"),
-    )
-
-
 def networks_lacking(space: str, count: int, found: int, resolution: int | None) -> UsageInvalid:
     """Say that a space has fewer networks than are to be measured."""
     where = "" if resolution is None else f" at {resolution} px"
@@ -382,4 +298,66 @@ def table_is_stale(folder: str, found: Sequence[str]) -> VerificationFailed:
         f"table '{folder}' is stale: the device is not as it says any more",
         why=printable("; ".join(found)),
         hint=("measure it again with 'ofa bench', then 'ofa lut build ... --replace'", "or recheck it to be sure"),
+    )
+
+
+def names_alike() -> UsageInvalid:
+    """Say that two model files to verify could not be told apart."""
+    return UsageInvalid("two model files have one name", hint="give them names of their own: verdicts are by name")
+
+
+def nothing_to_verify() -> UsageInvalid:
+    """Say that no model file was named."""
+    return UsageInvalid("there is nothing to verify", hint="name at least one model file")
+
+
+def table_of_another(table: str, *, of: tuple[str, str], wanted: tuple[str, str]) -> UsageInvalid:
+    """Say that a table is of another device or runtime; ``of`` and ``wanted`` are a device and a runtime each."""
+    return UsageInvalid(
+        f"table '{table}' predicts nothing for '{wanted[1]}' on '{wanted[0]}'",
+        why=f"it is of '{of[1]}' on '{of[0]}'",
+        hint="give the table of this device and runtime, or none",
+    )
+
+
+def sidecar_without_subnet(path: Path) -> FileInvalid:
+    """Say that what stands beside a model file does not say which network it is."""
+    return FileInvalid(f"sidecar '{path}' names no subnet", hint="export the model again, or remove the sidecar")
+
+
+def none_unseen(budget_ms: float) -> NoSubnetFits:
+    """Say that every network under a budget is one that the twins were made from."""
+    return NoSubnetFits(
+        f"no network under {budget_ms:.4g} ms is new to the twins",
+        why="every one that the search met was labelled or calibrated with",
+        hint="allow a larger budget, or label fewer networks",
+    )
+
+
+def no_place_for_run(folder: Path) -> UsageInvalid:
+    """Say that a run is not kept among tables."""
+    return UsageInvalid(
+        f"'{folder}' is no place for a run",
+        why="under 'luts' every folder is one table; a run holds more",
+        hint=("choose a folder elsewhere, such as one under 'runs'", "then copy its table to where 'luts' has it"),
+    )
+
+
+def path_refused(fault: OSError) -> FileInvalid:
+    """Say which path the system refuses, or that it takes no file at all."""
+    return FileInvalid(
+        f"'{fault.filename}' cannot be used" if fault.filename else "a file cannot be written",
+        why=fault.strerror or str(fault),
+        hint="check the path, its permissions and the space left, then run the same command again",
+    )
+
+
+def our_bug(fault: Exception, log: Path | FileInvalid) -> OfaError:
+    """Say that the fault is ours, and where its traceback is or why it was not written."""
+    unwritten = isinstance(log, FileInvalid)
+    where = f"no log could be written: {log.why}" if unwritten else f"the full traceback is in '{log}'"
+    return OfaError(
+        f"ofa failed in a way it never should: {type(fault).__name__}: {fault}",
+        why=f"this is a bug of ours; {where}",
+        hint="report it with that log; 'ofa --debug ...' prints the traceback here",
     )

@@ -11,9 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.errors import file_invalid
+from harness.errors import file_invalid, no_place_for_run
 from ofa import console
-from ofa.errors import UsageInvalid
 from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 from ofa.lock import alone
 from ofa.lut.write import under_luts
@@ -93,11 +92,7 @@ def at_work(folder: Path) -> Iterator[None]:
     folder under `luts`, where the run's table could not stand.
     """
     if under_luts(folder):
-        raise UsageInvalid(
-            f"'{folder}' is no place for a run",
-            why="under 'luts' every folder is one table; a run holds more",
-            hint=("choose a folder elsewhere, such as one under 'runs'", "then copy its table to where 'luts' has it"),
-        )
+        raise no_place_for_run(folder)
     with alone(folder):
         yield
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Literal
 
 from harness.artefacts import File, Source
-from harness.errors import runtime_not_offered, unit_not_ready, way_not_offered
 from harness.inventory import Device
 from harness.native.errors import no_little_cores
 from harness.plan import (
@@ -28,6 +27,7 @@ from harness.plan import (
     Way,
 )
 from harness.protocol import Hello, Runtime
+from harness.refusals import runtime_not_offered, unit_not_ready, way_not_offered
 from harness.session import OnProgress, quiet, ready_runtime
 from harness.ways import check_use
 from ofa.space.core import Subnet

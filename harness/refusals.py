@@ -1,10 +1,10 @@
-"""Messages about a device that cannot be measured on now, or as asked: too hot, too busy, held; settings that cannot be
-changed; energy that cannot be known."""
+"""Messages about a device that cannot be measured on now, or as asked: too hot, too busy, held; a runtime or unit it is
+not used with; settings that cannot be changed; energy that cannot be known."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.errors import RESUME_HINT, file_invalid
@@ -138,3 +138,99 @@ def no_pulses(folder: Path) -> UsageInvalid:
         why="without them nothing says when in the meter's file it worked",
         hint="measure with '--pulses' into another folder, the meter recording from before to after it",
     )
+
+
+def no_runtime(device: str, known: Iterable[str]) -> UsageInvalid:
+    """Say that nobody said what runs the networks on a device."""
+    what = f"nobody says which runtime device '{device}' is measured with"
+    why = "neither '--runtime' nor its part of the lab's list does"
+    return UsageInvalid(what, why=why, hint="add --runtime with one of: " + ", ".join(known))
+
+
+def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefused:
+    """Say why a runtime of a device cannot run a network."""
+    return MeasurementRefused(
+        f"runtime '{runtime}' on device '{device}' cannot run a network",
+        why=reason,
+        hint=f"{_mended(runtime)}, or choose another runtime",
+    )
+
+
+def _mended(runtime: str) -> str:
+    """Return how a runtime that cannot do something on a device is replaced by one that can."""
+    if runtime in ("benchmark_model", "ort_perf_test", "trtexec"):
+        return "give another build for this device with '--program'"
+    return f"install a build of '{runtime}' that can, for the Python that runs the agent"
+
+
+def runtime_not_offered(device: str, runtime: str, offered: Iterable[str]) -> UsageInvalid:
+    """Say which runtimes a device's profile lists."""
+    return UsageInvalid(
+        f"device '{device}' is not used with runtime '{runtime}'",
+        why="its profile lists " + ", ".join(offered),
+        hint="choose one of these, or add the runtime to the profile",
+    )
+
+
+def way_not_offered(device: str, runtime: str, asked: str, offered: Iterable[object]) -> UsageInvalid:
+    """Say that a profile does not list a precision or a number of threads for a runtime."""
+    return UsageInvalid(
+        f"device '{device}' is not used with runtime '{runtime}' at {asked}",
+        why="its profile lists " + ", ".join(map(str, offered)),
+        hint="choose one of these, or add it to the profile",
+    )
+
+
+def unit_unknown(runtime: str, unit: str, having: Iterable[str]) -> UsageInvalid:
+    """Say that a runtime is not used on a unit."""
+    return UsageInvalid(
+        f"runtime '{runtime}' is not measured on the {unit}",
+        why="it is measured on " + ", ".join(having),
+        hint="choose one of these with '--unit', or another runtime",
+    )
+
+
+def unit_not_ready(device: str, runtime: str, unit: str, reason: str) -> MeasurementRefused:
+    """Say why a runtime of a device cannot use a unit."""
+    return MeasurementRefused(
+        f"runtime '{runtime}' cannot use the {unit} of device '{device}'",
+        why=reason,
+        hint=(_mended(runtime), "or leave '--unit' out"),
+    )
+
+
+def kernels_unknown(runtime: str, kernels: str, unit: str, having: Iterable[str]) -> UsageInvalid:
+    """Say that a runtime has no kernels of a name on a unit."""
+    return UsageInvalid(
+        f"runtime '{runtime}' has no kernels called '{kernels}' on the {unit}",
+        why="there it has " + ", ".join(having),
+        hint="leave '--kernels' out, or choose one of these",
+    )
+
+
+def precision_unwritten(runtime: str, precision: str, written: Iterable[str]) -> UsageInvalid:
+    """Say that no file of a precision can be built for a runtime."""
+    return UsageInvalid(
+        f"runtime '{runtime}' cannot be measured in {precision}",
+        why="files can be built for " + ", ".join(written),
+        hint="choose one of these",
+    )
+
+
+def environment_changed(device: str, differing: Iterable[str], measured: Path) -> MeasurementRefused:
+    """Say that what was ``measured`` (a journal, or a folder with a table) was so under other conditions than now."""
+    return MeasurementRefused(
+        f"device '{device}' is no longer as it was when '{measured}' was measured",
+        why="these differ: " + ", ".join(differing),
+        hint=("restore the conditions and resume", f"or move '{measured}' away and measure again"),
+    )
+
+
+def draw_untold(device: str, why: str) -> MeasurementRefused:
+    """Say that a device that was to say what it draws did not, and why."""
+    return MeasurementRefused(f"device '{device}' does not say what it draws", why=why)
+
+
+def settings_untold(device: str) -> MeasurementRefused:
+    """Say that a device did not answer what it was asked of its settings."""
+    return MeasurementRefused(f"device '{device}' said nothing of its settings")

@@ -13,13 +13,14 @@ from typing import Any
 from harness import ways
 from harness.answers import Facts
 from harness.discreet import public
-from harness.errors import answer_refused, device_lost, environment_changed, runtime_not_ready
+from harness.errors import answer_refused, device_lost
 from harness.gate import cool, quieten
 from harness.inventory import Device
 from harness.journal import STATS, Journal
 from harness.link import Link
 from harness.plan import Plan, Way
 from harness.protocol import At, Conversation, Done, Failed, Hello, Progress, Reference, Runtime, Sample
+from harness.refusals import environment_changed, runtime_not_ready
 from harness.stopping import next_round
 from harness.supply import supply
 from ofa.errors import DeviceAway, DeviceBarred, DeviceLost

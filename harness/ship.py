@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from harness import plan as plans
 from harness import verify
 from harness.artefacts import File, target
-from harness.errors import environment_changed
 from harness.inventory import Device
 from harness.plan import Plan, RuntimeName
+from harness.refusals import environment_changed
 from harness.session import OnProgress, environment, environment_id, quiet, ready_runtime
 from harness.stats import spread
 from harness.tables import PLAN

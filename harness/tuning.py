@@ -15,9 +15,9 @@ from harness.inventory import Device
 from harness.places import lab_folder
 from harness.plan import NATIVE, RuntimeName
 from harness.protocol import Conversation, Tuned
-from harness.refusals import still_tuned, tuned_by_another, tuning_refused, tuning_unknown
+from harness.refusals import settings_untold, still_tuned, tuned_by_another, tuning_refused, tuning_unknown
 from ofa import console
-from ofa.errors import FileInvalid, MeasurementRefused, OfaError, UsageInvalid
+from ofa.errors import FileInvalid, OfaError, UsageInvalid
 from ofa.files import MEBIBYTE, canonical_json, read_json, write_atomic
 from ofa.lock import alone
 
@@ -190,7 +190,7 @@ def _ask(device: Device, request: dict[str, object]) -> Tuned:
             if isinstance(answer, Tuned):
                 channel.close()
                 return answer
-        raise MeasurementRefused(f"device '{device.name}' said nothing of its settings")
+        raise settings_untold(device.name)
     except BaseException:
         channel.kill()
         raise

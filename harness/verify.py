@@ -14,13 +14,13 @@ from typing import Any
 from harness import footprint
 from harness import journal as journals
 from harness.artefacts import Artefacts, File
+from harness.errors import nothing_to_verify
 from harness.inventory import Device
 from harness.journal import Footprint, Journal
 from harness.plan import Item, Plan, Reference, Rounds, RuntimeName, Way, write
 from harness.reduce import Conditions, Measured, conditions, measured, sessions_of
 from harness.session import OnProgress, quiet, run
 from harness.stats import Estimate, over_rounds
-from ofa.errors import UsageInvalid
 from ofa.lut.rows import NANOSECONDS_PER_MS
 
 KIB_PER_MIB = 1024
@@ -110,7 +110,7 @@ def measure(
     """
     anchors, predicted_ms = anchors or {}, predicted_ms or {}
     if not files:
-        raise UsageInvalid("there is nothing to verify", hint="name at least one model file")
+        raise nothing_to_verify()
     artefacts = Artefacts(device.transport.files)
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
     own, beside = list(stored.values()), list(anchors.values())

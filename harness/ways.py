@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.errors import kernels_unknown, no_runtime, precision_unwritten, unit_unknown
 from harness.lab import read_lab
 from harness.plan import Kernels, Precision, RuntimeName, Unit, Way
+from harness.refusals import kernels_unknown, no_runtime, precision_unwritten, unit_unknown
 
 Uses = Mapping[Unit, Mapping[Kernels, tuple[Precision, ...]]]
 

@@ -252,24 +252,19 @@ def read_subnets(path: Path) -> list[Subnet]:
     from ofa.errors import FileInvalid
     from ofa.files import MEBIBYTE, read_json
     from ofa.space.core import from_json
+    from ofa.space.errors import entry_invalid, entry_no_subnet, no_subnet_in
     from ofa.space.listed import entries
 
     listed = entries(read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets"))
     if not listed:
-        raise FileInvalid(
-            f"'{path}' holds no subnet", why="its list is empty", hint="see 'ofa space sample SPACE --json'"
-        )
+        raise no_subnet_in(path)
     networks = []
     for number, entry in enumerate(listed, 1):
         name = entry.get("space") if isinstance(entry, dict) else None
         if not isinstance(name, str):
-            raise FileInvalid(
-                f"entry {number} of '{path}' is no subnet",
-                why='a subnet is an object that names its "space"',
-                hint="see 'ofa space sample SPACE --json'",
-            )
+            raise entry_no_subnet(path, number)
         try:
             networks.append(from_json(spaces.by_id(name), entry))
         except FileInvalid as fault:
-            raise FileInvalid(f"entry {number} of '{path}': {fault.what}", why=fault.why, hint=fault.hints) from fault
+            raise entry_invalid(path, number, fault) from fault
     return networks

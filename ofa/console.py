@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ofa.errors import Interrupted, printable
+from ofa.errors import interrupted, printable
 from ofa.files import readable_json
 
 if TYPE_CHECKING:
@@ -224,12 +224,12 @@ def silent(*_: object, **__: object) -> None:
 
 
 @contextmanager
-def resumable(what: str) -> Iterator[None]:
-    """Turn Ctrl-C into an error that says ``what`` and the line to go on with."""
+def resumable(what: str, line: str | None = None) -> Iterator[None]:
+    """Turn Ctrl-C into an error that says ``what`` and the line to go on with: the same with --resume, or ``line``."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(what, hint=resume_line(sys.argv)) from None
+        raise interrupted(what, resume=line or resume_line(sys.argv)) from None
 
 
 def resume_line(arguments: Sequence[str]) -> str:

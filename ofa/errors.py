@@ -17,10 +17,13 @@ OfaError                   1    a fault of ours
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+RESUME = "run the same command again: what was finished is kept"
 
 
 class OfaError(Exception):
@@ -122,6 +125,52 @@ def package_missing(package: str, *, extra: str, needed_for: str) -> PackageMiss
         f"the package '{package}' is not installed",
         why=f"it is needed for {needed_for}",
         hint=f"pip install 'ofa-lab[{extra}]'",
+    )
+
+
+def interrupted(what: str = "interrupted", *, resume: str = RESUME) -> Interrupted:
+    """Say that a person stopped what ran, and how it is gone on with."""
+    return Interrupted(what, hint=resume)
+
+
+def not_written(path: Path, fault: OSError) -> FileInvalid:
+    """Say that the system refused to write a file."""
+    return FileInvalid(
+        f"'{path}' cannot be written",
+        why=fault.strerror or str(fault),
+        hint="check the path, its permissions and the space left, then run the same command again",
+    )
+
+
+def not_read(what: str, path: Path, fault: OSError) -> FileInvalid:
+    """Say that a file of kind ``what`` is absent, or no file that can be read."""
+    return FileInvalid(
+        f"{what} '{path}' cannot be read", why=fault.strerror or str(fault), hint="check the path and its permissions"
+    )
+
+
+def too_large(what: str, path: Path, *, size_bytes: int, max_bytes: int) -> FileInvalid:
+    """Say that a file of kind ``what`` is larger than any that is read."""
+    return FileInvalid(
+        f"{what} '{path}' is too large",
+        why=f"it has {size_bytes:,} bytes; at most {max_bytes:,} are read",
+        hint="check that this is the file you meant",
+    )
+
+
+def not_json(what: str, path: Path, fault: Exception) -> FileInvalid:
+    """Say that a file of kind ``what`` is not JSON, or holds what no JSON file can keep."""
+    return FileInvalid(
+        f"{what} '{path}' is not valid JSON", why=str(fault), hint="write it again; it may have been cut short"
+    )
+
+
+def at_work_already(path: Path) -> UsageInvalid:
+    """Say that a folder or file is in another process's hands."""
+    return UsageInvalid(
+        f"another process is at work in '{path}'",
+        why="two at once would disturb each other's measurements and mix what they write",
+        hint="wait until it has ended, or choose another place",
     )
 
 

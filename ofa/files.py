@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ofa.errors import FileInvalid
+from ofa.errors import not_json, not_read, not_written, too_large
 
 MEBIBYTE = 1 << 20
 MOST_DIGITS = 300
@@ -27,11 +27,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     try:
         replace_whole(path, content.encode() if isinstance(content, str) else content)
     except OSError as fault:
-        raise FileInvalid(
-            f"'{path}' cannot be written",
-            why=fault.strerror or str(fault),
-            hint="check the path, its permissions and the space left, then run the same command again",
-        ) from fault
+        raise not_written(path, fault) from fault
 
 
 def replace_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -87,19 +83,11 @@ def read_capped(path: Path, *, max_bytes: int, what: str) -> bytes:
         with path.open("rb") as stream:
             size_bytes = os.fstat(stream.fileno()).st_size
             if size_bytes > max_bytes:
-                raise FileInvalid(
-                    f"{what} '{path}' is too large",
-                    why=f"it has {size_bytes:,} bytes; at most {max_bytes:,} are read",
-                    hint="check that this is the file you meant",
-                )
+                raise too_large(what, path, size_bytes=size_bytes, max_bytes=max_bytes)
             # What is appended meanwhile is not read: a file may grow without end.
             return stream.read(size_bytes)
     except OSError as fault:
-        raise FileInvalid(
-            f"{what} '{path}' cannot be read",
-            why=fault.strerror or str(fault),
-            hint="check the path and its permissions",
-        ) from fault
+        raise not_read(what, path, fault) from fault
 
 
 def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
@@ -122,9 +110,7 @@ def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
         json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
         return found
     except (ValueError, RecursionError) as fault:
-        raise FileInvalid(
-            f"{what} '{path}' is not valid JSON", why=str(fault), hint="write it again; it may have been cut short"
-        ) from fault
+        raise not_json(what, path, fault) from fault
 
 
 def canonical_json(value: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ofa.errors import UsageInvalid
+from ofa.errors import at_work_already
 
 
 @contextmanager
@@ -23,11 +23,7 @@ def alone(folder: Path, file: str = "") -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         if not _locked(handle, path):
-            raise UsageInvalid(
-                f"another process is at work in '{folder / file}'",
-                why="two at once would disturb each other's measurements and mix what they write",
-                hint="wait until it has ended, or choose another place",
-            )
+            raise at_work_already(folder / file)
         try:
             yield
         finally:

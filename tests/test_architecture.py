@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ofa import errors
+
 ROOT = Path(__file__).resolve().parents[1]
 AGENT = ROOT / "devices" / "agent"
 SOURCES = sorted(path for room in ("ofa", "harness", "devices", "benchmarks") for path in (ROOT / room).rglob("*.py"))
@@ -39,6 +41,10 @@ NAMES_WITHOUT_A_NOUN = {"utils", "util", "common", "helpers", "helper", "base", 
 # Modules of the standard library that Python 3.6 does not have.
 NEWER_THAN_3_6 = {"contextvars", "dataclasses", "graphlib", "tomllib", "zoneinfo"}
 MACHINE_PATHS = re.compile(r"/(?:home/\w|root/|work/|Users/\w)|\bshared/(?:data|design)")
+
+# The rooms of sentences; every other module calls their functions.
+MESSAGES = {"errors.py", "refusals.py"}
+EXCEPTIONS = {name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, Exception)}
 
 
 def name_of(path: Path) -> str:
@@ -77,6 +83,17 @@ def test_files_and_functions_stay_short(path: Path) -> None:
 def test_rooms_have_nouns(path: Path) -> None:
     for part in (*path.relative_to(ROOT).parts[:-1], path.stem):
         assert not NAMES_WITHOUT_A_NOUN & set(part.lower().split("_")), f"'{part}' says nothing about what is in it"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name not in MESSAGES], ids=name_of)
+def test_what_a_user_reads_stands_in_the_errors_of_its_room(path: Path) -> None:
+    """An exception of ours is built there alone; `except`, `raise` of one that was given, and its exit code are free."""
+    tree = tree_of(path)
+    imported = [name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names]
+    alias = {name.asname or name.name for name in imported if name.name in EXCEPTIONS} | EXCEPTIONS
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = getattr(call.func, "id", None) or getattr(call.func, "attr", None)
+        assert name not in alias, f"line {call.lineno} builds {name}: give it a function in the errors of this room"
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)

@@ -71,6 +71,17 @@ def test_a_bug_is_ours_and_kept_in_a_log(run: Run, failing: Callable[[BaseExcept
     assert "Traceback" in log and "raise fault" in log
 
 
+def test_a_bug_whose_log_cannot_be_written_is_told_all_the_same(
+    run: Run, failing: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("OFA_CACHE", str(tmp_path / "file"))
+    failing(ZeroDivisionError("no such ratio"))
+    code, out, err = run("space", "list")
+    assert (code, out) == (1, "") and "Traceback" not in err
+    assert "ZeroDivisionError: no such ratio" in err and "no log could be written: Not a directory" in err
+
+
 def test_a_path_the_system_refuses_is_no_bug_of_ours(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     code, out, err = run("demo", "--out", str(tmp_path / "file"))

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.errors import RESUME_HINT
-from ofa.errors import DeviceBarred, DeviceLost, MeasurementRefused, PackageMissing, UsageInvalid, printable
+from ofa.errors import (
+    DeviceBarred,
+    DeviceLost,
+    FileInvalid,
+    MeasurementRefused,
+    PackageMissing,
+    UsageInvalid,
+    printable,
+)
 
 
 def address_invalid(text: str, why: str) -> UsageInvalid:
@@ -172,6 +181,15 @@ def folder_refused(device: str, why: str) -> MeasurementRefused:
         f"device '{device}' does not take files",
         why=printable(why)[:300],
         hint="choose a folder in which its user may write and run programs, such as /data/local/tmp/ofa-lab",
+    )
+
+
+def host_keys_not_written(path: Path, fault: OSError) -> FileInvalid:
+    """Say that the system refused to write a file of host keys."""
+    return FileInvalid(
+        f"file of host keys '{path}' cannot be written",
+        why=fault.strerror or str(fault),
+        hint="check the path, its permissions and the space left",
     )
 
 

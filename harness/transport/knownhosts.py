@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import file_invalid
+from harness.transport.errors import host_keys_not_written
 from harness.transport.sshconfig import Address
 from harness.transport.sshlibrary import need_paramiko
-from ofa.errors import FileInvalid
 from ofa.files import read_capped, replace_whole
 
 if TYPE_CHECKING:
@@ -85,11 +85,7 @@ def write(path: Path, address: Address, key: HostKey) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_whole(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
     except OSError as fault:
-        raise FileInvalid(
-            f"file of host keys '{path}' cannot be written",
-            why=fault.strerror or str(fault),
-            hint="check the path, its permissions and the space left",
-        ) from fault
+        raise host_keys_not_written(path, fault) from fault
 
 
 def _lines(path: Path) -> list[str]:

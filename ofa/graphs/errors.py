@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ofa.errors import FileInvalid, PackageMissing, SpaceMismatch, UsageInvalid, VerificationFailed
+from ofa.errors import (
+    FileInvalid,
+    MeasurementRefused,
+    PackageMissing,
+    SpaceMismatch,
+    UsageInvalid,
+    VerificationFailed,
+)
 
 
 def ops_apart(before: str, after: str) -> SpaceMismatch:
@@ -156,4 +163,36 @@ def quantizer_broken(version: str, fault: BaseException) -> PackageMissing:
             "install a newer onnxruntime where files are written; where they run an old one will do",
             "write TFLite: its int8 files need no quantizer",
         ),
+    )
+
+
+def runtime_unknown(name: str, known: Iterable[str]) -> UsageInvalid:
+    """Say that no runtime has this name."""
+    return UsageInvalid(f"there is no runtime '{name}'", hint=f"one of: {', '.join(known)}")
+
+
+def opset_too_old(opset: int, *, oldest: int) -> MeasurementRefused:
+    """Say that a runtime reads no ONNX file as new as those that are written."""
+    return MeasurementRefused(
+        f"a runtime that reads ONNX only up to opset {opset} cannot be measured",
+        why=f"the files need opset {oldest} at least",
+        hint="install onnxruntime 1.0 or newer on the device",
+    )
+
+
+def opset_too_old_for_int8(opset: int, *, oldest: int) -> MeasurementRefused:
+    """Say that a runtime reads no ONNX file as new as those that are written in int8."""
+    return MeasurementRefused(
+        f"a runtime that reads ONNX only up to opset {opset} cannot be measured in int8",
+        why=f"int8 files need opset {oldest} at least",
+        hint=("install onnxruntime 1.6 or newer on the device", "measure in fp32"),
+    )
+
+
+def network_of_another(subnet: str, space: str) -> SpaceMismatch:
+    """Say that a network was made of other layers than those of the subnet to export."""
+    return SpaceMismatch(
+        f"the network given is not subnet '{subnet}' of '{space}'",
+        why="it has other layers, or was extracted at another resolution",
+        hint="extract and calibrate the subnet that is exported",
     )

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ofa.errors import PackageMissing, SpaceMismatch
+from ofa.errors import PackageMissing
 from ofa.files import readable_json, sha256_bytes, write_atomic
 from ofa.graphs import onnx, pytorch, qdq, run, tflite
 from ofa.graphs.errors import (
     agreement_broken,
     calibration_missing,
     format_unknown,
+    network_of_another,
     parity_broken,
     precision_unknown,
     precision_unsupported,
@@ -255,11 +256,7 @@ def _plain(network: nn.Module, subnet: Subnet) -> nn.Module:
         wanted = [layers_of(op) for op in ops_of(subnet)]
         found = [getattr(op, "layers", own) for op, own in zip(ops, wanted, strict=False)]
         if len(ops) != len(wanted) or found != wanted:
-            raise SpaceMismatch(
-                f"the network given is not subnet '{subnet.id}' of '{subnet.space.id}'",
-                why="it has other layers, or was extracted at another resolution",
-                hint="extract and calibrate the subnet that is exported",
-            )
+            raise network_of_another(subnet.id, subnet.space.id)
         return network
     supernet = importlib.import_module("ofa.nn.supernet")
     plain: nn.Module = supernet.extract(network, subnet)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.errors import MeasurementRefused, package_missing
+from ofa.errors import package_missing
+from ofa.graphs.errors import opset_too_old
 from ofa.graphs.ir import INPUT, PLAIN, Graph, Node, Shape, partial_window
 
 if TYPE_CHECKING:
@@ -53,11 +54,7 @@ def write(graph: Graph, *, opset: int = 17, ir_version: int = 8, watched: bool =
     except ImportError as fault:
         raise package_missing("onnx", extra="bench", needed_for="writing ONNX files") from fault
     if opset < OLDEST_OPSET:
-        raise MeasurementRefused(
-            f"a runtime that reads ONNX only up to opset {opset} cannot be measured",
-            why=f"the files need opset {OLDEST_OPSET} at least",
-            hint="install onnxruntime 1.0 or newer on the device",
-        )
+        raise opset_too_old(opset, oldest=OLDEST_OPSET)
     draft = _Draft(helper, numpy_helper.from_array, opset)
     for node in graph.nodes:
         _layer(draft, node, _value(graph, node))

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ofa.errors import MeasurementRefused, package_missing
+from ofa.errors import package_missing
 from ofa.graphs import onnx, run
-from ofa.graphs.errors import quantizer_broken
+from ofa.graphs.errors import opset_too_old_for_int8, quantizer_broken
 from ofa.graphs.ir import INPUT, Array, Graph
 from ofa.graphs.quantize import checked_images
 
@@ -49,11 +49,7 @@ def write(
     """
     images = checked_images(graph, images)
     if opset < OLDEST_OPSET:
-        raise MeasurementRefused(
-            f"a runtime that reads ONNX only up to opset {opset} cannot be measured in int8",
-            why=f"int8 files need opset {OLDEST_OPSET} at least",
-            hint=("install onnxruntime 1.6 or newer on the device", "measure in fp32"),
-        )
+        raise opset_too_old_for_int8(opset, oldest=OLDEST_OPSET)
     source = onnx.write(graph, opset=opset, ir_version=ir_version)
     quantization, proto = _packages()
     try:

@@ -12,10 +12,10 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.errors import OfaError, UsageInvalid, package_missing
+from ofa.errors import OfaError, package_missing
 from ofa.files import read_capped
 from ofa.graphs import flatbuffer, pytorch
-from ofa.graphs.errors import input_misshapen, model_invalid, runtime_broken
+from ofa.graphs.errors import input_misshapen, model_invalid, runtime_broken, runtime_unknown
 
 Runtime = Literal["onnxruntime", "litert", "tflite_runtime", "torch"]
 Array = NDArray[np.float32]
@@ -73,7 +73,7 @@ def version(runtime: Runtime) -> str:
         except ImportError as fault:
             raise package_missing("onnxruntime", extra="onnxruntime", needed_for="running ONNX files") from fault
     if runtime not in TFLITE_PACKAGES:
-        raise UsageInvalid(f"there is no runtime '{runtime}'", hint=f"one of: {', '.join(RUNTIMES)}")
+        raise runtime_unknown(runtime, RUNTIMES)
     package = TFLITE_PACKAGES[runtime]
     try:
         importlib.import_module(f"{package}.interpreter")

@@ -76,7 +76,7 @@ def _differing(stated: Any, found: Any, at: str) -> tuple[str, Any, Any] | None:
 
 def refuse(report: dict[str, Any]) -> None:
     """Raise FileInvalid, exit code 3, where `check` found an invalid table."""
-    faults = [FileInvalid(entry["what"], why=entry["why"], hint=entry["try"]) for entry in report["invalid"]]
+    faults = [errors.as_reported(entry) for entry in report["invalid"]]
     if faults:
         raise errors.tables_invalid(faults, len(faults) + len(report["tables"]))
 

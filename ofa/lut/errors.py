@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, printable
+from ofa.errors import FileInvalid, OfaError, SpaceMismatch, UsageInvalid, printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -343,3 +343,17 @@ def recheck_of_others(path: Path, why: str) -> FileInvalid:
         why=why,
         hint="run 'ofa lut recheck' on the table as it is now, on its own device",
     )
+
+
+def reads_back_otherwise(folder: Path) -> OfaError:
+    """Say that a table was given with values that its own files do not keep; nothing was written."""
+    return OfaError(
+        f"table '{folder}' was not written: it would not read back as it was given",
+        why="a row or session holds a value that its text does not keep, such as a number as text",
+        hint="report it with what made the table",
+    )
+
+
+def as_reported(entry: Mapping[str, Any]) -> FileInvalid:
+    """Return the error that a report of a check holds as facts: its "what", "why" and "try"."""
+    return FileInvalid(entry["what"], why=entry["why"], hint=entry["try"])

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from ofa.errors import OfaError
 from ofa.files import write_atomic
 from ofa.lut import errors, format, heldout, validity
 from ofa.lut.format import HEADER, Lut
@@ -36,11 +35,7 @@ def write(lut: Lut, path: Path, *, allow_simulated: bool = False) -> None:
     except (TypeError, ValueError, RecursionError) as fault:
         raise errors.not_written(folder, fault) from fault
     if format.parse(contents, folder) != ordered:
-        raise OfaError(
-            f"table '{folder}' was not written: it would not read back as it was given",
-            why="a row or session holds a value that its text does not keep, such as a number as text",
-            hint="report it with what made the table",
-        )
+        raise errors.reads_back_otherwise(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as name:
         fresh = Path(name) / folder.name

@@ -148,6 +148,8 @@ def _targets(lut: list[Path], under: str | None, named: list[str]) -> list[Targe
 
 def _show_best(made: Request, how: How, *, state: Path | None, out: Path | None, json: bool) -> None:
     """Search for one network, keep the answer where that is asked for, and print it."""
+    import shlex
+    import sys
     import time
     from contextlib import nullcontext
 
@@ -155,7 +157,9 @@ def _show_best(made: Request, how: How, *, state: Path | None, out: Path | None,
     from ofa.search import answer
 
     began_s = time.process_time()
-    with _resumable(state) if state else nullcontext():
+    # The line that goes on is the same one: the state is found.
+    line = shlex.join(["ofa", *sys.argv[1:]])
+    with console.resumable(f"the search was stopped; '{state}' holds what it found", line) if state else nullcontext():
         found = answer.best(made, how, state=state)
     facts = answer.facts_of_best(made, found, how) | {"cpu_s": round(time.process_time() - began_s, 3)}
     _keep(out, lambda: answer.kept_of_best(made, found, how))
@@ -176,25 +180,6 @@ def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:
     from ofa.search import kept
 
     console.note(f"wrote {kept.write(out, of())}")
-
-
-def _resumable(state: Path) -> Any:
-    """Turn Ctrl-C into a message with the line that goes on: the same one, since the state is found."""
-    import shlex
-    import sys
-    from contextlib import contextmanager
-
-    from ofa.errors import Interrupted
-
-    @contextmanager
-    def guarded() -> Any:
-        try:
-            yield
-        except KeyboardInterrupt:
-            line = shlex.join(["ofa", *sys.argv[1:]])
-            raise Interrupted(f"the search was stopped; '{state}' holds what it found", hint=line) from None
-
-    return guarded()
 
 
 def _flat(network: dict[str, Any]) -> dict[str, Any]:

@@ -190,3 +190,39 @@ def input_changed(path: Path) -> FileInvalid:
         why="its SHA-256 is not the one that request.json names",
         hint="search again into a new folder; inputs of a run are not edited",
     )
+
+
+def limit_unusable(name: str, *, at_most: float, unit: str) -> UsageInvalid:
+    """Say that no value can be compared with a limit."""
+    return UsageInvalid(
+        f"a limit of {at_most:g} {unit} on {name} cannot be searched for",
+        why="a limit is a finite number above zero",
+        hint=f"give the largest {name} the network may have",
+    )
+
+
+def not_published(path: Path, fault: Exception, *, inputs: int) -> FileInvalid:
+    """Say that a file does not hold the arrays of the published accuracy predictor."""
+    return FileInvalid(
+        f"'{path}' is not the published accuracy predictor",
+        why=str(fault) or type(fault).__name__,
+        hint=f"it holds '0.weight', '0.bias' and so on of a network of {inputs} inputs, as an npz file",
+    )
+
+
+def space_unpublished(space: str) -> SpaceMismatch:
+    """Say that the published accuracy predictor was made for another space."""
+    return SpaceMismatch(
+        f"the published accuracy predictor knows nothing of '{space}'",
+        why="it was made for MobileNetV3 at width 1.2: five stages of up to four blocks",
+        hint="search mobilenet_v3 with --width 1.2, or give a twin of this space",
+    )
+
+
+def resolution_unpublished(px: int, *, first: int, last: int, step: int) -> SpaceMismatch:
+    """Say that the published accuracy predictor lacks a resolution, px, and which ones it has."""
+    return SpaceMismatch(
+        f"the published accuracy predictor knows no resolution of {px} px",
+        why=f"it knows {first} to {last} px in steps of {step}",
+        hint="search fewer resolutions",
+    )

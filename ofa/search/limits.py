@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.errors import UsageInvalid
 from ofa.search.bound import Extremes, extremes
-from ofa.search.errors import energy_limit_without_source
+from ofa.search.errors import energy_limit_without_source, limit_unusable
 from ofa.search.knapsack import ends
 from ofa.search.proof import latency_below
 from ofa.search.sums import Sum, of_ops
@@ -54,11 +53,7 @@ class Limit:
         if self.unit.endswith("J") and not self.source:
             raise energy_limit_without_source(f"{self.at_most:g} {self.unit}")
         if not np.isfinite(self.at_most) or self.at_most <= 0:
-            raise UsageInvalid(
-                f"a limit of {self.at_most:g} {self.unit} on {self.name} cannot be searched for",
-                why="a limit is a finite number above zero",
-                hint=f"give the largest {self.name} the network may have",
-            )
+            raise limit_unusable(self.name, at_most=self.at_most, unit=self.unit)
 
 
 def latency_limit(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa import files
-from ofa.errors import FileInvalid, SpaceMismatch
+from ofa.search import errors
 from ofa.search.relu import Network
 from ofa.space.core import Genomes, SearchSpace
 
@@ -85,11 +85,7 @@ def read(path: Path, space: SearchSpace) -> PublishedPredictor:
         layers = _layers(arrays)
     # A damaged file fails in any way: BadZipFile, zlib.error, MemoryError where a header claims too much.
     except Exception as fault:
-        raise FileInvalid(
-            f"'{path}' is not the published accuracy predictor",
-            why=str(fault) or type(fault).__name__,
-            hint=f"it holds '0.weight', '0.bias' and so on of a network of {INPUTS} inputs, as an npz file",
-        ) from fault
+        raise errors.not_published(path, fault, inputs=INPUTS) from fault
     return PublishedPredictor(space=space, layers=layers, columns=_columns(space))
 
 
@@ -121,17 +117,10 @@ def _columns(space: SearchSpace) -> NDArray[np.int64]:
     """Return which input each value of each gene sets; ``INPUTS`` where it sets none."""
     shape = [(len(stage.depths), max(stage.depths), stage.kernels, stage.expands) for stage in space.stages]
     if shape != [(3, BLOCKS, KERNELS, EXPANDS)] * STAGES or space.width != WIDTH:
-        raise SpaceMismatch(
-            f"the published accuracy predictor knows nothing of '{space.id}'",
-            why="it was made for MobileNetV3 at width 1.2: five stages of up to four blocks",
-            hint="search mobilenet_v3 with --width 1.2, or give a twin of this space",
-        )
+        raise errors.space_unpublished(space.id)
     if unknown := [px for px in space.resolutions if not predicts(px)]:
-        raise SpaceMismatch(
-            f"the published accuracy predictor knows no resolution of {unknown[0]} px",
-            why=f"it knows {FIRST_PX} to {FIRST_PX + STEP_PX * (RESOLUTIONS - 1)} px in steps of {STEP_PX}",
-            hint="search fewer resolutions",
-        )
+        last_px = FIRST_PX + STEP_PX * (RESOLUTIONS - 1)
+        raise errors.resolution_unpublished(unknown[0], first=FIRST_PX, last=last_px, step=STEP_PX)
     columns = np.full((len(space.genes), int(space.cardinalities.max()) + 1), INPUTS)
     for number, gene in enumerate(space.genes):
         if gene.name == "resolution":

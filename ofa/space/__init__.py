@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from ofa.errors import SpaceMismatch, UsageInvalid
-from ofa.space import sample
+from ofa.errors import UsageInvalid
+from ofa.space import errors, sample
 from ofa.space.core import SearchSpace
 from ofa.space.facts import facts
 from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_lite, mobilenet_v3_tiny, mobilenet_v3_tiny_lite
@@ -44,28 +43,15 @@ def load(name: str, *, width: float | None = None, channels: int = 3, classes: i
     Raises UsageInvalid for a name or a number that no space has.
     """
     if name not in SPACES:
-        near = difflib.get_close_matches(name, names(), n=1)
-        raise UsageInvalid(
-            f"there is no search space '{name}'",
-            why=f"there are {', '.join(names())}",
-            hint=f"did you mean '{near[0]}'?" if near else "ofa space list",
-        )
+        raise errors.space_unknown(name, names())
     declare, usual = SPACES[name]
     multiplier = usual if width is None else round(float(width), 6)
     # One decimal, because the space's id has one: two spaces must never share an id.
     if not 0.1 <= multiplier <= WIDEST or abs(round(multiplier, 1) - multiplier) > 1e-9:
-        raise UsageInvalid(
-            f"'{name}' has no width multiplier {multiplier:g}",
-            why=f"a multiplier is a whole number of tenths from 0.1 to {WIDEST:g}",
-            hint=f"--width {min(max(0.1, round(multiplier, 1)), WIDEST):g}",
-        )
+        raise errors.width_unknown(name, multiplier, WIDEST)
     for what, value, least, most in (("channels", channels, 1, MOST_CHANNELS), ("classes", classes, 2, MOST_CLASSES)):
         if not least <= value <= most:
-            raise UsageInvalid(
-                f"'{name}' cannot have {value:,} {what}",
-                why=f"{least} to {most:,} are possible",
-                hint=f"choose a number of {what} in this range",
-            )
+            raise errors.count_out_of_range(name, what, value, least=least, most=most)
     return _made(declare, round(multiplier, 1), channels, classes)
 
 
@@ -79,7 +65,7 @@ def by_id(identity: str) -> SearchSpace:
     """Return the space that ``SearchSpace.id`` names; raises SpaceMismatch where no space has this id."""
     found = _ID.fullmatch(identity)
     if found is None or found["name"] not in SPACES:
-        raise _unknown(identity)
+        raise errors.id_unknown(identity, names())
     try:
         space = load(
             found["name"],
@@ -88,16 +74,7 @@ def by_id(identity: str) -> SearchSpace:
             classes=int(found["classes"] or 1000),
         )
     except UsageInvalid as fault:
-        raise _unknown(identity, fault.what) from fault
+        raise errors.id_unknown(identity, names(), fault.what) from fault
     if space.id != identity:
-        raise _unknown(identity, f"its canonical form is '{space.id}'")
+        raise errors.id_unknown(identity, names(), f"its canonical form is '{space.id}'")
     return space
-
-
-def _unknown(identity: str, why: str = "") -> SpaceMismatch:
-    """Say that an id names no space."""
-    return SpaceMismatch(
-        f"'{identity[:80]}' is not the id of a search space",
-        why=why or f"an id is a name ({', '.join(names())}), a width and what differs from ImageNet",
-        hint="such as 'mobilenet_v3-w1.0' or 'mobilenet_v3_tiny-w1.0-c1-n10'",
-    )

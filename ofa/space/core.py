@@ -8,14 +8,13 @@ networks are equal rows.
 from __future__ import annotations
 
 import hashlib
-import reprlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.errors import SpaceMismatch
+from ofa.space import errors
 
 Genomes = NDArray[np.uint8]
 Family = Literal["mbconv", "bottleneck"]
@@ -151,18 +150,12 @@ class SearchSpace:
     def check(self, genomes: Genomes) -> None:
         """Raise SpaceMismatch unless ``genomes`` is a canonical uint8[n, G] array of this space."""
         if genomes.ndim != 2 or genomes.shape[1] != len(self.genes) or genomes.dtype != np.uint8:
-            raise SpaceMismatch(
-                f"genomes of shape {genomes.shape} and type {genomes.dtype} do not belong to '{self.id}'",
-                why=f"this space has rows of {len(self.genes)} uint8 genes",
-                hint="use the space the genomes were made with",
-            )
+            raise errors.genomes_misshapen(self.id, shape=genomes.shape, kind=genomes.dtype, genes=len(self.genes))
         wrong = (genomes > self.cardinalities) | ((genomes > 0) != self.active(genomes))
         if wrong.any():
             row, column = (int(v) for v in np.argwhere(wrong)[0])
-            raise SpaceMismatch(
-                f"genome {row} is not a canonical genome of '{self.id}'",
-                why=f"gene '{self.genes[column].name}' has value {int(genomes[row, column])}",
-                hint="pass genomes through SearchSpace.canonical, or use the space they were made with",
+            raise errors.genome_not_canonical(
+                self.id, row, gene=self.genes[column].name, value=int(genomes[row, column])
             )
 
     def subnet(self, genome: Any) -> Subnet:
@@ -190,7 +183,7 @@ class SearchSpace:
         A depth beyond a stage's choices is clipped to them, as in the reference (ProxylessNAS's last stage).
         """
         if name not in self.corners():
-            raise SpaceMismatch(f"'{self.id}' has no corner '{name}'", hint=f"one of: {', '.join(self.corners())}")
+            raise errors.corner_unknown(self.id, name, self.corners())
         genome = np.zeros(len(self.genes), dtype=np.uint8)
         wanted = _corner_values(name)
         for column, gene in enumerate(self.genes):
@@ -288,39 +281,17 @@ def from_json(space: SearchSpace, facts: Any) -> Subnet:
     """Return the subnet that ``Subnet.to_json`` wrote; raise SpaceMismatch naming the first value that does not fit."""
     see = f"see 'ofa space sample {space.name} --json'"
     if not isinstance(facts, dict) or facts.get("space") != space.id:
-        found = shown(facts.get("space")) if isinstance(facts, dict) else type(facts).__name__
-        raise SpaceMismatch(
-            f"a subnet of {found} is not one of '{space.id}'",
-            why="a subnet belongs to the space it names",
-            hint=f'write "space": "{space.id}"',
-        )
+        raise errors.subnet_of_another(space.id, facts)
     known = {"id", *space.corner("max").to_json()}
     if unknown := sorted(set(facts) - known):
-        raise SpaceMismatch(
-            f"unknown key {shown(unknown[0])} in a subnet of '{space.id}'",
-            why=f"its keys are {', '.join(sorted(known))}",
-            hint=see,
-        )
+        raise errors.subnet_key_unknown(space.id, unknown[0], known, see)
     subnet = space.subnet(_genome_in(space, facts, see))
     for key, value in subnet.to_json().items():
         if facts.get(key) != value:
-            raise SpaceMismatch(
-                f"'{key}' is not what a subnet of '{space.id}' with depths {list(subnet.depths)} has",
-                why=f"what it has is {value}",
-                hint="give one kernel and one expand ratio for each block in use, and nothing else",
-            )
+            raise errors.subnet_key_differs(space.id, key, depths=subnet.depths, value=value)
     if facts.get("id", subnet.id) != subnet.id:
-        raise SpaceMismatch(
-            f"subnet id {shown(facts['id'])} does not name this subnet",
-            why=f"its id is '{subnet.id}'",
-            hint="leave the id out, or take the subnet from where its id comes from again",
-        )
+        raise errors.subnet_id_differs(facts["id"], subnet.id)
     return subnet
-
-
-def shown(value: Any) -> str:
-    """Return a value from a file for a message: short, however large or deeply nested it is."""
-    return reprlib.repr(value)
 
 
 def _genome_in(space: SearchSpace, facts: dict[str, Any], see: str) -> Genomes:
@@ -331,18 +302,11 @@ def _genome_in(space: SearchSpace, facts: dict[str, Any], see: str) -> Genomes:
         if value is _ABSENT:
             continue
         if (isinstance(value, bool) and gene.name != "stem.residual") or value not in gene.choices:
-            raise SpaceMismatch(
-                f"'{gene.name}' is {shown(value)}, which '{space.id}' does not offer",
-                why=f"a subnet of '{space.id}' takes each value from a list",
-                hint=f"one of: {', '.join(f'{choice:g}' for choice in gene.choices)}",
-            )
+            raise errors.choice_not_offered(space.id, gene.name, value, gene.choices)
         genome[0, column] = gene.choices.index(value) + 1
     absent = space.active(genome)[0] & (genome[0] == 0)
     if absent.any():
-        name = space.genes[int(absent.argmax())].name
-        raise SpaceMismatch(
-            f"a subnet of '{space.id}' lacks '{name}'", why="every block in use has its values, by stage", hint=see
-        )
+        raise errors.choice_absent(space.id, space.genes[int(absent.argmax())].name, see)
     return space.canonical(genome)
 
 

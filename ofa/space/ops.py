@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from ofa.errors import FileInvalid
 from ofa.space.core import SearchSpace, Stage, Subnet, make_divisible
+from ofa.space.errors import no_op_key
 from ofa.space.layers import layers_of
 
 Kind = Literal["stem", "deepstem", "mbconv", "bottleneck", "head"]
@@ -83,11 +83,11 @@ def parse(key: str) -> Op:
     """Return the op a canonical key names; raises FileInvalid for any other text."""
     found = _KEY.fullmatch(key)
     if found is None:
-        raise _no_key(key, "it does not follow the form 'kind.kK.sS.iCxS.oCxS.mC.act.n1'")
+        raise no_op_key(key, "it does not follow the form 'kind.kK.sS.iCxS.oCxS.mC.act.n1'")
     mid = tuple(int(part) for part in found["mid"].split("-")) if found["mid"] else ()
     kind = found["kind"]
     if not (len(mid) <= 2 if kind == "head" else len(mid) == 1 and found["act"]) or (found["act"] is None) != (not mid):
-        raise _no_key(key, f"inner channels and activation are not those of a {kind}")
+        raise no_op_key(key, f"inner channels and activation are not those of a {kind}")
     op = Op(
         kind=kind,  # type: ignore[arg-type]  # one of Kind: the pattern says so
         kernel=int(found["kernel"] or 1),
@@ -117,14 +117,9 @@ def _check(op: Op, key: str) -> None:
     )
     for part, fault in wrong:
         if fault:
-            raise _no_key(key, f"no {op.kind} has this {part}")
+            raise no_op_key(key, f"no {op.kind} has this {part}")
     if op.key != key:
-        raise _no_key(key, f"its parts say '{op.key}'")
-
-
-def _no_key(key: str, why: str) -> FileInvalid:
-    """Say that a text names no op."""
-    return FileInvalid(f"'{key[:80]}' is no op key", why=why, hint="take keys from 'ofa space ops'")
+        raise no_op_key(key, f"its parts say '{op.key}'")
 
 
 def stem_op(space: SearchSpace, resolution: int, mid: int, out: int, *, residual: bool, batch: int = 1) -> Op:

@@ -18,7 +18,8 @@ import torch
 from ofa.errors import OfaError
 from ofa.files import MEBIBYTE, read_json, sha256_file
 from ofa.nn.supernet import Supernet, build
-from ofa.space.core import Subnet, from_json, shown
+from ofa.space.core import Subnet, from_json
+from ofa.space.errors import shown
 from ofa.space.listed import entries
 from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, settings, sources
 from ofa.train.data import Data, Images

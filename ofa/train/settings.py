@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
-from ofa.space.core import shown
+from ofa.space.errors import shown
 from ofa.train.recipes import Recipe
 from ofa.train.schedule import Phase
 

@@ -9,7 +9,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from ofa.errors import FileInvalid
+from ofa.twins.errors import not_trees, trees_of_another
 
 Vector = NDArray[np.float64]
 
@@ -76,9 +76,7 @@ def from_bytes(data: bytes, *, columns: int, what: str) -> xgboost.Booster:
         found = int(booster.num_features())
     except (xgboost.core.XGBoostError, ValueError) as fault:
         reason = str(fault).splitlines()[0]
-        raise FileInvalid(f"{what} is not a tree model", why=reason, hint="fit the twin again") from fault
+        raise not_trees(what, reason) from fault
     if found != columns:
-        raise FileInvalid(
-            f"{what} reads {found} features", why=f"this space gives {columns}", hint="fit the twin again on this space"
-        )
+        raise trees_of_another(what, found=found, columns=columns)
     return booster

@@ -109,3 +109,43 @@ def unlike_precisions(named: Mapping[str, str], assumed: Sequence[str]) -> Usage
         why=listed,
         hint="use labels, tables and files of one precision: an int8 network is another network",
     )
+
+
+def not_trees(what: str, why: str) -> FileInvalid:
+    """Say that a part of a saved twin is no model of trees."""
+    return FileInvalid(f"{what} is not a tree model", why=why, hint="fit the twin again")
+
+
+def trees_of_another(what: str, *, found: int, columns: int) -> FileInvalid:
+    """Say that trees read another number of features than the space gives."""
+    return FileInvalid(
+        f"{what} reads {found} features", why=f"this space gives {columns}", hint="fit the twin again on this space"
+    )
+
+
+def coverage_impossible(coverage: float) -> UsageInvalid:
+    """Say that a coverage is no share of cases."""
+    return UsageInvalid(f"a coverage of {coverage:g} is not between 0 and 1", hint="0.9 is a usual choice")
+
+
+def too_few_for_coverage(count: int, coverage: float, *, needed: int) -> UsageInvalid:
+    """Say that so few residuals give no bound of this coverage."""
+    return UsageInvalid(
+        f"{count} residuals are too few for a coverage of {coverage:g}",
+        why=f"a bound that holds this often needs at least {needed}",
+        hint=("measure more networks", "ask for a lower coverage"),
+    )
+
+
+def too_few_to_choose(count: int, *, offered: int) -> UsageInvalid:
+    """Say that more networks are to be chosen than there are, or none."""
+    return UsageInvalid(f"{count} of {offered} networks cannot be chosen", hint="offer more networks")
+
+
+def genomes_of_another(space: str, *, shape: tuple[int, ...], kind: object, genes: int) -> SpaceMismatch:
+    """Say that an array is not one of genomes of this space, known as data alone."""
+    return SpaceMismatch(
+        f"genomes of shape {shape} and type {kind} do not belong to '{space}'",
+        why=f"this space has rows of {genes} uint8 genes, each at most its number of choices",
+        hint="use the space the genomes were made with",
+    )

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa import files
-from ofa.errors import SpaceMismatch
 from ofa.space.core import Gene, Genomes
+from ofa.twins.errors import genomes_of_another
 
 
 class Space(Protocol):
@@ -59,11 +59,7 @@ class GeneSpace:
         """Raise SpaceMismatch unless ``genomes`` is a uint8[n, G] array of values that the genes offer."""
         fits = genomes.ndim == 2 and genomes.shape[1] == len(self.genes) and genomes.dtype == np.uint8
         if not fits or (genomes > self.cardinalities).any():
-            raise SpaceMismatch(
-                f"genomes of shape {genomes.shape} and type {genomes.dtype} do not belong to '{self.id}'",
-                why=f"this space has rows of {len(self.genes)} uint8 genes, each at most its number of choices",
-                hint="use the space the genomes were made with",
-            )
+            raise genomes_of_another(self.id, shape=genomes.shape, kind=genomes.dtype, genes=len(self.genes))
 
 
 # Parts of our own spaces of which more never hurts on average; a larger kernel may, at a low resolution.

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.errors import UsageInvalid
+from ofa.twins.errors import coverage_impossible, too_few_for_coverage
 
 Vector = NDArray[np.float64]
 
@@ -25,16 +25,12 @@ def quantile(residuals: Vector, coverage: float) -> float:
     say.
     """
     if not 0.0 < coverage < 1.0:
-        raise UsageInvalid(f"a coverage of {coverage:g} is not between 0 and 1", hint="0.9 is a usual choice")
+        raise coverage_impossible(coverage)
     # The tiny allowance keeps 0.9 * 20 at 18, not 19, where the product is not exact in binary.
     rank = math.ceil((len(residuals) + 1) * coverage - 1e-9)
     if rank > len(residuals):
         needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
-        raise UsageInvalid(
-            f"{len(residuals)} residuals are too few for a coverage of {coverage:g}",
-            why=f"a bound that holds this often needs at least {needed}",
-            hint=("measure more networks", "ask for a lower coverage"),
-        )
+        raise too_few_for_coverage(len(residuals), coverage, needed=needed)
     return float(np.sort(residuals)[rank - 1])
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa import score
-from ofa.errors import UsageInvalid
 from ofa.twins import errors
 from ofa.twins.samples import finite
 
@@ -95,7 +94,7 @@ def choose_networks(known_ms: NDArray[np.floating], count: int = 10) -> Rows:
     """
     known = _logs(known_ms, None)
     if not 1 <= count <= len(known):
-        raise UsageInvalid(f"{count} of {len(known)} networks cannot be chosen", hint="offer more networks")
+        raise errors.too_few_to_choose(count, offered=len(known))
     scaled = _scaled(known)[0]
     order = np.argsort(scaled.mean(axis=1), kind="stable")
     compared = order[np.linspace(0, len(order) - 1, min(len(order), max(MOST_COMPARED, count))).astype(np.int64)]
