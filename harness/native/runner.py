@@ -16,8 +16,9 @@ from harness.native.facts import MOST_BYTES, QUERY_S, tools
 from harness.native.phone import Phone
 from harness.native.programs import PROGRAMS
 from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, told
-from harness.native.shell import Said, Shell
+from harness.native.shell import Shell
 from harness.plan import RuntimeName, Way
+from harness.transport.contract import Said
 from ofa.files import sha256_file
 
 SPARE_S = 20.0

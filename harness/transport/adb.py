@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import device_lost
-from harness.transport.adb_client import Client, Ended, Said, check_serial, quoted
-from harness.transport.contract import OnBytes, silent
+from harness.transport.adb_client import Client, check_serial, quoted
+from harness.transport.child import Ended
+from harness.transport.contract import OnBytes, Said, silent
 from harness.transport.errors import folder_refused, no_room, phone_path_invalid, phone_too_old
 from harness.transport.local import CLOSE_S, LocalChannel, start
 from ofa.errors import DeviceLost, MeasurementRefused, OfaError

@@ -5,28 +5,24 @@ The exit code of adb is never believed: it is 0 where the phone has no shell_v2,
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import secrets
-import selectors
 import shlex
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import answer_refused, device_lost
+from harness.transport import child
+from harness.transport.child import Ended
+from harness.transport.contract import Said
 from harness.transport.errors import adb_missing, adb_server_silent, phone_not_ready, serial_invalid
 from ofa.errors import DeviceLost, OfaError, printable
 
-READ_BYTES = 1 << 16
 SERVER_S = 20.0  # the first command starts the server, which takes seconds on a busy computer
 RACE_PAUSES_S = (0.5, 1.0, 2.0)
 CONNECT_S = 15.0
 SETTLE_S = 6.0
-TURN_S = 2.0
 MAX_BYTES = 1 << 20
 MAX_WORDS = 300
 # A serial that 'adb connect' takes: a name or address, and a port.
@@ -37,26 +33,6 @@ STATES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a child process ended; where that was by us, ``why`` says so, and ``too_long`` that it said too much."""
-
-    code: int | None
-    out: bytes
-    err: bytes
-    why: str = ""
-    too_long: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What a command on the phone said: its own exit code, its output and, from phones with shell_v2, its stderr."""
-
-    code: int
-    out: bytes
-    err: bytes
-
-
 def bounded(
     command: Sequence[str],
     *,
@@ -65,66 +41,12 @@ def bounded(
     max_bytes: int,
     on_turn: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Run a child process for at most ``timeout_s``, keep at most ``max_bytes`` of each output, and end it.
-
-    ``on_turn`` is called whenever two seconds bring nothing; what it raises ends the process too. Raises PackageMissing
-    where the program is not there.
-    """
+    """Run adb for at most ``timeout_s``, as `child.finish` does; raises PackageMissing where it is not there."""
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+        process = child.start(command, environment=environment)
     except OSError as fault:
         raise adb_missing(command[0], fault.strerror or "it cannot be started") from fault
-    try:
-        return _drained(process, time.monotonic() + timeout_s, timeout_s, max_bytes, on_turn)
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-def _drained(
-    process: subprocess.Popen[bytes], deadline_s: float, timeout_s: float, max_bytes: int, on_turn: Callable[[], None]
-) -> Ended:
-    """Read both outputs of a process until they end, time is over, or one is too long."""
-    assert process.stdout is not None and process.stderr is not None
-    kept = {process.stdout: bytearray(), process.stderr: bytearray()}
-    why, too_long = "", False
-    with selectors.DefaultSelector() as selector:
-        for stream in kept:
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map() and not why:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                why = f"there was no end of it in {timeout_s:g} s"
-                break
-            ready = selector.select(min(left_s, TURN_S))
-            if not ready:
-                if process.poll() is not None:
-                    break  # whatever still holds the pipes is no part of it: a server that it started, say
-                on_turn()
-            for key, _ in ready:
-                chunk = os.read(key.fd, READ_BYTES)
-                held = kept[key.fileobj]  # type: ignore[index]
-                held += chunk
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                elif len(held) > max_bytes:
-                    why, too_long = f"it gave more than {max_bytes:,} bytes", True
-    out, err = (bytes(held[:max_bytes]) for held in kept.values())
-    if not why:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=max(0.1, deadline_s - time.monotonic()))
-    return Ended(code=process.poll(), out=out, err=err, why=why, too_long=too_long)
+    return child.finish(process, timeout_s=timeout_s, max_bytes=max_bytes, on_turn=on_turn)
 
 
 def server(adb: str, server_port: int | None, *words: str, timeout_s: float = SERVER_S) -> Ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,15 @@ OnBytes = Callable[[int, int], None]
 
 def silent(done: int, total: int) -> None:
     """Tell nobody how many of how many bytes are there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a command on a device said: its own exit code, its output, and its stderr where the device has it apart."""
+
+    code: int
+    out: bytes
+    err: bytes = b""
 
 
 class Channel(Protocol):

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import answer_refused, device_lost
+from harness.errors import device_lost
+from harness.transport.answerlines import AnswerLines
 from harness.transport.contract import OnBytes, silent
 from harness.transport.lastwords import LastWords
 
@@ -80,7 +81,7 @@ class LocalChannel:
         """Take a started process and begin to drain its stderr."""
         self.device = device
         self.process = process
-        self.received = bytearray()
+        self.received = AnswerLines(device)
         self.complaints = LastWords()
         assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)
@@ -117,21 +118,15 @@ class LocalChannel:
         assert self.process.stdout is not None
         handle = self.process.stdout.fileno()
         deadline_s = time.monotonic() + timeout_s
-        while True:
-            end = self.received.find(b"\n")
-            if end > max_bytes or (end < 0 and len(self.received) > max_bytes):
-                raise answer_refused(self.device, f"a line of more than {max_bytes:,} bytes")
-            if end >= 0:
-                line = bytes(self.received[:end])
-                del self.received[: end + 1]
-                return line
+        while (line := self.received.take(max_bytes)) is None:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0 or not select.select([handle], [], [], left_s)[0]:
                 raise device_lost(self.device, f"nothing was heard for {timeout_s:g} s")
             chunk = os.read(handle, READ_BYTES)
             if not chunk:
                 raise device_lost(self.device, self._ending())
-            self.received += chunk
+            self.received.add(chunk)
+        return line
 
     def _ending(self) -> str:
         """Say how the agent ended, with its last complaint."""

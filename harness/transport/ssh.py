@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import device_lost
-from harness.transport.contract import OnBytes, silent
+from harness.transport.contract import OnBytes, Said, silent
 from harness.transport.errors import device_lacks, words_refused
 from harness.transport.sshchannel import START, SshChannel
 from harness.transport.sshconfig import Address
@@ -21,15 +21,6 @@ from ofa.files import sha256_file
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 FILES = "files"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """How a command ended: its exit code, and both its outputs in one."""
-
-    code: int
-    out: bytes
-    err: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,14 +103,14 @@ class Ssh:
         """Return where the device answers; raises DeviceLost."""
         self.line.linked(self.route)
 
-    def shell(self, arguments: Sequence[str], *, timeout_s: float, max_bytes: int) -> Answered:
+    def shell(self, arguments: Sequence[str], *, timeout_s: float, max_bytes: int) -> Said:
         """Run one command there, each word as it is; raises DeviceLost, also where it does not end in ``timeout_s`` or
         says more than ``max_bytes``. Both its outputs come as one."""
         both = ["sh", "-c", 'exec "$@" 2>&1', "sh", *arguments]
         found = run(self.line, self.route, both, timeout_s=timeout_s, most_bytes=max_bytes)
         if found.status < 0 and not self.line.alive:
             raise device_lost(self.device, "the connection broke in the middle of a command")
-        return Answered(code=found.status, out=found.output)
+        return Said(code=found.status, out=found.output)
 
     def end(self) -> None:
         """End the connection; the transport can be opened again."""

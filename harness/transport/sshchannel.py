@@ -7,7 +7,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from harness.errors import answer_refused, device_lost
+from harness.errors import device_lost
+from harness.transport.answerlines import AnswerLines
 from harness.transport.sshline import DRAIN_S, READ_BYTES, Drain, Line, run, shut
 from harness.transport.sshlink import Link, Route, bounded
 from ofa.errors import OfaError
@@ -42,7 +43,7 @@ class SshChannel:
         self.channel = channel
         self.mark = mark
         self.pid: str | None = None
-        self.received = bytearray()
+        self.received = AnswerLines(route.device)
         self.drain = Drain(channel, on_line=self._named)
 
     def _named(self, line: bytes) -> bool:
@@ -73,15 +74,9 @@ class SshChannel:
     def receive(self, *, timeout_s: float, max_bytes: int) -> bytes:
         """Return the next line; raises DeviceLost at the end, after ``timeout_s`` of silence, or past ``max_bytes``."""
         deadline_s = time.monotonic() + timeout_s
-        while True:
-            end = self.received.find(b"\n")
-            if end > max_bytes or (end < 0 and len(self.received) > max_bytes):
-                raise answer_refused(self.route.device, f"a line of more than {max_bytes:,} bytes")
-            if end >= 0:
-                line = bytes(self.received[:end])
-                del self.received[: end + 1]
-                return line
-            self.received += self._read(max(0.0, deadline_s - time.monotonic()), timeout_s)
+        while (line := self.received.take(max_bytes)) is None:
+            self.received.add(self._read(max(0.0, deadline_s - time.monotonic()), timeout_s))
+        return line
 
     def _read(self, left_s: float, timeout_s: float) -> bytes:
         """Return what has come, waiting for ``left_s`` of the ``timeout_s``; raises DeviceLost."""
