@@ -73,7 +73,7 @@ def listed(context: typer.Context, json: Json = False) -> None:
     if json:
         console.emit_json(rows)
         return
-    console.table(list(rows[0]), [list(row.values()) for row in rows])
+    console.listing(rows)
     console.note(f"the lab's list: {lab_folder() / LAB}")
 
 
@@ -164,6 +164,6 @@ def _told(found: list[Any], json: bool, title: str = "") -> None:
     if json:
         console.emit_json(rows)
     else:
-        console.table(list(rows[0]), [list(row.values()) for row in rows])
+        console.listing(rows)
     if any(not one.fine for of, one in pairs if of != "this computer"):
         raise typer.Exit(DeviceLost.exit_code)

@@ -354,8 +354,9 @@ def path_refused(fault: OSError) -> FileInvalid:
 
 def our_bug(fault: Exception, log: Path | FileInvalid) -> OfaError:
     """Say that the fault is ours, and where its traceback is or why it was not written."""
-    unwritten = isinstance(log, FileInvalid)
-    where = f"no log could be written: {log.why}" if unwritten else f"the full traceback is in '{log}'"
+    where = f"the full traceback is in '{log}'"
+    if isinstance(log, FileInvalid):
+        where = f"no log could be written: {log.why}"
     return OfaError(
         f"ofa failed in a way it never should: {type(fault).__name__}: {fault}",
         why=f"this is a bug of ours; {where}",

@@ -22,7 +22,7 @@ from harness.plan import Plan
 from harness.preview import Foretold
 from harness.reduce import Conditions, conditions, table
 from harness.replan import clock_of, plan_of, reference_of_table, refuse_other_conditions, refuse_others, runtime_of
-from harness.session import OnProgress, environment_id, quiet
+from harness.session import OnProgress, quiet
 from harness.tables import JOURNAL
 from harness.tuning import Tuning, prepared
 from ofa.lut import validity
@@ -30,6 +30,7 @@ from ofa.lut.changes import FALSE_ALARM_RATE, group_of
 from ofa.lut.check import checked
 from ofa.lut.diff import differing
 from ofa.lut.format import Lut, stated
+from ofa.lut.header import environment_id
 from ofa.lut.validity import VALIDITY, Record
 from ofa.lut.verdict import TOLERANCE_PCT, Verdict, judge
 from ofa.lut.write import certify

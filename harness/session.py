@@ -25,6 +25,7 @@ from harness.stopping import next_round
 from harness.supply import supply
 from ofa.errors import DeviceAway, DeviceBarred, DeviceLost
 from ofa.files import canonical_json, sha256_bytes
+from ofa.lut.header import environment_id
 
 OnProgress = Callable[[int, int, str], None]
 PATIENCE_S = 60.0
@@ -147,11 +148,6 @@ def environment_of(hello: Hello, runtime: Runtime, way: Way, regime: str) -> dic
         **({"accelerator": runtime.units[way.unit].says} if way.unit in runtime.units else {}),
         "regime": regime,
     }
-
-
-def environment_id(conditions: dict[str, Any]) -> str:
-    """Return the first 12 hex digits of the SHA-256 of the environment's canonical JSON."""
-    return sha256_bytes(canonical_json(conditions).encode())[:12]
 
 
 def run(

@@ -13,7 +13,7 @@ from harness.artefacts import File, target
 from harness.inventory import Device
 from harness.plan import Plan, RuntimeName
 from harness.refusals import environment_changed
-from harness.session import OnProgress, environment, environment_id, quiet, ready_runtime
+from harness.session import OnProgress, environment, quiet, ready_runtime
 from harness.stats import spread
 from harness.tables import PLAN
 from harness.verify import Anchor, Verification
@@ -21,6 +21,7 @@ from ofa.errors import FileInvalid
 from ofa.files import MEBIBYTE, read_json, sha256_file
 from ofa.graphs.forms import FORMATS, SUFFIX
 from ofa.lut.format import Lut
+from ofa.lut.header import environment_id
 
 if TYPE_CHECKING:
     from ofa.nn.supernet import Supernet

@@ -75,7 +75,7 @@ def space_list(json: Json = False) -> None:
     if json:
         console.emit_json(rows)
     else:
-        console.table(list(rows[0]), [list(row.values()) for row in rows])
+        console.listing(rows)
 
 
 @space.command("facts", epilog=example("ofa space facts mobilenet_v3 --width 1.2"))
@@ -150,7 +150,7 @@ def space_ops(
     if json:
         console.emit_json(found)
     else:
-        console.table(list(found[0]), [list(op.values()) for op in found])
+        console.listing(found)
 
 
 @app.command("estimate", epilog=example("ofa estimate --lut runs/table/lut --subnets subnets.json"))

@@ -52,6 +52,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str =
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
 
+def listing(entries: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
+    """Print records of one kind as a table, a line each; the keys of the first are the columns."""
+    table(list(entries[0]), [list(entry.values()) for entry in entries], title=title)
+
+
 def show(facts: Mapping[str, Any], *, title: str = "") -> None:
     """Print plain data as tables: single values first, then one table for each list of records."""
     single = {key: value for key, value in facts.items() if not _records(value)}

@@ -87,7 +87,7 @@ def test_rooms_have_nouns(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.name not in MESSAGES], ids=name_of)
 def test_what_a_user_reads_stands_in_the_errors_of_its_room(path: Path) -> None:
-    """An exception of ours is built there alone; `except`, `raise` of one that was given, and its exit code are free."""
+    """Exceptions of ours are built there alone; to catch them, raise a given one or read an exit code is free."""
     tree = tree_of(path)
     imported = [name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names]
     alias = {name.asname or name.name for name in imported if name.name in EXCEPTIONS} | EXCEPTIONS

@@ -28,11 +28,7 @@ def of(rows: Sequence[Choice]) -> Verdict | None:
     """Sum up the closing rows; None where there are none."""
     if not rows:
         return None
-    latency = [
-        abs(row.predicted_ms / row.measured_ms - 1.0) * 100.0
-        for row in rows
-        if row.predicted_ms is not None and row.measured_ms
-    ]
+    latency = [abs(error) for row in rows if (error := latency_error(row)) is not None]
     accuracy = [
         abs(row.predicted_top1 - row.measured_top1)
         for row in rows
@@ -62,7 +58,12 @@ def over_budget(row: Choice) -> bool | None:
 
 
 def latency_error(row: Choice) -> float | None:
-    """Return how far a prediction is above its measurement, percent of the measurement."""
-    if row.predicted_ms is None or not row.measured_ms:
+    """Return how far the prediction of a chosen network is above its measurement, percent of the measurement."""
+    return above_percent(row.predicted_ms, row.measured_ms)
+
+
+def above_percent(predicted_ms: float | None, measured_ms: float | None) -> float | None:
+    """Return how far a prediction is above its measurement, percent of the measurement; None where one is lacking."""
+    if predicted_ms is None or not measured_ms:
         return None
-    return 100.0 * (row.predicted_ms / row.measured_ms - 1.0)
+    return 100.0 * (predicted_ms / measured_ms - 1.0)

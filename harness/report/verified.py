@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.report.figure import INK, SERIES, Figure, axis, bars, layout, points
 from harness.report.parse import number
+from harness.report.verdict import above_percent
 from harness.report.words import figures3, plain
 
 MOST_FILES = 60
@@ -33,9 +34,7 @@ class Verified:
     @property
     def error_percent(self) -> float | None:
         """Return how far the prediction is above the measurement, percent of the measurement."""
-        if self.predicted_ms is None or not self.measured_ms:
-            return None
-        return 100.0 * (self.predicted_ms / self.measured_ms - 1.0)
+        return above_percent(self.predicted_ms, self.measured_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

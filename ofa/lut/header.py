@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -48,6 +49,11 @@ RuntimeName = Literal[
 Precision = Literal["fp32", "fp16", "int8", "unknown"]
 
 
+def environment_id(environment: Mapping[str, Any]) -> str:
+    """Return the first 12 hex digits of the SHA-256 of an environment's canonical JSON: what names it everywhere."""
+    return sha256_bytes(canonical_json(environment).encode())[:12]
+
+
 class Header(BaseModel):
     """Whose table this is. ``environment`` holds everything that changes latency; another environment is another table.
 
@@ -70,8 +76,8 @@ class Header(BaseModel):
 
     @property
     def environment_id(self) -> str:
-        """Return the first 12 hex digits of the SHA-256 of the environment's canonical JSON."""
-        return sha256_bytes(canonical_json(self.environment).encode())[:12]
+        """Return what names the environment, 12 hex digits."""
+        return environment_id(self.environment)
 
     @property
     def place(self) -> PurePosixPath:

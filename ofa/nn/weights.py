@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import re
-import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ofa.errors import OfaError
-from ofa.files import read_capped
 from ofa.nn import errors
+from ofa.nn.unpacking import unpacked
 from ofa.space import ops
 from ofa.space.core import SearchSpace
 from ofa.space.layers import Layer, layers_of
@@ -199,7 +194,7 @@ def _old_too(*names: str) -> tuple[str, ...]:
 
 def _tensors_in(path: Path) -> Mapping[str, Tensor]:
     """Return the state dict in a file; whatever a training run saved beside it is left alone."""
-    content = _unpacked(path)
+    content = unpacked(path, max_bytes=MOST_BYTES, broken=errors.weights_unreadable, old=True)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(
@@ -207,24 +202,3 @@ def _tensors_in(path: Path) -> Mapping[str, Tensor]:
     ):
         raise errors.weights_unreadable(path, "it holds no dict of tensors, nor one under 'state_dict'")
     return content
-
-
-def _unpacked(path: Path) -> Any:
-    """Return what a file holds, its parts checked against their checksums where it has some: torch looks at none."""
-    raw = read_capped(path, max_bytes=MOST_BYTES, what="checkpoint")
-    try:
-        # Files written before torch 1.6 are no archives.
-        if raw.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-                if sum(part.file_size for part in archive.infolist()) > MOST_BYTES:
-                    raise errors.weights_unreadable(path, f"unpacked it has more than {MOST_BYTES:,} bytes")
-                if damaged := archive.testzip():
-                    raise errors.weights_unreadable(path, f"its part {damaged[:80]!r} is damaged")
-        return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except OfaError:
-        raise
-    except pickle.UnpicklingError as fault:
-        raise errors.weights_unreadable(path, "it holds something else than tensors, numbers and text") from fault
-    # A damaged file fails in any way: BadZipFile, RuntimeError, IndexError, AssertionError.
-    except Exception as fault:
-        raise errors.weights_unreadable(path, str(fault).partition("\n")[0] or type(fault).__name__) from fault

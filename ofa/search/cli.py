@@ -169,7 +169,7 @@ def _show_best(made: Request, how: How, *, state: Path | None, out: Path | None,
     console.show({"best": _flat(facts["best"]), **{key: facts[key] for key in facts if key not in ("best", "top")}})
     if "top" in facts:
         rows = [_flat(network) for network in facts["top"]]
-        console.table(list(rows[0]), [list(row.values()) for row in rows], title="\nnetworks that differ, best first")
+        console.listing(rows, title="\nnetworks that differ, best first")
 
 
 def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:
@@ -209,4 +209,4 @@ def _show_front(made: Request, how: How, *, state: Path | None, out: Path | None
         console.emit_json(facts)
         return
     rows = [{"under": point["under"], **_flat(point), "bound": point["upper_bound"]} for point in facts["front"]]
-    console.table(list(rows[0]), [list(row.values()) for row in rows], title=f"hypervolume {found.hypervolume:.4g}")
+    console.listing(rows, title=f"hypervolume {found.hypervolume:.4g}")

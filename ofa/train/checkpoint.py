@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ofa.errors import OfaError
-from ofa.files import read_capped, write_atomic
+from ofa.files import write_atomic
+from ofa.nn.unpacking import unpacked
 from ofa.train import errors
 
 FORMAT = "ofa-checkpoint/2"
@@ -71,7 +69,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint with ``weights_only``; raise FileInvalid where it is none, damaged or of another format."""
-    facts = _unpacked(path)
+    facts = unpacked(path, max_bytes=MOST_BYTES, broken=errors.checkpoint_broken)
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise errors.checkpoint_broken(path, f"its format is not '{FORMAT}'")
     for key, kind in KINDS.items():
@@ -88,20 +86,3 @@ def _plain(value: Any) -> bool:
     if not isinstance(value, Tensor) or value.is_nested:
         return False
     return value.layout == torch.strided and value.device.type == "cpu"
-
-
-def _unpacked(path: Path) -> Any:
-    """Return what a file holds once every part of it has the checksum it was written with: torch looks at none."""
-    raw = read_capped(path, max_bytes=MOST_BYTES, what="checkpoint")
-    try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            if damaged := archive.testzip():
-                raise errors.checkpoint_broken(path, f"its part '{damaged}' is damaged")
-        return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except OfaError:
-        raise
-    except pickle.UnpicklingError as fault:
-        raise errors.checkpoint_broken(path, "it holds something else than tensors, numbers and text") from fault
-    # A damaged file fails in any way: BadZipFile, RuntimeError, IndexError, AssertionError.
-    except Exception as fault:
-        raise errors.checkpoint_broken(path, str(fault).partition("\n")[0] or type(fault).__name__) from fault

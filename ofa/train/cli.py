@@ -220,7 +220,7 @@ def evaluate(
     if json:
         console.emit_json(rows)
     else:
-        console.table(list(rows[0]), [list(row.values()) for row in rows], title=str(target))
+        console.listing(rows, title=str(target))
 
 
 @app.command("label", epilog=example("ofa label runs/mine --data images --out runs/mine/labels.csv -n 40"))

@@ -16,9 +16,10 @@ from harness.plan import Plan, Rounds, RuntimeName, Way
 from harness.prepare import bench_plan, check_unit, check_way
 from harness.protocol import Clocks, Hello, Runtime, UnitFound
 from harness.reduce import table
-from harness.session import environment_id, environment_of, ready_runtime, run
+from harness.session import environment_of, ready_runtime, run
 from harness.ways import USES, settled
 from ofa.errors import MeasurementRefused, PackageMissing, UsageInvalid
+from ofa.lut.header import environment_id
 from ofa.space.index import ops_in
 from ofa.space.ops import Op, ops_of
 
