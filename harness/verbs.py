@@ -41,7 +41,6 @@ from harness.options import (
     meter_of,
     tuning_of,
 )
-from ofa.cli import read_subnets
 from ofa.lut.cli import app as tables
 from ofa.options import (
     TINY,
@@ -222,8 +221,9 @@ def _table(missing_from: Path | None) -> Lut | None:
 def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
     """Return the subnets in a file; raises UsageInvalid where one is of another space."""
     from harness.errors import subnet_of_others
+    from ofa.space import listed
 
-    subnets = () if path is None else tuple(read_subnets(path))
+    subnets = () if path is None else tuple(listed.read(path))
     for subnet in subnets:
         if subnet.space.id != space.id:
             raise subnet_of_others(subnet.id, subnet.space.id, space.id)
@@ -266,7 +266,7 @@ def _foretold(space: SearchSpace, tasks: list[Task], out: Path) -> tuple[Facts, 
 
 @lut.command("build", epilog=example("ofa lut build runs/measured --into runs/tables --allow-simulated"))
 def lut_build(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a measurement, finished or not.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of 'ofa bench', finished or not.")],
     into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="Folder of tables that gets it.")] = Path(
         "luts"
     ),

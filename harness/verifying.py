@@ -19,7 +19,6 @@ from harness.options import (
     VerifyRounds,
 )
 from harness.verbs import Asked, device_for, use_of
-from ofa.cli import read_subnets
 from ofa.options import Json, MaybeDataPath, MaybeLut, MaybeSubnets, Out, PrecisionName, Resume, Seed, example
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def verify(
 def report(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER | compare A B", help="A run's folder, or 'compare' and two to compare."),
+        typer.Argument(metavar="FOLDER | compare A B", help="A run folder, or 'compare' and two to compare."),
     ],
     out: Annotated[
         Path | None,
@@ -128,8 +127,9 @@ def report(
 def _sampled(path: Path | None, data: str | None, add: bool, lut: Path | None) -> list[Subnet]:
     """Return the sampled subnets; raises UsageInvalid for what could only fail once everything has been measured."""
     from harness.errors import no_data_to_test, no_table_named
+    from ofa.space import listed
 
-    subnets = [] if path is None else read_subnets(path)
+    subnets = [] if path is None else listed.read(path)
     if subnets and data is not None:
         raise no_data_to_test(subnets[0].id)
     if add and lut is None:

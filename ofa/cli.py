@@ -7,7 +7,6 @@ calls the library and prints. A verb that prints facts takes ``--json``.
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,7 +35,7 @@ from ofa.train.cli import app as training
 from ofa.twins.cli import app as twins
 
 if TYPE_CHECKING:
-    from ofa.space.core import SearchSpace, Subnet
+    from ofa.space.core import SearchSpace
 
 
 class FormatName(StrEnum):
@@ -171,11 +170,12 @@ def estimate(
     from ofa import console
     from ofa import estimate as estimates
     from ofa.lut import shelf
+    from ofa.space import listed
 
     table = shelf.one(lut)
     for line in shelf.warnings(lut):
         console.warn(line)
-    networks = read_subnets(subnets)
+    networks = listed.read(subnets)
     chosen = estimates.state_of(table, networks[0].space, state)
     ms: dict[str, float] = {}
     for space_id in dict.fromkeys(network.space.id for network in networks):
@@ -243,28 +243,3 @@ def export(
     trained = runs.trained(run, data, weights=weights.value, problems="skip" if skip_corrupt else "raise")
     facts = handover.hand_over(run, data, trained, runs.subnet_named(subnet, identity, trained), out, wanted)
     console.emit_json(facts) if json else console.show(facts, title=str(out))
-
-
-def read_subnets(path: Path) -> list[Subnet]:
-    """Read the subnets of a JSON file, in any form of `ofa.space.listed`; raises FileInvalid for none, or naming the
-    first that is wrong."""
-    import ofa.space as spaces
-    from ofa.errors import FileInvalid
-    from ofa.files import MEBIBYTE, read_json
-    from ofa.space.core import from_json
-    from ofa.space.errors import entry_invalid, entry_no_subnet, no_subnet_in
-    from ofa.space.listed import entries
-
-    listed = entries(read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets"))
-    if not listed:
-        raise no_subnet_in(path)
-    networks = []
-    for number, entry in enumerate(listed, 1):
-        name = entry.get("space") if isinstance(entry, dict) else None
-        if not isinstance(name, str):
-            raise entry_no_subnet(path, number)
-        try:
-            networks.append(from_json(spaces.by_id(name), entry))
-        except FileInvalid as fault:
-            raise entry_invalid(path, number, fault) from fault
-    return networks

@@ -148,4 +148,4 @@ def entry_no_subnet(path: Path, number: int) -> FileInvalid:
 
 def entry_invalid(path: Path, number: int, fault: FileInvalid) -> FileInvalid:
     """Say which entry of a file of subnets has a fault."""
-    return FileInvalid(f"entry {number} of '{path}': {fault.what}", why=fault.why, hint=fault.hints)
+    return type(fault)(f"entry {number} of '{path}': {fault.what}", why=fault.why, hint=fault.hints)

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import ofa.space as spaces
+from ofa.errors import FileInvalid
+from ofa.files import MEBIBYTE, read_json
+from ofa.space import errors
+from ofa.space.core import SearchSpace, Subnet, from_json
+
+MOST_BYTES = 64 * MEBIBYTE
 # Where an answer keeps networks, each with its subnet: those that differ, a front, and a demo's choice of one.
 _LISTS = ("top", "front", "chosen", "points")
+
+
+def read(path: Path, *, space: SearchSpace | None = None, every: bool = False) -> list[Subnet]:
+    """Return the subnets of a JSON file, one at least, in any form of `entries`, which also says what ``every`` is.
+
+    Each is of the space it names or, where one is given, of that ``space``. Raises FileInvalid for an empty list, or
+    naming the first that is wrong; SpaceMismatch where it does not belong to its space.
+    """
+    found = entries(read_json(path, max_bytes=MOST_BYTES, what="file of subnets"), every=every)
+    if not found:
+        raise errors.no_subnet_in(path)
+    subnets = []
+    for number, entry in enumerate(found, 1):
+        name = entry.get("space") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            raise errors.entry_no_subnet(path, number)
+        try:
+            subnets.append(from_json(space or spaces.by_id(name), entry))
+        except FileInvalid as fault:
+            raise errors.entry_invalid(path, number, fault) from fault
+    return subnets
 
 
 def entries(content: Any, *, every: bool = False) -> list[Any]:

@@ -100,7 +100,9 @@ def gpu_full(why: str) -> UsageInvalid:
 
 def no_device(name: str) -> UsageInvalid:
     """Say that a device's name is none we know."""
-    return UsageInvalid(f"there is no device '{name}'", why="a training runs on cpu or cuda", hint="--on cpu")
+    return UsageInvalid(
+        f"nothing is computed on '{name}'", why="training and testing run on cpu or cuda", hint="--on cpu"
+    )
 
 
 def other_data(path: Path, found: str, expected: str) -> FileInvalid:
@@ -275,11 +277,11 @@ def other_class_count(file: Path, found: int, images: int) -> FileInvalid:
     )
 
 
-def subnets_expected(path: Path, found: int, exactly: int | None) -> UsageInvalid:
+def subnets_expected(path: Path, found: int, exactly: int) -> UsageInvalid:
     """Say that a file holds another number of subnets."""
     return UsageInvalid(
         f"'{path}' holds {found} subnets",
-        why=f"{exactly} is asked for" if exactly is not None else "at least one is needed",
+        why=f"{exactly} is asked for",
         hint="see 'ofa space sample SPACE --json'",
     )
 

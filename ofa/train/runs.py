@@ -18,9 +18,9 @@ import torch
 from ofa.errors import OfaError
 from ofa.files import MEBIBYTE, read_json, sha256_file
 from ofa.nn.supernet import Supernet, build
-from ofa.space.core import Subnet, from_json
+from ofa.space import listed
+from ofa.space.core import Subnet
 from ofa.space.errors import shown
-from ofa.space.listed import entries
 from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, settings, sources
 from ofa.train.data import Data, Images
 from ofa.train.ranks import CPU
@@ -238,12 +238,12 @@ def resumes(run: Path, recipe: Recipe) -> bool:
 def subnets_in(path: Path, trained: Trained, *, exactly: int | None = None, every: bool = False) -> list[Subnet]:
     """Return the subnets of a JSON file, in any of the forms of `ofa.space.listed`, which also says what ``every`` is.
 
-    Raises SpaceMismatch for one of another space, UsageInvalid where there are none or not ``exactly`` so many.
+    Raises what `listed.read` does, SpaceMismatch for one of another space; UsageInvalid for not ``exactly`` so many.
     """
-    found = entries(read_json(path, max_bytes=64 * MEBIBYTE, what="file of subnets"), every=every)
-    if not found or (exactly is not None and len(found) != exactly):
+    found = listed.read(path, space=trained.supernet.space, every=every)
+    if exactly is not None and len(found) != exactly:
         raise errors.subnets_expected(path, len(found), exactly)
-    return [from_json(trained.supernet.space, entry) for entry in found]
+    return found
 
 
 def subnet_named(text: str | None, identity: str | None, trained: Trained) -> Subnet:
