@@ -14,7 +14,7 @@ app = typer.Typer()
 
 @app.command("archive", epilog=example("ofa archive runs/measured --out measured.tar.gz"))
 def archive(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder: of bench, search --out, or demo.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: of bench, search --out, or demo.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.tar.gz", help="The archive to write.")],
     json: Json = False,
 ) -> None:

@@ -328,9 +328,9 @@ def sidecar_without_subnet(path: Path) -> FileInvalid:
 def none_unseen(budget_ms: float) -> NoSubnetFits:
     """Say that every network under a budget is one that the twins were made from."""
     return NoSubnetFits(
-        f"no network under {budget_ms:.4g} ms is new to the twins",
+        f"no subnet under {budget_ms:.4g} ms is new to the twins",
         why="every one that the search met was labelled or calibrated with",
-        hint="allow a larger budget, or label fewer networks",
+        hint="allow a larger budget, or label fewer subnets",
     )
 
 

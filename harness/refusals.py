@@ -50,7 +50,7 @@ def no_lease(device: str) -> UsageInvalid:
     """Say that a device is this computer, or lives in it."""
     return UsageInvalid(
         f"device '{device}' has no lease",
-        why="it is this computer, where a run's folder is locked instead",
+        why="it is this computer, where a run folder is locked instead",
         hint="name a device that is reached by SSH or ADB",
     )
 

@@ -120,7 +120,7 @@ def _map(identity: str, title: str, cells: Cells, across: str, down: str, told: 
         id=identity,
         title=title,
         label=f"Heat map of mean {told} in microseconds, {down} against {across}: {title}",
-        note=f"Mean {told} of the operators in each cell, µs." + _modelled_words(modelled, means, worded),
+        note=f"Mean {told} of the ops in each cell, µs." + _modelled_words(modelled, means, worded),
         data=[
             trace,
             *([_cell_words(means, said)] if worded else []),

@@ -124,7 +124,7 @@ def merge(
         ),
     ] = False,
     other_unit: Annotated[
-        bool, typer.Option("--other-unit", help="The second table was measured on another unit.")
+        bool, typer.Option("--other-unit", help="The second table is of another device of that kind.")
     ] = False,
     replace: Replace = False,
     json: Json = False,

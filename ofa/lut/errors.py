@@ -240,7 +240,10 @@ def reference_moved(state: str, a_ns: float, b_ns: float, most: float) -> FileIn
     return FileInvalid(
         f"the two tables cannot be merged: the reference network took {100 * (b_ns / a_ns - 1):+.1f} % in the second",
         why=f"{a_ns:,.0f} and {b_ns:,.0f} ns in state '{state}'; within {100 * (most - 1):g} % the device is the same",
-        hint=("find out what changed on the device: heat, power mode, another unit", "measure one of them again"),
+        hint=(
+            "find out what changed: heat, power mode, another device of that kind",
+            "measure one of them again",
+        ),
     )
 
 
@@ -291,7 +294,7 @@ def origin_invalid(fault: ValidationError) -> UsageInvalid:
 def nothing_to_learn(table: str, why: str) -> SpaceMismatch:
     """Say that a table has too little for its missing cells to be priced."""
     return SpaceMismatch(
-        f"the missing cells of table '{table}' cannot be priced", why=why, hint="measure more ops into this table"
+        f"the missing ops of table '{table}' cannot be priced", why=why, hint="measure more ops into this table"
     )
 
 

@@ -49,7 +49,7 @@ MOST_CHARACTERS = 100
 def weights_unreadable(path: object, why: str) -> FileInvalid:
     """Say that a file holds no published weights that can be read."""
     return FileInvalid(
-        f"'{path}' cannot be read as published weights",
+        f"'{path}' cannot be read as a published checkpoint",
         why=why,
         hint=("download the file again", "or load it where you trust it, and torch.save its 'state_dict' alone"),
     )

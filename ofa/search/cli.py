@@ -48,9 +48,9 @@ Params = Annotated[str | None, typer.Option("--under-params", metavar="6M", help
 Macs = Annotated[str | None, typer.Option("--under-macs", metavar="400M", help="Most MACs.")]
 Size = Annotated[str | None, typer.Option("--under-size", metavar="20MB", help="Most bytes of weights, fp32.")]
 Thorough = Annotated[bool, typer.Option("--thorough", help="Search about 15 times as long.")]
-AsFront = Annotated[bool, typer.Option("--front", help="Networks along the first limit, up to it, not one.")]
-Points = Annotated[int, typer.Option("--points", metavar="N", min=1, max=200, help="How many networks along a front.")]
-Top = Annotated[int, typer.Option("--top", metavar="N", min=1, max=16, help="How many networks that differ to print.")]
+AsFront = Annotated[bool, typer.Option("--front", help="Subnets along the first limit, up to it, not one.")]
+Points = Annotated[int, typer.Option("--points", metavar="N", min=1, max=200, help="How many subnets along a front.")]
+Top = Annotated[int, typer.Option("--top", metavar="N", min=1, max=16, help="How many subnets that differ to print.")]
 State = Annotated[
     Path | None, typer.Option("--state", metavar="FILE.npz", help="Write the search here; go on from it.")
 ]
@@ -89,9 +89,9 @@ def search(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Find the most accurate network within limits, and how near that is to best.
+    """Find the most accurate subnet within limits, and how near that is to best.
 
-    Exit code 6 where no network fits: the message names the nearest limit that one meets.
+    Exit code 6 where no subnet fits: the message names the nearest limit that one meets.
     """
     from ofa import console
     from ofa.search import request as requests
@@ -169,7 +169,7 @@ def _show_best(made: Request, how: How, *, state: Path | None, out: Path | None,
     console.show({"best": _flat(facts["best"]), **{key: facts[key] for key in facts if key not in ("best", "top")}})
     if "top" in facts:
         rows = [_flat(network) for network in facts["top"]]
-        console.listing(rows, title="\nnetworks that differ, best first")
+        console.listing(rows, title="\nsubnets that differ, best first")
 
 
 def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:

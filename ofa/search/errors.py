@@ -101,7 +101,7 @@ def no_predictor(spec: str) -> FileInvalid:
 
 def no_device() -> UsageInvalid:
     """Say that a search was given neither a table nor a target."""
-    return UsageInvalid("nothing says what a network costs", hint="give --lut PATH --under 25ms, or --target")
+    return UsageInvalid("nothing says what a subnet costs", hint="give --lut PATH --under 25ms, or --target")
 
 
 def target_and_table() -> UsageInvalid:
@@ -197,7 +197,7 @@ def limit_unusable(name: str, *, at_most: float, unit: str) -> UsageInvalid:
     return UsageInvalid(
         f"a limit of {at_most:g} {unit} on {name} cannot be searched for",
         why="a limit is a finite number above zero",
-        hint=f"give the largest {name} the network may have",
+        hint=f"give the largest {name} the subnet may have",
     )
 
 

@@ -20,7 +20,7 @@ NO_PROOF = (
 PROVEN = "an exact dynamic programme over the additive part"
 LEAVES = "{proven}, other parts at the largest their leaves allow"
 LINES = "an exact dynamic programme over linear bounds of its hidden units"
-TOO_LOOSE = "linear bounds of its many hidden units say no more than that no network exceeds {bound:.0f} %"
+TOO_LOOSE = "linear bounds of its many hidden units say no more than that no subnet exceeds {bound:.0f} %"
 PERCENT = 100.0
 NO_LIMIT = ", whatever the limits: none of them has an additive part"
 

@@ -86,7 +86,7 @@ def read(path: Path, archive: Archive, plan: Plan) -> tuple[Held, list[Generatio
     _restore(path, archive, arrays)
     for rows in (held.alive, held.elite.rows):
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(archive)):
-            raise errors.state_broken(path, "it names a network that it does not hold")
+            raise errors.state_broken(path, "it names a subnet that it does not hold")
     return held, history
 
 
@@ -130,7 +130,7 @@ def _restore(path: Path, archive: Archive, arrays: dict[str, Any]) -> None:
     genomes, accuracy, values = arrays["genomes"], arrays["accuracy"], arrays["values"]
     fits = accuracy.shape == (len(genomes),) and values.shape == (len(genomes), len(archive.limits))
     if not fits or not (np.isfinite(accuracy).all() and np.isfinite(values).all()):
-        raise errors.state_broken(path, "its scores are not one finite number for each network")
+        raise errors.state_broken(path, "its scores are not one finite number for each subnet")
     sample = slice(0, CHECKED)
     again = archive.predicted(genomes[sample])
     if not np.allclose(again[0], accuracy[sample], rtol=TOLERANCE) or not np.allclose(

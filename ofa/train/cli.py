@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ofa.train.recipes import Recipe
     from ofa.train.sources.decode import Problems
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a training.")]
 On = Annotated[
     str | None,
     typer.Option("--on", metavar="cpu|cuda", help="Where it computes; a GPU, if there is one, if not given."),
@@ -176,7 +176,7 @@ def finetune(
 
 @app.command("eval", epilog=example("ofa eval runs/mine --data images --count 2"))
 def evaluate(
-    target: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="Folder of a training, or an exported file.")],
+    target: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="Run folder of a training, or an exported file.")],
     data: DataPath,
     subnets: MaybeSubnets = None,
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=0, max=100_000, help=COUNT)] = 0,

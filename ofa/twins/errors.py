@@ -42,8 +42,8 @@ def other_space(path: Path, found: str, expected: str) -> SpaceMismatch:
 def nothing_measured() -> UsageInvalid:
     """Say that a latency twin needs something that was measured."""
     return UsageInvalid(
-        "a latency twin needs measured networks, a table of operator latencies, or both",
-        hint=("measure whole networks", "measure the operators"),
+        "a latency twin needs measured networks, a table of op latencies, or both",
+        hint=("measure whole networks", "measure the ops"),
     )
 
 

@@ -200,7 +200,7 @@ def load(folder: Path, space: SearchSpace | None = None) -> LatencyTwin:
     space = store.named_space(folder) if space is None else space
     stored = store.load(folder, schema=SCHEMA, space=space)
     if stored.card.get("ops_sha256") != _ops_digest(space):
-        raise errors.other_space(folder, f"{space.id} with other operators", space.id)
+        raise errors.other_space(folder, f"{space.id} with other ops", space.id)
     columns = features.latency_features(space, np.zeros((0, len(space.genes)), np.uint8), np.zeros(0)).shape[1]
     trees = store.trees(stored, folder, columns)
     if len(trees) > 1:

@@ -93,4 +93,4 @@ def test_a_bound_that_says_nothing_is_no_number() -> None:
     space = cut("mbconv", rng)
     network = replace(network_over(space, rng, (16, 16, 16)), scale=1000.0)
     bound, reason = prove.upper_bound(space, proof.network_above(space, network), [])
-    assert bound is None and "no network exceeds" in reason
+    assert bound is None and "no subnet exceeds" in reason
