@@ -63,6 +63,7 @@ class Appraisal:
             "slower": found.speed,
             "floor_pct": found.floor_pct,
             "statistic": found.conditions.statistic,
+            "plan": found.plan,
             "verdicts": [asdict(verdict) for verdict in found.verdicts],
         }
 

@@ -99,29 +99,39 @@ def _verified_rows(run: Run, rows: Sequence[Verified]) -> list[tuple[Any, ...]]:
 
 def _latency_note(run: Run) -> str:
     """Say how to read the figure, and below which error it says nothing."""
-    said = "On the diagonal a prediction is exact; inside the band it is within 5 %. Bars are measured intervals."
-    if any(bench.networks for bench in run.benches):
+    said = "On the diagonal a prediction is exact; inside the band it is within 5 %."
+    if run.choices or run.verification:
+        said += " Bars are measured intervals."
+    kinds = {one.fitted for bench in run.benches for one in bench.networks}
+    if len(kinds) == 2:
+        said += " Small marks are the tables' own networks: pale where the twin was fitted to them, strong if held out."
+    elif kinds:
         said += (
-            " Small marks are the tables' own networks: pale where the twin was fitted to them, strong where held out."
+            f" Small marks are the tables' own networks, {'fitted to' if True in kinds else 'held out from the fit'}."
         )
-    if floors := [f"{floor:.1f} % ({label})" for label, floor in _floors(run)]:
+    found = _floors(run)
+    if floors := [f"{floor:.1f} %" + (f" ({label})" if len(found) > 1 else "") for label, floor in found]:
         said += f" Two measurements of one network differ by {', '.join(floors)}: a smaller error says nothing."
     return said
 
 
 def _table_networks(bench: Bench, number: int) -> list[dict[str, Any]]:
-    """Return the whole networks of a bench's table as small marks, those held out stronger than those fitted."""
+    """Return the whole networks of a bench's table as small marks, those held out stronger than those fitted.
+
+    The legend names them only where no chosen network of that bench has its colour and shape.
+    """
     traces = []
     for fitted, opacity in ((True, 0.25), (False, 0.8)):
         own = [one for one in bench.networks if one.fitted is fitted]
         if own:
+            said = "fitted to" if fitted else "held out"
             trace = points(
                 [one.predicted_ms for one in own],
                 [one.measured_ms for one in own],
-                "",
+                plain(said if bench.alone else f"{bench.label}, {said}"),
                 marker={"color": SERIES[number % len(SERIES)], "size": 5, "symbol": SYMBOLS[number % len(SYMBOLS)]},
                 opacity=opacity,
-                showlegend=False,
+                showlegend=not bench.choices,
                 text=[hover(one.id, {}) for one in own],
                 hovertemplate="%{text}<br>predicted %{x:.3f} ms, measured %{y:.3f} ms<extra></extra>",
             )

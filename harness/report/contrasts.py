@@ -29,6 +29,8 @@ from harness.report.shape import kind_of
 from harness.report.words import figures3, plain
 
 MOST_POINTS = 600
+# From this ratio of largest to smallest on, round values of 1, 2 and 5 are ticks enough.
+WIDE = 8.0
 
 
 def of(pair: Pair, names: tuple[str, str]) -> list[Figure]:
@@ -84,7 +86,7 @@ def _against(name: str, tables: Tables, ranking: Ranking, names: tuple[str, str]
             hovertemplate="%{text}<br>first %{x:.4g} ms, second %{y:.4g} ms<extra></extra>",
         )
         data.append(trace)
-    middle = float(np.median([row.b_ms / row.a_ms for row in rows]))
+    middle = ranking.ratio or 1.0
     look = {"type": "log", "range": [float(value) for value in np.log10(edges)], **_ticks(edges)}
     state = f"{tables.state} " if ranking.what == "ops" and tables.state != "-" else ""
     left_out = f" One in {every} is drawn." if every > 1 else ""
@@ -126,6 +128,8 @@ def _ratios(name: str, tables: Tables, names: tuple[str, str]) -> Figure | None:
     found = {place: np.percentile(values, (5, 25, 50, 75, 95)).tolist() for place, values in sorted(own.items())}
     kinds = {kind for kind, _ in found}
     most = max(found.items(), key=lambda entry: abs(np.log(entry[1][2])))
+    edges = [float(np.min(list(found.values()))), float(np.max(list(found.values())))]
+    ticks = _ticks(edges) if edges[1] / edges[0] > WIDE else {}
     even = {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
     return Figure(
         id=_identity(name, "kinds"),
@@ -135,7 +139,7 @@ def _ratios(name: str, tables: Tables, names: tuple[str, str]) -> Figure | None:
         note="Right of the line the second side takes longer. Boxes hold half of the ops, whiskers nine in ten.",
         data=boxes(found),
         layout=lying(
-            axis("second over first, times, ×", type="log"),
+            axis("second over first, ×", type="log", **ticks),
             shapes=[even | {"line": {"color": SOFT, "width": 1.2}}],
         ),
         header=("kind", "state", "ops", "p5_ratio", "p25_ratio", "p50_ratio", "p75_ratio", "p95_ratio"),
@@ -149,14 +153,13 @@ def _ranks(name: str, ranking: Ranking, names: tuple[str, str]) -> Figure | None
     if ranking.spearman is None:
         return None
     shown = ranking.rows[:: -(-len(ranking.rows) // MOST_POINTS)]
-    worst = ranking.apart[0]
+    moved = "".join(f"; {row.name} moves most, from place {row.a_rank} to {row.b_rank}" for row in ranking.apart[:1])
     ends = [1, len(ranking.rows)]
     return Figure(
         id=_identity(name, "ranks"),
         title=_titled(name, f"where the order of {ranking.what} differs"),
         label=f"Scatter of the places of {len(ranking.rows)} {ranking.what} from the quickest, on {names[1]} against "
-        f"{names[0]}; Spearman's rank correlation is {ranking.spearman:.3f}; {worst.name} moves most, from place "
-        f"{worst.a_rank} to {worst.b_rank}",
+        f"{names[0]}; Spearman's rank correlation is {ranking.spearman:.3f}{moved}",
         note=f"On the line both sides agree; Spearman's correlation is {ranking.spearman:.3f}. What lies far from it "
         "is a different choice on each side.",
         data=[

@@ -17,8 +17,9 @@ BAND, FLOOR = "var(--band)", "var(--floor)"
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
-# Rows of a table by state, in the order they are drawn.
+# Rows of a table by state, in the order they are drawn; what is hot is drawn in the warm colour.
 STATES = ("hot", "cold", "-")
+_OF_STATE = {"hot": SERIES[1], "cold": SERIES[0], "-": SERIES[0]}
 # A page is to be mailed: labels of ten thousands of subnets stay in their own file.
 MOST_ROWS = 6000
 SCALE = [[step / 6, f"var(--scale-{step})"] for step in range(7)]
@@ -110,7 +111,7 @@ def boxes(found: Mapping[tuple[str, str], Sequence[float]]) -> list[dict[str, An
     ``found`` holds the 5th, 25th, 50th, 75th and 95th percentile of each kind of op and state.
     """
     data = []
-    for number, state in enumerate(state for state in STATES if any(other == state for _, other in found)):
+    for state in (state for state in STATES if any(other == state for _, other in found)):
         columns = zip(*(values for (_, other), values in found.items() if other == state), strict=True)
         data.append(
             {
@@ -119,7 +120,7 @@ def boxes(found: Mapping[tuple[str, str], Sequence[float]]) -> list[dict[str, An
                 "name": "measured" if state == "-" else state,
                 "y": [plain(kind) for kind, other in found if other == state],
                 **dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(list, columns), strict=True)),
-                "line": {"color": SERIES[number], "width": 1.5},
+                "line": {"color": _OF_STATE[state], "width": 1.5},
                 "fillcolor": BAND,
                 "whiskerwidth": 0.6,
             }
@@ -138,8 +139,13 @@ def height_of(kinds: Iterable[str]) -> int:
     return 150 + 44 * len(set(kinds))
 
 
-def vertical(x: float, text: str, *, dash: str = "dash", top: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a vertical line and its words, for a layout's ``shapes`` and ``annotations``."""
+def vertical(
+    x: float, text: str, *, dash: str = "dash", top: bool = False, after: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a vertical line and its words, for a layout's ``shapes`` and ``annotations``.
+
+    The words stand on its left, or ``after`` it on its right.
+    """
     shape = {
         "type": "line",
         "x0": x,
@@ -155,7 +161,7 @@ def vertical(x: float, text: str, *, dash: str = "dash", top: bool = False) -> t
         "yref": "paper",
         "y": 1 if top else 0,
         "yanchor": "top" if top else "bottom",
-        "xanchor": "right",
+        "xanchor": "left" if after else "right",
         "textangle": -90,
         "text": text,
         "showarrow": False,

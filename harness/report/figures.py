@@ -12,6 +12,9 @@ from harness.report.read import Bench, Run
 from harness.report.searched import Front, Point
 from harness.report.words import figures3, hover
 
+# Upright lines nearer than this share of a figure's width leave no room between them for words, on a phone.
+NEAR = 0.08
+
 
 def of(run: Run) -> dict[str, list[Figure]]:
     """Return the figures that a run's data allows, by section of the page; a section may be empty."""
@@ -46,9 +49,8 @@ def front(bench: Bench, number: int) -> Figure | None:
     data += _measured(bench.choices, colour)
     budgets = sorted({row.budget_ms for row in bench.choices if row.budget_ms is not None})
     budgets = budgets or sorted({point.budget_ms for point in known.chosen if point.budget_ms is not None})
-    marks = [vertical(budget, f"budget {figures3(budget)} ms") for budget in budgets]
-    if known.extremes_ms:
-        marks += [vertical(end, word, dash="dot") for end, word in _ends(known.extremes_ms)]
+    across = span(_drawn(data, "x") + budgets + list(known.extremes_ms or ()))
+    marks = _upright(budgets, known.extremes_ms, across)
     count = len(known.points)
     return Figure(
         id=f"front-{bench.runtime}",
@@ -59,8 +61,8 @@ def front(bench: Bench, number: int) -> Figure | None:
         note=_front_note(bench, known),
         data=data,
         layout=layout(
-            axis("latency, ms", range=span(_drawn(data, "x") + budgets + list(known.extremes_ms or ()))),
-            axis("top-1 accuracy, %", range=span(_drawn(data, "y"), margin=0.1, below=0.4)),
+            axis("latency, ms", range=across),
+            axis("top-1 accuracy, %", range=span(_drawn(data, "y"), margin=0.1, below=0.4 if marks else 0.1)),
             shapes=[shape for shape, _ in marks],
             annotations=[words for _, words in marks],
         ),
@@ -83,9 +85,10 @@ def _front_note(bench: Bench, known: Front) -> str:
     if any(row.measured_ms is not None for row in bench.choices):
         said.append("Filled marks are the same networks as measured, joined to their prediction, with their interval.")
     if (gap := known.gap_points) is not None:
+        near = f"is within {gap:.2f} points of them" if gap >= 0.005 else "reaches them"
         said.append(
-            "Dashed steps are what no network under that latency is predicted above, as is proven: what was found "
-            f"is within {gap:.2f} points of them."
+            "Dashed steps are what no network under that latency is predicted above, as is proven: "
+            f"what was found {near}."
         )
     elif known.bound_reason:
         said.append(f"No bound is proven: {known.bound_reason}.")
@@ -173,8 +176,22 @@ def _measured(rows: Sequence[Choice], colour: str) -> list[dict[str, Any]]:
     ]
 
 
-def _ends(extremes_ms: tuple[float, float]) -> list[tuple[float, str]]:
-    return [(extremes_ms[0], "fastest possible"), (extremes_ms[1], "slowest possible")]
+def _upright(
+    budgets: Sequence[float], extremes_ms: tuple[float, float] | None, across: Sequence[float]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the lines of budgets and of the proven extremes; words that would touch stand on both sides of a line."""
+    found = [(budget, f"budget {figures3(budget)} ms", "dash") for budget in budgets]
+    if extremes_ms:
+        ends = zip(extremes_ms, ("fastest possible", "slowest possible"), strict=True)
+        found += [(end, word, "dot") for end, word in ends]
+    near = NEAR * (across[1] - across[0])
+    marks = []
+    before, after = -float("inf"), False
+    for at, word, dash in sorted(found):
+        after = at - before < (2 if after else 1) * near
+        marks.append(vertical(at, word, dash=dash, after=after))
+        before = at
+    return marks
 
 
 def _front_rows(bench: Bench, known: Front) -> tuple[tuple[Any, ...], ...]:

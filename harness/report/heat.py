@@ -19,6 +19,8 @@ MOST_CELLS = 1200
 MOST_COLUMNS_WITH_WORDS = 10
 MOST_LABELS = 7
 NOISE_POINTS = 200
+# Shares of the colour scale where the ink changes, in the dark scheme and in the light one.
+LOW, HIGH = 0.49, 0.71
 _DASHES = {"hot": "solid", "cold": "dash"}
 
 Cells = dict[tuple[str, str], list[tuple[float, bool]]]
@@ -201,8 +203,8 @@ def _shares(means: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]
 
 
 def _on(share: float) -> str:
-    """Return the ink that reads on a colour of the scale."""
-    return f"var(--on-{'high' if share > 0.6 else 'low'})"
+    """Return the ink that reads on a colour of the scale: in its middle the schemes differ in which one does."""
+    return f"var(--on-{'low' if share < LOW else 'middle' if share < HIGH else 'high'})"
 
 
 def _order(name: str) -> tuple[int, tuple[tuple[int, float, str], ...]]:

@@ -12,6 +12,8 @@ from harness.report.read import Run
 from harness.report.words import plain
 
 MOST_POINTS = 600
+# How far above what is drawn the axis goes where words stand there: those of percentiles, and of phases.
+HEADROOM, ROOM = 1.45, 1.25
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -21,6 +23,37 @@ def spread(run: Run) -> Figure | None:
         return None
     top1 = np.array([label.top1 for label in run.labels])
     edges = _edges(top1)
+    # Above the highest bar there is room for the words of the two percentiles.
+    most = HEADROOM * float(np.histogram(top1, edges)[0].max())
+    low, high = run.spread
+    marks = [
+        vertical(low, f"5th percentile {low:.1f} %", top=True),
+        vertical(high, f"95th percentile {high:.1f} %", top=True),
+    ]
+    return Figure(
+        id="labels-spread",
+        title=f"Measured accuracy of {len(top1):,} subnets",
+        label=f"Histogram of top-1 accuracy in percent of {len(top1)} subnets, stacked by resolution; the 5th "
+        f"percentile is {low:.1f} percent and the 95th {high:.1f} percent",
+        note=f"Between the 5th and the 95th percentile lie {high - low:.1f} points: what a search can win or lose.",
+        data=_stacked(run, edges),
+        layout=layout(
+            axis("top-1 accuracy, %"),
+            axis("subnets", range=[0, most]),
+            barmode="stack",
+            bargap=0,
+            legend=LEGEND | {"traceorder": "normal"},
+            shapes=[shape for shape, _ in marks],
+            annotations=[words for _, words in marks],
+        ),
+        header=("id", "resolution_px", "top1_percent", "images"),
+        rows=tuple((label.id, label.resolution, label.top1, label.images) for label in run.labels),
+        wide=True,
+    )
+
+
+def _stacked(run: Run, edges: Any) -> list[dict[str, Any]]:
+    """Return the bars of each resolution, one on the other."""
     middles = (edges[:-1] + edges[1:]) / 2
     resolutions = sorted({label.resolution for label in run.labels})
     data = []
@@ -40,31 +73,7 @@ def spread(run: Run) -> Figure | None:
                 "hovertemplate": f"%{{y}} subnets at {resolution} px<br>near %{{x:.1f}} %<extra></extra>",
             }
         )
-    low, high = run.spread
-    marks = [
-        vertical(low, f"5th percentile {low:.1f} %", top=True),
-        vertical(high, f"95th percentile {high:.1f} %", top=True),
-    ]
-    return Figure(
-        id="labels-spread",
-        title=f"Measured accuracy of {len(top1):,} subnets",
-        label=f"Histogram of top-1 accuracy in percent of {len(top1)} subnets, stacked by resolution; the 5th "
-        f"percentile is {low:.1f} percent and the 95th {high:.1f} percent",
-        note=f"Between the 5th and the 95th percentile lie {high - low:.1f} points: what a search can win or lose.",
-        data=data,
-        layout=layout(
-            axis("top-1 accuracy, %"),
-            axis("subnets", rangemode="tozero"),
-            barmode="stack",
-            bargap=0,
-            legend=LEGEND | {"traceorder": "normal"},
-            shapes=[shape for shape, _ in marks],
-            annotations=[words for _, words in marks],
-        ),
-        header=("id", "resolution_px", "top1_percent", "images"),
-        rows=tuple((label.id, label.resolution, label.top1, label.images) for label in run.labels),
-        wide=True,
-    )
+    return data
 
 
 def _edges(values: Any) -> Any:
@@ -81,6 +90,7 @@ def loss(run: Run) -> Figure | None:
     if len(known) < 2:
         return None
     xs = [step.step for step in known]
+    most = max(step.loss or 0.0 for step in known)
     ys = np.array([step.loss for step in known], dtype=np.float64)
     shown = _every(len(known))
     marks = _phases(run)
@@ -100,7 +110,7 @@ def loss(run: Run) -> Figure | None:
         ],
         layout=layout(
             axis("training step"),
-            axis("loss, nats", rangemode="tozero"),
+            axis("loss, nats", **({"range": [0, ROOM * most]} if marks and most > 0 else {"rangemode": "tozero"})),
             shapes=[shape for shape, _ in marks],
             annotations=[words for _, words in marks],
         ),
@@ -120,7 +130,9 @@ def _phases(run: Run) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     for step in run.steps:
         if step.phase:
             first.setdefault(step.phase, step.step)
-    return [vertical(at, plain(name), dash="dot", top=True) for name, at in first.items()] if len(first) > 1 else []
+    if len(first) < 2:
+        return []
+    return [vertical(at, plain(name), dash="dot", top=True, after=True) for name, at in first.items()]
 
 
 def _running_median(values: Any) -> Any:

@@ -67,7 +67,7 @@ def laid_out(template: str, drawn: Sequence[Figure], summary: dict[str, Any], **
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"three": words.figures3, "size": words.size, "duration": words.duration}
+    environment.filters |= {"three": words.figures3, "size": words.size, "duration": words.duration, "held": words.held}
     plotly, script = _inline(_plotly()), _inline((_HERE / _SCRIPT).read_text(encoding="utf-8"))
     return environment.get_template(template).render(
         words=words,

@@ -46,8 +46,14 @@ class Ranking:
 
     @property
     def apart(self) -> list[Ranked]:
-        """Return the rows by how far apart their places are, the farthest first."""
-        return sorted(self.rows, key=lambda row: (-abs(row.a_rank - row.b_rank), row.name))
+        """Return the rows whose places differ, the farthest apart first."""
+        moved = (row for row in self.rows if row.a_rank != row.b_rank)
+        return sorted(moved, key=lambda row: (-abs(row.a_rank - row.b_rank), row.name))
+
+    @property
+    def ratio(self) -> float | None:
+        """Return how many times as long the median row takes on the second side; None without rows."""
+        return float(np.median([row.b_ms / row.a_ms for row in self.rows])) if self.rows else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,13 @@ class Tables:
     ops: Ranking
     networks: Ranking
     ratio: tuple[float, float, float] | None
+
+    @property
+    def told(self) -> str:
+        """Return what a page calls two tables that are not of one device under one set of conditions."""
+        if self.a.header.device != self.b.header.device:
+            return "Two devices"
+        return f"One device, two {'runtimes' if self.a.header.runtime != self.b.header.runtime else 'settings'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ofa import files
+from ofa.lut.format import HEADER, SESSIONS
 
 SHOWN = 400
 _SKIPPED_NAMES = ("report.html",)
 _SKIPPED_ENDS = (".part", "-wal", "-shm", "-journal", ".lock", ".pyc")
 _SIMULATED_IN = ("transport", "source", "status", "kind", "runtime")
+_PLAN = "plan/"
 _MAX_JSON_BYTES = 8 * files.MEBIBYTE
 
 
@@ -52,16 +54,17 @@ def of(folder: Path) -> tuple[tuple[FileFact, ...], int]:
             found[path.relative_to(folder).as_posix()] = path
     kept = dict(sorted(found.items())[:SHOWN])
     digests = {name: digest for name, path in kept.items() if (digest := _digest(path))}
+    contents = {name: _content(kept[name]) for name in digests}
+    plans = {content["hash"]: name for name, content in contents.items() if _is_plan(content)}
     facts = tuple(
         FileFact(
             path=name,
             size_bytes=kept[name].stat().st_size,
             sha256=digest,
-            parents=_parents(folder, kept[name], content, digests),
-            simulated=says_simulated(content),
+            parents=(*_parents(folder, kept[name], contents[name], digests), *_planned(contents[name], plans)),
+            simulated=says_simulated(contents[name]),
         )
         for name, digest in digests.items()
-        for content in [_content(kept[name])]
     )
     return facts, len(found) - len(facts)
 
@@ -75,11 +78,13 @@ def _digest(path: Path) -> str | None:
 
 
 def _content(path: Path) -> Any:
-    """Return what a JSON file of a sane size holds; None for any other file."""
+    """Return what a JSON file of a sane size holds, or a list of a table's sessions; None for any other file."""
     try:
-        if path.suffix != ".json" or path.stat().st_size > _MAX_JSON_BYTES:
+        if path.stat().st_size > _MAX_JSON_BYTES:
             return None
-        return json.loads(path.read_bytes())
+        if path.name == SESSIONS:
+            return [json.loads(line) for line in path.read_bytes().splitlines()]
+        return json.loads(path.read_bytes()) if path.suffix == ".json" else None
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -99,9 +104,33 @@ def says_simulated(value: Any) -> bool:
     return False
 
 
+def _is_plan(content: Any) -> bool:
+    """Say whether a JSON value is a plan, and is what the hash in it says."""
+    if not isinstance(content, dict) or not str(content.get("schema")).startswith(_PLAN):
+        return False
+    rest = {name: value for name, value in content.items() if name != "hash"}
+    try:
+        return files.sha256_bytes(files.canonical_json(rest).encode()) == content.get("hash")
+    except (ValueError, RecursionError):
+        return False
+
+
+def _planned(content: Any, plans: dict[str, str]) -> tuple[Parent, ...]:
+    """Return the plans that a table's sessions, or a verification, followed; a plan is known by its own hash."""
+    entries = content if isinstance(content, list) else [content]
+    named = [entry["plan"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("plan"), str)]
+    return tuple(
+        Parent(path=plans.get(digest, "a plan"), sha256=digest, state="same" if digest in plans else "elsewhere")
+        for digest in dict.fromkeys(named)
+    )
+
+
 def _parents(folder: Path, path: Path, named: Any, digests: dict[str, str]) -> tuple[Parent, ...]:
-    """Return the parents that the content of a JSON file names, with what has become of them."""
-    listed = named.get("parents") if isinstance(named, dict) else None
+    """Return the parents that the content of a JSON file names, with what has become of them.
+
+    Those of a table's header are the table's other files.
+    """
+    listed = named.get("sha256" if path.name == HEADER else "parents") if isinstance(named, dict) else None
     entries: list[Any] = list(listed) if isinstance(listed, list) else []
     if isinstance(listed, dict):
         entries = [{"path": key, "sha256": value} for key, value in listed.items()]

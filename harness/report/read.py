@@ -50,7 +50,8 @@ class Bench:
 class Run:
     """Everything the page shows. ``missing`` names absent stages, ``broken`` says which inputs could not be read.
 
-    ``recipe`` and ``images`` are those of a training. Only a run of all stages, as a demo is, can miss some.
+    ``recipe`` and ``images`` are those of a training; ``latency_card`` is that of a twin which no bench has. Only a run
+    of all stages, as a demo is, can miss some.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Run:
     steps: tuple[Step, ...]
     recipe: dict[str, Any]
     accuracy_card: dict[str, Any] | None
+    latency_card: dict[str, Any] | None
     verification: Verification | None
     verified_rounds: Rounds | None
     images: dict[str, Any]
@@ -93,7 +95,7 @@ def gather(folder: Path) -> Run:
     verified = reader.json("verify.json")
     benches = _benches(reader, rows, calibration.floors(verified), cards.get(LATENCY_TWIN))
     session = verification(verified)
-    if run_facts is None and not (summary or benches or label_rows or metric_rows or accuracy_card or session):
+    if run_facts is None and not (summary or benches or label_rows or metric_rows or cards or accuracy_card or session):
         raise nothing_to_report(folder, reader.broken)
     facts = run_facts or {}
     listed, left_out = provenance.of(folder)
@@ -110,6 +112,7 @@ def gather(folder: Path) -> Run:
         recipe=reader.beside(log, "recipe.json"),
         images=reader.beside(log, "data.json"),
         accuracy_card=accuracy_card,
+        latency_card=None if any(bench.card for bench in benches) else cards.get(LATENCY_TWIN),
         verification=session,
         verified_rounds=reader.newest_rounds(session.runtime) if session else None,
         files=listed,

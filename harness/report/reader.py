@@ -100,9 +100,10 @@ class Reader:
         return (self.json(path) if (self.folder / path).is_file() else None) or {}
 
     def cards(self) -> dict[str, dict[str, Any]]:
-        """Return the cards of twins that stand in folders of the run, by folder."""
+        """Return the cards of twins that stand in the run or in folders of it, by folder."""
         folders = sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink())
-        found = {path.name: self.json(f"{path.name}/{CARD}") for path in folders if (path / CARD).is_file()}
+        names = ["", *(f"{path.name}/" for path in folders)]
+        found = {name: self.json(f"{name}{CARD}") for name in names if (self.folder / f"{name}{CARD}").is_file()}
         return {name: card for name, card in found.items() if card is not None}
 
     def _read(self, name: str, read: Callable[[], Found]) -> Found | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.report.calibration import Compared
 from harness.report.figure import (
     BAND,
     FLOOR,
@@ -23,6 +24,7 @@ from harness.report.figure import (
     lines,
     lying,
     points,
+    span,
 )
 from harness.report.read import Bench, Run
 from harness.report.rounds import PERCENTILES, Batch, Rounds, Spread, spread
@@ -36,6 +38,7 @@ from ofa.space import ops
 # Fewer rows than kinds of work say nothing of what each kind costs.
 FEWEST_ROWS = 30
 BAND_PERCENT = 5.0
+MOST_TICKS = 8
 
 
 def of(bench: Bench, number: int) -> list[Figure | None]:
@@ -80,19 +83,28 @@ def by_resolution(run: Run) -> Figure | None:
         + f". Predicted by {', '.join(dict.fromkeys(one.by for one in known))}.",
         data=data,
         layout=layout(
-            axis("resolution of the network, px"), axis("prediction too high by, %", zeroline=True), shapes=shapes
+            axis("resolution of the network, px", **_ticks({one.resolution for one in known})),
+            axis("prediction too high by, %", zeroline=True),
+            shapes=shapes,
+            showlegend=True,
         ),
         header=("device", "runtime", "id", "resolution_px", "part", "predicted_ms", "measured_ms", "error_percent"),
-        rows=tuple(
-            (
-                *(bench.device, bench.runtime, one.id, one.resolution, "fitted" if one.fitted else "held out"),
-                *(one.predicted_ms, one.measured_ms, one.error_percent),
-            )
-            for _, bench in groups
-            for one in bench.networks
-        ),
+        rows=tuple(_network_row(bench, one) for _, bench in groups for one in bench.networks),
         height_px=430,
     )
+
+
+def _network_row(bench: Bench, one: Compared) -> tuple[Any, ...]:
+    part = "fitted" if one.fitted else "held out"
+    found = (one.predicted_ms, one.measured_ms, one.error_percent)
+    return (bench.device, bench.runtime, one.id, one.resolution, part, *found)
+
+
+def _ticks(resolutions: set[int]) -> dict[str, Any]:
+    """Return where the axis of a few resolutions has ticks: at these, and not between them."""
+    if len(resolutions) > MOST_TICKS:
+        return {}
+    return {"tickvals": sorted(resolutions), "range": span([float(resolution) for resolution in resolutions])}
 
 
 def _across(half: float, colour: str) -> dict[str, Any]:

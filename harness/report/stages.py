@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from harness.report.parse import number
 from harness.report.read import Bench, Run
 from harness.report.searched import Front
 from ofa.lut.rows import MEASURED
@@ -25,7 +27,9 @@ class Measured:
 class Searched:
     """A search: how many networks, the least and most latency, ms, of them, the best accuracy, percent, and the gap.
 
-    ``gap_points`` is the largest difference between what was found under a limit and what is proven of it.
+    ``gap_points`` is the largest difference between what was found under a limit and what is proven of it. Of a search
+    for one network these are its own latency and accuracy, and ``under_ms`` is its limit: the front that was met on the
+    way also holds networks beyond it.
     """
 
     label: str
@@ -33,16 +37,24 @@ class Searched:
     least_ms: float
     most_ms: float
     top1: float
+    under_ms: float | None
     gap_points: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
-    """What each stage of a run came to; ``corners`` are the least and the largest accuracy, percent, last watched."""
+    """What each stage of a run came to; ``corners`` are the least and the largest accuracy, percent, last watched.
+
+    ``phase`` names the last phase that a training came to, where it has several. The errors of twins are means of those
+    on networks left out of the fit, in points of accuracy and in percent; a bench tells of the latency twin it has.
+    """
 
     tables: tuple[Measured, ...]
     searches: tuple[Searched, ...]
     corners: tuple[float, float] | None
+    phase: str
+    accuracy_error_points: float | None
+    latency_error_percent: float | None
     measured: int
     verified_error_percent: float | None
 
@@ -57,6 +69,9 @@ def of(run: Run) -> Stages:
         searches=tuple(
             searched(bench.label, bench.front) for bench in run.benches if bench.front and bench.front.points
         ),
+        phase=run.steps[-1].phase if len({step.phase for step in run.steps if step.phase}) > 1 else "",
+        accuracy_error_points=_chosen(run.accuracy_card, "mean_error_points"),
+        latency_error_percent=_chosen(run.latency_card, "mape_percent"),
         corners=(min(watched[-1].values()), max(watched[-1].values())) if watched else None,
         measured=sum(row.measured_ms is not None for row in files),
         verified_error_percent=sum(errors) / len(errors) if errors else None,
@@ -81,13 +96,22 @@ def _measured(bench: Bench) -> Measured | None:
     )
 
 
+def _chosen(card: dict[str, Any] | None, score: str) -> float | None:
+    """Return a score of the model that a twin's card says was chosen; None where it has none."""
+    models = card.get("models") if card else None
+    scores = models.get(str(card.get("chosen"))) if card and isinstance(models, dict) else None
+    return number(scores.get(score)) if isinstance(scores, dict) else None
+
+
 def searched(label: str, front: Front) -> Searched:
     """Sum up a front that has points."""
+    one = front.chosen[0] if len(front.chosen) == 1 and front.chosen[0].budget_ms is not None else None
     return Searched(
         label=label,
         points=len(front.points),
         least_ms=front.points[0].latency_ms,
-        most_ms=front.points[-1].latency_ms,
-        top1=max(point.accuracy for point in front.points),
+        most_ms=one.latency_ms if one else front.points[-1].latency_ms,
+        top1=one.accuracy if one else max(point.accuracy for point in front.points),
+        under_ms=one.budget_ms if one else None,
         gap_points=front.gap_points,
     )

@@ -5,10 +5,15 @@ from __future__ import annotations
 import datetime
 import html
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 DASH = "\N{EN DASH}"
+# A number and its unit, which a line's end must not part.
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|µs|px|points?|MiB|KiB|bytes|min|s|°C)(?!\w))")
+_UNITS = {"percent": "%", "pct": "%", "points": "points", "ms": "ms", "mj": "mJ", "mib": "MiB", "px": "px"}
+_SPELT = {"mape": "MAPE", "rmse": "RMSE", "spearman": "Spearman", "kendall": "Kendall"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,25 @@ def figures3(value: float | None) -> str:
     return f"{value:,.{min(digits, 6)}f}"
 
 
+def held(text: Any) -> Any:
+    """Return a text, or what of a page is made up already, with each number kept on one line with its unit."""
+    return type(text)(_BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text))
+
+
+def headed(column: str) -> str:
+    """Return what a column of numbers is called: its name with its unit behind a comma, where the name ends in one."""
+    name, _, unit = column.rpartition("_")
+    said = name.replace("_", " ") if unit in _UNITS else column.replace("_", " ")
+    said = " ".join(_SPELT.get(word, word) for word in said.split())
+    return f"{said}, {_UNITS[unit]}" if unit in _UNITS else said
+
+
+def score(value: float) -> str:
+    """Return a score with three significant digits, no more than three after the point, and a minus that is one."""
+    shown = f"{value:.3f}" if abs(value) < 0.1 and math.isfinite(value) else figures3(value)
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
 def size(size_bytes: int) -> str:
     """Return a file size with its unit."""
     for unit, scale in (("MiB", 1 << 20), ("KiB", 1 << 10)):
@@ -113,6 +137,8 @@ def flat(facts: Any, prefix: str = "") -> list[tuple[str, str]]:
             found += flat(value, name)
         elif isinstance(value, list):
             found.append((name, ", ".join(str(item) for item in value[:12]) + (" …" if len(value) > 12 else "")))
+        elif isinstance(value, bool):
+            found.append((name, "yes" if value else "no"))
         elif isinstance(value, float):
             found.append((name, f"{value:.6g}"))
         elif value is not None:

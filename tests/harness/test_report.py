@@ -151,7 +151,7 @@ def test_a_name_in_a_summary_cannot_lead_out_of_the_run(tmp_path: Path) -> None:
 STAGES = ("run.json", "supernet", "labels.csv", "twins", "onnxruntime", "litert", "summary.json")
 BEGUN = (
     "only begun",
-    "trained to step 1500; its corner subnets reach 78.9 to 94.7 %. No device",
+    "trained to step 1,500; its corner subnets reach 78.9 to 94.7 %. No device",
     "400 subnets are labelled. No device is measured yet.",
     "400 subnets",
     "onnxruntime: 260 ops and 0 whole networks are measured.",

@@ -183,7 +183,8 @@ def test_a_training_tells_its_phases_and_its_recipe(made: Callable[[str], Path],
     assert [words["text"] for words in drawn["training-loss"].layout["annotations"]] == ["full", "elastic"]
     assert run.accuracy_card and not run.missing and run.recipe["name"] == "demo"
     opened = Page(write(made("train"), tmp_path / "page.html").read_text())
-    assert "trained to step 1500; its corner subnets reach 78.9 to 94.7 %. 400 subnets are labelled." in opened.text
+    assert "trained to step 1,500, in its phase elastic; its corner subnets reach 78.9 to 94.7 %." in opened.text
+    assert "400 subnets are labelled. The accuracy twin is off by 0.90 points on average" in opened.text
     assert "recipe of the training : demo" in opened.text.replace("training:", "training :")
 
 
@@ -282,7 +283,9 @@ def test_two_devices_are_told_by_their_ratio_and_their_order(made: Callable[[str
     for side in ("a", "b"):
         ordered = sorted(ranking.ops.rows, key=lambda row: float(getattr(row, f"{side}_ms")))
         assert [getattr(row, f"{side}_rank") for row in ordered] == list(range(1, len(ordered) + 1))
-    assert "Two devices" in opened.text and "Ops whose place differs most" in opened.text
+    assert "One device, two runtimes" in opened.text and "whose place differs most" not in opened.text
+    shuffled = Page(compare(made("again"), made("litert"), tmp_path / "page.html").read_text())
+    assert "Ops whose place differs most" in shuffled.text
 
 
 def test_two_searches_are_told_by_what_they_have_under_one_latency(made: Callable[[str], Path], tmp_path: Path) -> None:
