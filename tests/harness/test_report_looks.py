@@ -141,8 +141,12 @@ def test_twins_alone_have_a_page_that_says_how_far_off_they_are(tmp_path: Path) 
     for folder in (tmp_path / "both", tmp_path / "both/latency"):
         opened = Page(write(folder, tmp_path / "page.html").read_text())
         assert "The latency twin is off by 2.4 % on average on those left out of its fit." in opened.text
-        assert "MAPE, %" in opened.text and "has only begun" not in opened.text
+        assert (
+            "60 simulated networks" in opened.text and "MAPE, %" in opened.text and "has only begun" not in opened.text
+        )
         assert "How it came about" not in opened.text, "there is nothing to tell of it"
+    files.write_atomic(card, '{"schema": "latency-twin/2", "samples": 12}')
+    assert "12 measured networks" in Page(write(tmp_path / "both/latency", tmp_path / "page.html").read_text()).text
     files.write_atomic(tmp_path / "other/card.json", '{"schema": "something/1"}')
     files.write_atomic(tmp_path / "empty/note.txt", "")
     with pytest.raises(FileInvalid, match="holds nothing to report"):
