@@ -18,6 +18,8 @@ from ofa.errors import package_missing
 
 _HERE = Path(__file__).parent
 _STYLE, _SCRIPT = "page.css", "page.js"
+# A longer list of files is folded.
+MOST_FILES = 60
 
 
 def write(run_dir: Path, out: Path | None = None) -> Path:
@@ -51,6 +53,7 @@ def render(run: Run) -> str:
         over_budget=verdict.over_budget,
         latency_error=verdict.latency_error,
         sections=sections,
+        most_files=MOST_FILES,
     )
 
 

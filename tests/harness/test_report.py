@@ -231,6 +231,9 @@ def test_files_that_are_not_listed_are_counted(tmp_path: Path, monkeypatch: pyte
     assert "not listed" not in Page(write(tmp_path).read_text()).text
     monkeypatch.setattr(provenance, "SHOWN", 2)
     assert "1 more file is not listed." in Page(write(tmp_path).read_text()).text
+    assert "2 files" not in Page(write(tmp_path).read_text()).text
+    monkeypatch.setattr(page, "MOST_FILES", 1)
+    assert "2 files" in Page(write(tmp_path).read_text()).text, "a long list is folded"
     monkeypatch.setattr(provenance, "SHOWN", 1)
     assert "2 more files are not listed." in Page(write(tmp_path).read_text()).text
 
