@@ -59,8 +59,8 @@ def test_every_text_reads_on_what_it_stands_on(scheme: str, named: dict[str, tup
         cell = tuple(a + (b - a) * (share * 6 - at) for a, b in zip(scale[at], scale[at + 1], strict=True))
         ink = named[heat._on(float(share)).removeprefix("var(--").removesuffix(")")]
         assert contrast(ink, cell) >= LEAST_CONTRAST, (scheme, share)
-    for ink in ("ink", "soft", "accent", "good", "bad"):
-        assert min(contrast(named[ink], named[ground]) for ground in ("page", "panel")) >= LEAST_CONTRAST, ink
+    for name in ("ink", "soft", "accent", "good", "bad"):
+        assert min(contrast(named[name], named[ground]) for ground in ("page", "panel")) >= LEAST_CONTRAST, name
     assert contrast(named["warn-ink"], named["warn-back"]) >= LEAST_CONTRAST
     for number in range(1, 7):
         assert contrast(named[f"series-{number}"], named["panel"]) >= 3, (scheme, number)
