@@ -31,7 +31,13 @@ RUN = {"sh": "bash", "python": sys.executable}
 READ = {"text", "toml", "yaml"}
 # What no CI of ours has.
 NEEDED = {"minutes", "hours", "a quiet computer", "a board", "boards and a phone", "ImageNet", "GPUs", "logind"}
-NEEDED |= {"a published checkpoint and ImageNet", "public data", "a bundle to stand in", "the table's device", "a checkout"}
+NEEDED |= {
+    "a published checkpoint and ImageNet",
+    "public data",
+    "a bundle to stand in",
+    "the table's device",
+    "a checkout",
+}
 # CI is what runs this line: see .ci/run.
 BY_CI = re.compile(r"^python3 -m pip .* tox run -e tests$")
 LIMIT_S = 900
