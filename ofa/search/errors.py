@@ -11,16 +11,16 @@ from ofa.errors import FileInvalid, NoSubnetFits, OfaError, SpaceMismatch, Usage
 def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: str) -> NoSubnetFits:
     """Say that one limit lies below the exact minimum of the space."""
     return NoSubnetFits(
-        f"no subnet has a {name} of {at_most:g} {unit} or less",
-        why=f"the exact minimum of the space is {ceiled(floor)} {unit}, by subnet {subnet}",
-        hint=f"allow at least {ceiled(floor)} {unit}",
+        f"no subnet has {_at_most(name, at_most, unit)}",
+        why=f"the exact minimum of the space is {f'{ceiled(floor)} {unit}'.rstrip()}, by subnet {subnet}",
+        hint=f"allow at least {ceiled(floor)} {unit}".rstrip(),
     )
 
 
 def below_bound(name: str, *, at_most: float, unit: str) -> NoSubnetFits:
     """Say that one limit lies below what is proven of the space, where the exact minimum is not known."""
     return NoSubnetFits(
-        f"no subnet has a {name} of {at_most:g} {unit} or less",
+        f"no subnet has {_at_most(name, at_most, unit)}",
         why="the smallest prediction that its model allows lies above it",
         hint="raise the limit",
     )
@@ -31,14 +31,19 @@ def excluded(one: tuple[str, float, str, float], other: tuple[str, float, str, f
 
     Each least value is proven, and named as what the limit would have to be.
     """
-    said = [f"{name} of {at_most:g} {unit}" for name, at_most, unit, _ in (one, other)]
-    least = [f"{ceiled(value)} {unit}" for _, _, unit, value in (one, other)]
+    said = [_at_most(name, at_most, unit) for name, at_most, unit, _ in (one, other)]
+    least = [f"{ceiled(value)} {unit}".rstrip() for _, _, unit, value in (one, other)]
     return NoSubnetFits(
-        f"no subnet has a {said[0]} or less and a {said[1]} or less",
+        f"no subnet has both {said[0]} and {said[1]}",
         why=f"proven: within the limit of {other[0]} the {one[0]} is at least {least[0]}; "
         f"within that of {one[0]} the {other[0]} is at least {least[1]}",
         hint=(f"allow at least {least[0]} of {one[0]}", f"or at least {least[1]} of {other[0]}"),
     )
+
+
+def _at_most(name: str, at_most: float, unit: str) -> str:
+    """Return a limit in words: "latency at or below 5 ms"; a count has no unit."""
+    return f"{name} at or below {at_most:,.10g} {unit}".rstrip()
 
 
 def nothing_found(missed: str, nearest: str, subnet: str) -> NoSubnetFits:

@@ -133,7 +133,7 @@ def test_limits_proven_to_exclude_each_other_name_the_nearest() -> None:
     def never(genomes: Genomes) -> np.ndarray:
         raise AssertionError("scored")
 
-    with pytest.raises(NoSubnetFits, match=r"latency of .* ms or less and a phone of") as refusal:
+    with pytest.raises(NoSubnetFits, match=r"both latency at or below .* ms and phone at or below") as refusal:
         find(space, never, limits, seed=0)
     assert "proven" in refusal.value.why
     offered = float(refusal.value.hints[1].split()[3])
