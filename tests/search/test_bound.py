@@ -124,7 +124,7 @@ def test_latency_limit_knows_its_floor_where_the_twin_is_additive() -> None:
     known = limit.floor()
     assert twin.upper(known.argleast[None], 0.9)[0] == pytest.approx(known.least)
     assert twin.upper(known.argmost[None], 0.9)[0] == pytest.approx(known.most)
-    with pytest.raises(NoSubnetFits, match=r"latency of 0.0001 ms"):
+    with pytest.raises(NoSubnetFits, match=r"latency at or below 0.0001 ms"):
         find(space, twin.predict, [latency_limit(twin, 0.0001)], seed=0)
     table_ms = twin.predict(genomes)
     growth = boost.Growth(rounds=20, eta=0.1, max_depth=3, min_child_weight=1)
