@@ -230,7 +230,7 @@ def test_other_images_and_other_classes_are_refused(shown: Path, once: Path, tmp
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        ("[]", 2),
+        ("[]", 3),
         ("{", 3),
         ("3", 3),
         ("[3]", 3),
