@@ -24,6 +24,7 @@ from harness.transport.contract import OnBytes, silent
 from ofa.files import canonical_json, sha256_bytes
 from ofa.lut import format
 from ofa.lut.format import Header, Lut, NetworkRow, Row
+from ofa.lut.header import environment_id
 from ofa.space import sample
 from ofa.space.ops import ops_of
 
@@ -34,6 +35,10 @@ STATS = {
 CLOCKS = {"wall_clock": "monotonic", "wall_cost_ns": 40, "cpu_clock": "thread", "cpu_cost_ns": 200}
 STATE = {"boot_id": "b", "load_1min": 0.5, "temperature_c": {"cpu": 41.5, "gpu": "unreadable"}, "clusters": [{"a": 1}]}
 ENVIRONMENT = {"cpu": "some", "cores": 4, "governor": "performance", "runtime": "onnxruntime", "runtime_version": "1.2"}
+SESSION = {
+    "started_utc": "2026-01-02T03:04:05Z", "device": "linux-host", "environment": ENVIRONMENT, "state": STATE,
+    "environment_id": environment_id(ENVIRONMENT), "clocks": CLOCKS,
+}  # fmt: skip
 SAMPLE = {"ev": "sample", "item": 3, **STATS, "load_ns": 9, "first_ns": 10}
 DONE = {
     "ev": "done", "samples": 4, "failed": 0, "timed_s": 0.5, "foreign_cores": 0.1, "stolen_cores": "unreadable",
@@ -196,12 +201,8 @@ def journal_of(folder: Path) -> Whole:
     plans.write(plan, folder / tables.PLAN)
     stats = tuple(STATS.values())
     record = {name: value for name, value in DONE.items() if name != "ev"} | {"redone": 1}
-    session = {
-        "started_utc": "2026-01-02T03:04:05Z", "device": "linux-host", "environment": ENVIRONMENT, "state": STATE,
-        "environment_id": sha256_bytes(canonical_json(ENVIRONMENT).encode())[:12], "clocks": CLOCKS,
-    }  # fmt: skip
     with journals.create(folder / tables.JOURNAL, plan) as journal:
-        journal.begin_session("s0", session)
+        journal.begin_session("s0", SESSION)
         for number in range(2):
             attempt = journal.begin_attempt(number, session="s0", started_utc="2026-01-02T03:04:05Z")
             journal.end_attempt(number, attempt, {
@@ -254,7 +255,7 @@ def seal(parts: dict[str, bytes]) -> dict[str, bytes]:
         for part, name in ((format.OPS, "ops"), (format.NETWORKS, "networks"), (format.SESSIONS, "sessions")):
             digests[part] = sha256_bytes(parts[part])
             counts[name] = max(0, parts[part].count(b"\n") - (name != "sessions"))
-        header["environment_id"] = sha256_bytes(canonical_json(header["environment"]).encode())[:12]
+        header["environment_id"] = environment_id(header["environment"])
         return {**parts, format.HEADER: json.dumps(header).encode()}
     except (ValueError, TypeError, LookupError, RecursionError):
         return parts

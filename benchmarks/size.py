@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzz_seeds import CLOCKS, DONE, ENVIRONMENT, STATE, STATES, STATS
+from fuzz_seeds import DONE, SESSION, STATES, STATS
 from record import record
 
 import ofa.space as spaces
@@ -27,7 +27,7 @@ from harness import plan as plans
 from harness import tables
 from harness.founding import founded
 from harness.plan import Item, Plan, Reference, Rounds
-from ofa.files import canonical_json, sha256_bytes, write_atomic
+from ofa.files import canonical_json, write_atomic
 from ofa.lut import format
 from ofa.space import sample
 from ofa.space.index import index_of
@@ -179,13 +179,9 @@ def journal_of(folder: Path, count: int) -> int:
     plans.write(plan, folder / tables.PLAN)
     stats = tuple(STATS.values())
     done = canonical_json({name: value for name, value in DONE.items() if name != "ev"} | {"redone": 0})
-    session = {
-        "started_utc": "2026-01-02T03:04:05Z", "device": "linux-host", "environment": ENVIRONMENT, "state": STATE,
-        "environment_id": sha256_bytes(canonical_json(ENVIRONMENT).encode())[:12], "clocks": CLOCKS,
-    }  # fmt: skip
     batches = range(-(-len(items) // BATCH))
     with journals.create(folder / tables.JOURNAL, plan) as journal:
-        journal.begin_session("s0", session)
+        journal.begin_session("s0", SESSION)
         for number in range(ROUNDS):
             attempt = journal.begin_attempt(number, session="s0", started_utc="2026-01-02T03:04:05Z")
             journal.end_attempt(number, attempt, {
