@@ -91,7 +91,7 @@ def nothing_to_report(folder: Path, broken: Iterable[str]) -> FileInvalid:
     """Say that a folder holds no stage of a run that a page could show."""
     return FileInvalid(
         f"run folder '{folder}' holds nothing to report",
-        why="; ".join(broken) or "it has no run.json, table, twin, front, labels, training log or summary",
+        why="; ".join(broken) or "it has no run.json, journal, table, twin, front, labels, training log or summary",
         hint="name the folder that 'ofa demo' or 'ofa bench' wrote",
     )
 

@@ -57,7 +57,12 @@ def header_of(plan: Plan, statistic: str, first: Mapping[str, Any]) -> Header:
             "statistic": statistic,
             "reference": plan.reference.key,
         },
-        # A real runtime whose agent read a recorded tree is no device, either.
-        simulated=plan.runtime == "simulated" or "simulated" in first["environment"],
+        simulated=is_simulated(plan, first),
         created=str(first["started_utc"])[:10],
     )
+
+
+def is_simulated(plan: Plan, session: Mapping[str, Any]) -> bool:
+    """Say whether what a session's record stands beside was measured on no real device."""
+    # A real runtime whose agent read a recorded tree is no device, either.
+    return plan.runtime == "simulated" or "simulated" in session["environment"]

@@ -17,7 +17,9 @@ from harness.report.rounds import Rounds
 from harness.report.searched import Front
 from harness.report.searched import front as parse_front
 from harness.report.verified import Verification, verification
+from harness.tables import JOURNAL
 from ofa.lut.format import HEADER, Lut
+from ofa.lut.validity import Record
 
 LATENCY_TWIN, ACCURACY_TWIN = "latency-twin/", "accuracy-twin/"
 
@@ -26,13 +28,15 @@ LATENCY_TWIN, ACCURACY_TWIN = "latency-twin/", "accuracy-twin/"
 class Bench:
     """One device with one runtime: its folder in the run, and what that holds.
 
-    ``label`` is what people read; ``floor_percent`` is what two measurements of one network differ by.
+    ``label`` is what people read; ``floor_percent`` is what two measurements of one network differ by; ``rechecks`` are
+    those of the table, oldest first.
     """
 
     device: str
     runtime: str
     label: str
     table: Lut | None
+    rechecks: tuple[Record, ...]
     card: dict[str, Any] | None
     front: Front | None
     choices: tuple[Choice, ...]
@@ -148,15 +152,17 @@ def _benches(
     if _is_bench(reader.folder) or (reader.folder / HEADER).is_file():
         places = {"": "", **places}
     tables = {
-        name: None if place is None else reader.table([f"{place}lut", place or "."]) for name, place in places.items()
+        name: (None, ()) if place is None else reader.table([f"{place}lut", place or "."])
+        for name, place in places.items()
     }
-    devices = {name: named.get(name) or (table.header.device if table else "") for name, table in tables.items()}
+    journals = {name: None if place is None else reader.rounds(f"{place}{JOURNAL}") for name, place in places.items()}
+    devices = {name: named.get(name) or _of(tables[name][0], journals[name], "device") for name in places}
     # With one device, its name in every label would only be noise.
     several = len(set(devices.values())) > 1
     benches = []
     for name, place in places.items():
-        device, table = devices[name], tables[name]
-        runtime = name or (table.header.runtime if table else reader.folder.resolve().name)
+        device, (table, rechecks) = devices[name], tables[name]
+        runtime = name or _of(table, journals[name], "runtime") or reader.folder.resolve().name
         own = None if place is None else reader.json(f"{place}twin/card.json")
         found = None if place is None else parse_front(reader.json(f"{place}front.json"))
         shown = found.device if found and found.device and not name and not table else runtime
@@ -166,16 +172,23 @@ def _benches(
                 runtime=runtime,
                 label=_label(shown, device if several or not name else "", table),
                 table=table,
+                rechecks=rechecks,
                 card=own or (card if table is not None and len(places) == 1 else None),
                 front=found,
                 choices=tuple(row for row in rows if row.runtime == runtime),
                 networks=() if place is None else reader.networks(f"{place}twin", table),
                 floor_percent=floors.get(runtime, calibration.floor_of(table)),
-                rounds=None if place is None else reader.rounds(f"{place}journal.sqlite"),
+                rounds=journals[name],
                 alone=len(places) == 1,
             )
         )
     return tuple(benches)
+
+
+def _of(table: Lut | None, journal: Rounds | None, fact: str) -> str:
+    """Return the device or runtime that a table is of, or else a journal; empty where there is neither."""
+    known = table.header if table else journal
+    return str(getattr(known, fact)) if known else ""
 
 
 def _label(name: str, device: str, table: Lut | None) -> str:
@@ -192,8 +205,8 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _is_bench(folder: Path) -> bool:
-    """Say whether a folder holds a table, twin or front: a folder of the demo's, or that of `ofa bench` itself."""
-    return any((folder / mark).is_file() for mark in ("lut/lut.json", "twin/card.json", "front.json"))
+    """Say whether a folder holds a journal, table, twin or front: one of the demo's, or that of `ofa bench` itself."""
+    return any((folder / mark).is_file() for mark in (JOURNAL, "lut/lut.json", "twin/card.json", "front.json"))
 
 
 def _plain(name: str) -> bool:

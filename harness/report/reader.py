@@ -13,6 +13,7 @@ from ofa import files
 from ofa.errors import FileInvalid
 from ofa.lut.check import checked
 from ofa.lut.format import HEADER, Lut
+from ofa.lut.validity import Record, of_table
 
 MAX_BYTES = 64 * files.MEBIBYTE
 CARD = "card.json"
@@ -68,14 +69,18 @@ class Reader:
         if count:
             self.broken.append(f"{name}: {count} {of} could not be read and {'is' if count == 1 else 'are'} left out")
 
-    def table(self, names: Sequence[str]) -> Lut | None:
-        """Return the latency table in the first of some folders that holds one, or None."""
+    def table(self, names: Sequence[str]) -> tuple[Lut | None, tuple[Record, ...]]:
+        """Return the latency table in the first of some folders that holds one, or None, and what rechecks of it said,
+        oldest first."""
         name = self.first([f"{name}/{HEADER}" for name in names]).removesuffix(f"/{HEADER}")
         if not (self.folder / name / HEADER).is_file():
             self.missing.append(name)
-            return None
-        found = self._read(name, lambda: checked(self.folder / name))
-        self.simulated = self.simulated or (found is not None and found.simulated)
+            return None, ()
+        place = self.folder / name
+        found = self._read(name, lambda: _with_rechecks(place))
+        if found is None:
+            return None, ()
+        self.simulated = self.simulated or found[0].simulated
         return found
 
     def networks(self, twin: str, table: Lut | None) -> tuple[calibration.Compared, ...]:
@@ -85,8 +90,12 @@ class Reader:
         return self._read(twin, lambda: calibration.compare(self.folder / twin, table)) or calibration.held_out(table)
 
     def rounds(self, name: str) -> Rounds | None:
-        """Return what a journal's rounds were off by, or None."""
-        return self._read(name, lambda: rounds(self.folder / name)) if (self.folder / name).is_file() else None
+        """Return how far a journal came and what its rounds were off by, or None."""
+        if not (self.folder / name).is_file():
+            return None
+        found = self._read(name, lambda: rounds(self.folder / name))
+        self.simulated = self.simulated or (found is not None and found.simulated)
+        return found
 
     def newest_rounds(self, runtime: str) -> Rounds | None:
         """Return what the rounds of the last verification with a runtime were off by, or None."""
@@ -113,3 +122,9 @@ class Reader:
         except FileInvalid as fault:
             self.broken.append(f"{name}: {fault.what}: {fault.why}" if fault.why else f"{name}: {fault.what}")
             return None
+
+
+def _with_rechecks(folder: Path) -> tuple[Lut, tuple[Record, ...]]:
+    """Return the table in a folder and what rechecks of it said; raises FileInvalid."""
+    lut = checked(folder)
+    return lut, of_table(lut, folder)

@@ -8,7 +8,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harness import journal as journals
 from harness.errors import file_invalid
 from harness.gate import hottest_c
+from harness.header import is_simulated
 from harness.journal import Journal
 from harness.plan import Item
 from harness.reduce import conditions
@@ -69,23 +70,45 @@ def spread(kind: str, state: str, off_percent: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """A journal in a few numbers: its batches in the order they were measured in, and the spread of each kind."""
+    """A journal in a few numbers: of what it is and how far it came, its batches in the order they were measured in,
+    and the spread of each kind.
 
-    batches: tuple[Batch, ...]
-    spreads: tuple[Spread, ...]
+    Of ``planned`` rounds or more, ``done`` are complete; batches and spreads are empty where these are fewer than two.
+    """
+
+    device: str
+    runtime: str
+    simulated: bool
+    ops: int
+    networks: int
+    planned: int
+    done: int
+    batches: tuple[Batch, ...] = ()
+    spreads: tuple[Spread, ...] = ()
 
 
-def rounds(path: Path) -> Rounds | None:
-    """Return what a journal's complete rounds were off by; None where fewer than two are complete.
+def rounds(path: Path) -> Rounds:
+    """Return how far a journal has come, and what its complete rounds were off by.
 
     Raises FileInvalid where the journal is damaged, or larger than a page is worth waiting for.
     """
     with _copied(path) as journal:
+        plan = journal.plan
+        kinds = {(item.kind, item.key) for item in plan.items}
+        found = Rounds(
+            device=plan.device,
+            runtime=plan.runtime,
+            simulated=any(is_simulated(plan, record) for _, record in journal.sessions()),
+            ops=sum(kind == "op" for kind, _ in kinds),
+            networks=sum(kind == "network" for kind, _ in kinds),
+            planned=plan.rounds,
+            done=len(journal.complete_rounds()),
+        )
         samples = journal.samples()
         if len({row.round for row in samples}) < 2:
-            return None
+            return found
         basis = conditions(journal).basis
-        items = journal.plan.items
+        items = plan.items
         references = {
             (row.round, row.batch, row.state): getattr(row, basis)
             for row in journal.references()
@@ -99,7 +122,9 @@ def rounds(path: Path) -> Rounds | None:
         ]
         places = np.array([entry[:3] for entry in known], dtype=np.int64).reshape(-1, 3)
         off = _off_percent(places[:, 2], np.array([ns / reference for *_, ns, reference in known]))
-        return Rounds(batches=_batches(journal, places, off, references), spreads=_spreads(items, places[:, 2], off))
+        return replace(
+            found, batches=_batches(journal, places, off, references), spreads=_spreads(items, places[:, 2], off)
+        )
 
 
 @contextmanager

@@ -9,11 +9,13 @@ from harness.report.parse import number
 from harness.report.read import Bench, Run
 from harness.report.searched import Front
 from ofa.lut.rows import MEASURED
+from ofa.lut.validity import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A latency table: rows of ops, measured and modelled, and the mean error, percent, on networks held out."""
+    """A latency table: rows of ops, measured and modelled, the mean error, percent, on networks held out, and what its
+    last recheck said."""
 
     label: str
     ops: int
@@ -21,6 +23,18 @@ class Measured:
     networks: int
     error_percent: float | None
     floor_percent: float | None
+    recheck: Record | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A measurement of which no table is made yet: what is in its plan, and rounds ``done`` of those ``planned``."""
+
+    label: str
+    ops: int
+    networks: int
+    done: int
+    planned: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +64,7 @@ class Stages:
     """
 
     tables: tuple[Measured, ...]
+    begun: tuple[Begun, ...]
     searches: tuple[Searched, ...]
     corners: tuple[float, float] | None
     phase: str
@@ -66,6 +81,7 @@ def of(run: Run) -> Stages:
     errors = [abs(row.error_percent) for row in files if row.error_percent is not None]
     return Stages(
         tables=tuple(table for bench in run.benches if (table := _measured(bench)) is not None),
+        begun=tuple(begun for bench in run.benches if (begun := _begun(bench)) is not None),
         searches=tuple(
             searched(bench.label, bench.front) for bench in run.benches if bench.front and bench.front.points
         ),
@@ -93,7 +109,15 @@ def _measured(bench: Bench) -> Measured | None:
         networks=len(bench.table.networks),
         error_percent=sum(held_out) / len(held_out) if held_out else None,
         floor_percent=bench.floor_percent,
+        recheck=bench.rechecks[-1] if bench.rechecks else None,
     )
+
+
+def _begun(bench: Bench) -> Begun | None:
+    found = bench.rounds
+    if found is None or bench.table is not None:
+        return None
+    return Begun(label=bench.label, ops=found.ops, networks=found.networks, done=found.done, planned=found.planned)
 
 
 def _chosen(card: dict[str, Any] | None, score: str) -> float | None:

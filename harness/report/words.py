@@ -6,6 +6,7 @@ import datetime
 import html
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,11 @@ def when(date: object) -> str:
         return str(date)
     zone = found.strftime("%Z").replace("UTC+00:00", "UTC")
     return f"{found:%Y-%m-%d %H:%M} {zone}".strip()
+
+
+def changed(environment: Iterable[Mapping[str, Any]]) -> str:
+    """Return where a device was not as a table says, of the entries of a recheck's record."""
+    return ", ".join(str(entry.get("path", "?")) for entry in environment)
 
 
 def duration(seconds: float | None) -> str:

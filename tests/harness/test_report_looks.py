@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +19,17 @@ pytest.importorskip("plotly", reason="the package 'plotly' is not installed")
 from report_fixtures import run_folder, stages
 from report_fixtures.html import Page
 
+from harness import journal as journals
 from harness import plan as plans
+from harness.plan import Plan
 from harness.report import compare, figures, heat, pairs, read, residuals, words, write
 from harness.report.figure import SERIES, boxes
 from ofa import files
 from ofa.errors import FileInvalid
+from ofa.lut import validity
+from ofa.lut.format import read as read_table
+from ofa.lut.validity import VALIDITY, Record
+from ofa.lut.write import certify
 
 CSS = (Path(heat.__file__).parent / "page.css").read_text(encoding="utf-8")
 LEAST_CONTRAST = 4.5
@@ -196,3 +203,42 @@ def test_places_that_agree_are_not_listed_as_different(tmp_path: Path) -> None:
     assert "Two devices" in opened.text and "whose place differs most" not in opened.text
     assert pairs.comparison(tmp_path / "one", tmp_path / "same").pairs[0].tables.ops.apart == []  # type: ignore[union-attr]
     assert pairs.Ranking(what="ops", spearman=None, rows=()).ratio is None
+
+
+def test_a_measurement_under_way_has_a_page_that_says_how_far_it_is(tmp_path: Path, plan: Callable[..., Plan]) -> None:
+    small = plan(rounds=4)
+    with journals.create(tmp_path / "run/journal.sqlite", small):
+        pass
+    ops = len({item.key for item in small.items if item.kind == "op"})
+    run = read.gather(tmp_path / "run")
+    assert run.benches[0].rounds and run.benches[0].device == small.device and not run.broken
+    opened = Page(write(tmp_path / "run").read_text())
+    said = f"{small.device} / {small.runtime}: 0 of 4 rounds over {ops} op"
+    assert said in opened.text and "complete, and no table is made of them yet." in opened.text
+
+
+def test_a_page_says_what_the_last_recheck_of_its_table_found(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    run_folder.table(tmp_path / "lut", "onnxruntime", 1.0, rng, (run_folder.network(),))
+    lut = read_table(tmp_path / "lut")
+    told: dict[str, Any] = {
+        "table": validity.identity(lut), "environment_id": "0123456789ab", "seed": 0, "rounds": 3, "ops": 30,
+        "networks": 8, "tolerance_pct": 5.0, "level_pct": {"hot": 0.3}, "simulated": True,
+    }  # fmt: skip
+    first = Record(id="r1", verdict="still true", date="2026-03-01", **told)
+    certify(tmp_path / "lut", first)
+    assert "Measured again on 2026-03-01, the table is still true ." in Page(write(tmp_path).read_text()).text
+    update: Any = {"path": "kernel", "a": "6.1", "b": "6.6"}
+    certify(
+        tmp_path / "lut",
+        Record(
+            id="r2", verdict="stale", date="2026-04-01", found=("head: <b>+9.0 %</b>",), environment=(update,), **told
+        ),
+    )
+    opened = Page(write(tmp_path).read_text())
+    assert "Measured again on 2026-04-01, the table is stale : head: <b>+9.0 %</b>." in opened.text
+    assert "2 rechecks: stale" in opened.text and "not as the table says in kernel" in opened.text
+    assert read.gather(tmp_path).benches[0].rechecks[0] == first
+    (tmp_path / "lut" / VALIDITY).write_text("{}\n")
+    run = read.gather(tmp_path)
+    assert run.benches[0].table is None and VALIDITY in " ".join(run.broken)
