@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -25,36 +24,6 @@ LIMITS_MS = (15.0, 20.0, 25.0, 30.0, 35.0)
 OTHER_LIMITS_MS = (12.0, 17.5, 22.0, 27.5, 32.0, 40.0, 50.0)
 BELOW_MS, FRONT_MS, FRONT_POINTS = 9.5, 45.0, 20
 REFERENCE_SEEDS = 3
-
-# Run by the reference's own package, in a process of its own: it is also called `ofa`.
-REFERENCE = """
-import json, sys, time, types
-from pathlib import Path
-data, limits, seeds = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
-import random, yaml, torch, numpy
-load = yaml.load
-yaml.load = lambda stream, Loader=yaml.SafeLoader: load(stream, Loader=Loader)
-for name in ("gdown", "torchvision", "torchvision.transforms", "torchvision.datasets"):
-    sys.modules.setdefault(name, types.ModuleType(name))
-from ofa.tutorial import accuracy_predictor as accuracies, latency_table as tables
-from ofa.tutorial.evolution_finder import EvolutionFinder
-accuracies.download_url = lambda url, **_: str(data / "acc_predictor.pth")
-tables.download_url = lambda url, **_: str(data / "note10" / Path(url).name)
-predictor = accuracies.AccuracyPredictor(pretrained=True, device="cpu")
-table = tables.LatencyTable(device="note10", resolutions=(160, 176, 192, 208, 224))
-found = {}
-for limit in limits:
-    found[limit] = []
-    for seed in range(seeds):
-        random.seed(seed); numpy.random.seed(seed); torch.manual_seed(seed)
-        began = time.process_time()
-        finder = EvolutionFinder(constraint_type="latency", efficiency_constraint=limit, mutate_prob=0.1,
-            mutation_ratio=0.5, efficiency_predictor=table, accuracy_predictor=predictor, population_size=100,
-            max_time_budget=500, parent_ratio=0.25)
-        best = finder.run_evolution_search()[1]
-        found[limit].append([100 * float(best[0]), time.process_time() - began])
-print("FOUND" + json.dumps(found))
-"""
 
 
 def asked(data: Path, at_most_ms: float) -> Request:
@@ -116,25 +85,33 @@ def reference(checkout: Path | None, data: Path) -> Any:
     """Time the reference's own search in this run, or say why not."""
     if checkout is None or not (checkout / "ofa" / "tutorial").is_dir():
         return "not run: no checkout of the reference was given (--reference PATH)"
+    script = Path(__file__).with_name("reference_search.py")
+    asked = json.dumps({"limits_ms": LIMITS_MS, "seeds": REFERENCE_SEEDS})
     done = subprocess.run(
-        [sys.executable, "-c", REFERENCE, str(data), json.dumps(LIMITS_MS), str(REFERENCE_SEEDS)],
-        env=os.environ | {"PYTHONPATH": str(checkout)},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, script, checkout, data, asked], stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        return f"failed: {done.stderr.strip().splitlines()[-1:]}"
-    return json.loads(done.stdout.rpartition("FOUND")[2])
+        sys.exit("the reference checkout stopped; what it said stands above")
+    found = json.loads(done.stdout)
+    return {
+        limit: {
+            "best": max(top1 for top1, _ in each),
+            "mean": round(float(np.mean([top1 for top1, _ in each])), 3),
+            "sd": round(float(np.std([top1 for top1, _ in each])), 3),
+            "cpu_s_most": max(cpu_s for _, cpu_s in each),
+            "seeds": len(each),
+        }
+        for limit, each in found.items()
+    }
 
 
 def main() -> None:
     """Measure all, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with note10/ and acc_predictor.npz")
-    parser.add_argument("--reference", type=Path, help="a checkout of mit-han-lab/once-for-all")
+    parser.add_argument("--reference", type=Path, help="a checkout of mit-han-lab/once-for-all, or its unpacked wheel")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--thorough-seeds", type=int, default=3)
+    parser.add_argument("--thorough-seeds", type=int, default=5)
     given = parser.parse_args()
     found: dict[str, Any] = {
         "impossible": impossible(given.data),
@@ -149,7 +126,7 @@ def main() -> None:
         "best predicted accuracy, percent, under limits of latency, ms; predictions of a published model, nothing "
         "measured; CPU seconds of one thread",
         found,
-        "--data FOLDER",
+        "--data FOLDER" + " --reference PATH" * (given.reference is not None),
     )
 
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ofa.search.request import Request
     from ofa.search.sweeps import Front
 
-# What --thorough does: so many searches that know nothing of each other, then one from all they found.
-THOROUGH: dict[str, Any] = {"islands": 10, "rounds": 240}
+# What --thorough does: so many searches that know nothing of each other, then one from all they found. They are short,
+# for where a search settles is decided early: a new start is worth more than going on.
+THOROUGH: dict[str, Any] = {"islands": 28, "generations": 10, "rounds": 70}
 Facts = dict[str, Any]
 
 
