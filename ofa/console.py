@@ -79,7 +79,8 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return " ".join(cell(item) for item in value)
+        said = [cell(item) for item in value]
+        return (", " if any(" " in item for item in said) else " ").join(said)
     return _lines_of(str(value))
 
 

@@ -60,6 +60,7 @@ def test_no_text_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None
         (0.123456, "0.1235"),
         (98765.4, "98,765"),
         ([1, None], "1 –"),
+        (["a b", "c"], "a b, c"),
         ("a", "a"),
     ],
 )

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from harness.report.parse import number
+from harness.report.words import figures3, size
 from ofa.search.front import pareto as rows_of
 
+# What limits are of: counts, and bytes by the words that people use.
+COUNTS = ("parameters", "MACs")
+OF = {"activation": "activations", "size": "file"}
 _SHOWN = ("points", "front", "best", "top", "chosen", "extremes_ms", "parents")
 
 
@@ -34,14 +38,16 @@ class Point:
 class Front:
     """What a search found: the front by rising latency, the chosen points, and the proven extremes, ms.
 
-    ``device`` names whose latency it is along, where the search was for several; ``bound_reason`` says how the bounds
-    were proven, or why there are none, and ``about`` is what else the search says of itself.
+    ``device`` names whose latency it is along, where the search was for several; ``within`` are its other limits, in
+    words; ``bound_reason`` says how the bounds were proven, or why there are none, and ``about`` is what else the
+    search says of itself.
     """
 
     points: tuple[Point, ...]
     chosen: tuple[Point, ...]
     extremes_ms: tuple[float, float] | None
     device: str = ""
+    within: tuple[str, ...] = ()
     bound_reason: str = ""
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -81,8 +87,7 @@ def front(facts: dict[str, Any] | None) -> Front | None:
     device = _swept(entries)
     points = _points(entries, device)
     by_id = {point.id: point for point in points}
-    named = facts.get("chosen")
-    named = named if isinstance(named, list) else []
+    named = _list(facts.get("chosen"))
     chosen = [by_id[entry] for entry in named if isinstance(entry, str) and entry in by_id]
     # A search for one network says the bound of its one limit once, beside what it chose.
     shared = {"upper_bound": facts.get("upper_bound")}
@@ -94,6 +99,7 @@ def front(facts: dict[str, Any] | None) -> Front | None:
         chosen=tuple(chosen),
         extremes_ms=None if low is None or high is None else (low, high),
         device=device,
+        within=_within(facts.get("request"), device),
         bound_reason=str(facts.get("bound_reason") or ""),
         about={name: value for name, value in facts.items() if name not in _SHOWN},
     )
@@ -107,10 +113,32 @@ def _of_best(best: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "points": [chosen, *rest], "chosen": [chosen]}
 
 
+def _within(request: Any, device: str) -> tuple[str, ...]:
+    """Return what else a search was limited by than the latency its front is along, of its request."""
+    asked = request if isinstance(request, dict) else {}
+    targets = [one for one in _list(asked.get("targets")) if isinstance(one, dict)]
+    own = device or (targets[0].get("name") if targets else "")
+    said = [
+        f"{figures3(ms)} ms on {one.get('name')}"
+        for one in targets
+        if one.get("name") != own and (ms := number(one.get("at_most_ms"))) is not None
+    ]
+    limits = asked.get("limits")
+    for kind, most in limits.items() if isinstance(limits, dict) else ():
+        if (value := number(most)) is not None:
+            counted = f"{value:,.0f} {kind}" if kind in COUNTS else f"{size(int(value))} of {OF.get(kind, kind)}"
+            said.append(f"{figures3(value)} mJ of energy" if kind == "energy" else counted)
+    return tuple(said)
+
+
+def _list(entries: Any) -> list[Any]:
+    return entries if isinstance(entries, list) else []
+
+
 def _points(entries: Any, device: str) -> list[Point]:
     """Return the entries that hold an accuracy and a latency."""
     found = []
-    for entry in entries if isinstance(entries, list) else []:
+    for entry in _list(entries):
         facts = entry if isinstance(entry, dict) else {}
         ms = facts.get("latency_ms")
         accuracy, latency_ms = number(facts.get("accuracy")), number(ms.get(device) if isinstance(ms, dict) else ms)
@@ -134,7 +162,7 @@ def _points(entries: Any, device: str) -> list[Point]:
 
 def _swept(entries: Any) -> str:
     """Return the device of several whose limit rose along the front: the one whose latencies come nearest to it."""
-    found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    found = [entry for entry in _list(entries) if isinstance(entry, dict)]
     told = [entry["latency_ms"] for entry in found if isinstance(entry.get("latency_ms"), dict)]
     if not told:
         return ""

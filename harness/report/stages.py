@@ -43,7 +43,7 @@ class Searched:
 
     ``gap_points`` is the largest difference between what was found under a limit and what is proven of it. Of a search
     for one network these are its own latency and accuracy, and ``under_ms`` is its limit: the front that was met on the
-    way also holds networks beyond it.
+    way also holds networks beyond it. ``within`` are its other limits, in words.
     """
 
     label: str
@@ -52,6 +52,7 @@ class Searched:
     most_ms: float
     top1: float
     under_ms: float | None
+    within: str
     gap_points: float | None
 
 
@@ -137,5 +138,6 @@ def searched(label: str, front: Front) -> Searched:
         most_ms=one.latency_ms if one else front.points[-1].latency_ms,
         top1=one.accuracy if one else max(point.accuracy for point in front.points),
         under_ms=one.budget_ms if one else None,
+        within=" and ".join(front.within),
         gap_points=front.gap_points,
     )

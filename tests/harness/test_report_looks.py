@@ -141,6 +141,19 @@ def test_a_search_for_one_network_is_told_by_its_choice_not_by_what_lies_beyond_
     assert "79.9 %" not in opened.text and "best accuracy 72.5 % 2.66 ms" in opened.text
 
 
+def test_a_search_under_several_limits_names_them_all(tmp_path: Path) -> None:
+    network = {"id": "a", "subnet": {"id": "a"}, "accuracy": 72.5, "latency_ms": {"phone": 2.5, "board": 30.0}}
+    point = network | {"under": 2.5, "limits": {"phone": 2.5, "board": 30.0}}
+    targets = [{"name": "phone", "at_most_ms": 2.5}, {"name": "board", "at_most_ms": 31.0}]
+    limits = {"energy": 8.0, "activation": 4 * 2**20, "resident memory": 2**26, "MACs": 2.5e8}
+    kept = {"points": [point], "request": {"targets": targets, "limits": limits}}
+    files.write_atomic(tmp_path / "front.json", json.dumps(kept))
+    said = "31.0 ms on board and 8.00 mJ of energy and 4.0 MiB of activations and 64.0 MiB of resident memory"
+    assert (
+        f"the best predicted 72.5 % , all within {said} and 250,000,000 MACs." in Page(write(tmp_path).read_text()).text
+    )
+
+
 def test_twins_alone_have_a_page_that_says_how_far_off_they_are(tmp_path: Path) -> None:
     run_folder.twin(tmp_path / "both/latency")
     card = tmp_path / "both/latency/card.json"
