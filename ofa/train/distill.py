@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ALPHAS = (-1.0, 1.0)
-# Importance weights beyond this are cut, so that one image cannot make the gradient explode.
+# Powers of (teacher / student) beyond this are cut, so that one image cannot make the gradient explode.
 MOST_WEIGHT = 5.0
 
 
@@ -25,8 +25,9 @@ def mse(student: Tensor, teacher: Tensor) -> Tensor:
 def alpha_divergence(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the adaptive alpha-divergence, for each image the larger of two alphas (AlphaNet, arXiv 2102.07954, 3.2).
 
-    A negative alpha punishes a student that is surer than its teacher, a positive one a student that is less sure.
-    Its gradient is that of the paper's clipped form: importance weights (teacher / student) ** alpha up to 5.
+    A negative alpha punishes a student that is surer than its teacher, a positive one a student that is less sure. The
+    powers (teacher / student) ** alpha of a negative one are cut at 5, in the divergences that are compared as in the
+    gradient; alpha 1 is Kullback-Leibler, whose gradient no image makes larger than 1.
     """
     log_teacher, log_student = F.log_softmax(teacher.detach(), 1), F.log_softmax(student, 1)
     divergences, losses = zip(*(_alpha(log_teacher, log_student, alpha) for alpha in ALPHAS), strict=True)
@@ -36,20 +37,20 @@ def alpha_divergence(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _alpha(log_teacher: Tensor, log_student: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Return the divergence [n] of one alpha, without gradient, and a loss [n] that has its clipped gradient.
+    """Return the divergence [n] of one alpha, without gradient, and a loss [n] that has its gradient.
 
     For D = (E_q[(p / q) ** alpha] - 1) / (alpha (alpha - 1)) the gradient is that of -E_q[rho * log q] with
-    rho = ((p / q) ** alpha clipped) / alpha, less its mean under q to keep the variance low.
+    rho = (p / q) ** alpha / alpha, less its mean under q to keep rounding low; both with the power cut.
     """
-    student = log_student.exp().detach()
-    ratio = (log_teacher - log_student.detach()).mul(alpha).clamp(max=30).exp()
     if alpha == 1.0:
-        divergence = (log_teacher.exp() * (log_teacher - log_student.detach())).sum(1)
-    else:
-        divergence = ((student * ratio).sum(1) - 1) / (alpha * (alpha - 1))
-    weight = ratio.clamp(max=MOST_WEIGHT)
-    rho = (weight - (student * weight).sum(1, keepdim=True)) / alpha
-    return divergence, -(student * rho * log_student).sum(1)
+        # q * p / q is p: nothing explodes, and a cut would leave next to nothing where q is far too small.
+        teacher = log_teacher.exp()
+        return (teacher * (log_teacher - log_student.detach())).sum(1), -(teacher * log_student).sum(1)
+    student = log_student.exp().detach()
+    power = (log_teacher - log_student.detach()).mul(alpha).exp().clamp(max=MOST_WEIGHT)
+    expected = (student * power).sum(1, keepdim=True)
+    divergence = (expected[:, 0] - 1) / (alpha * (alpha - 1))
+    return divergence, -(student * (power - expected) / alpha * log_student).sum(1)
 
 
 LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -105,6 +105,21 @@ def test_one_image_cannot_make_the_gradient_explode() -> None:
     assert free.grad is not None and free.grad.abs().max() > 1000
 
 
+def logits_of(share: float, classes: int) -> Tensor:
+    """Return logits [1, classes] that give the first class a share, and the others the rest alike."""
+    rest = math.log((1 - share) / (classes - 1))
+    return torch.tensor([[math.log(share), *[rest] * (classes - 1)]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("sure", "found"), [(0.9, 0.01), (0.9, 0.001), (0.5, 0.01)])
+def test_a_student_far_less_sure_than_its_teacher_learns_as_by_kullback_leibler(sure: float, found: float) -> None:
+    """Of a thousand classes all begin unlikely: were that cut as well, hardly anything would be learnt."""
+    teacher, student = logits_of(sure, 1000), logits_of(found, 1000).requires_grad_()
+    distill.alpha_divergence(student, teacher).backward()
+    assert student.grad is not None
+    torch.testing.assert_close(student.grad, student.detach().softmax(1) - teacher.softmax(1))
+
+
 @pytest.mark.parametrize("name", distill.LOSSES)
 def test_a_teacher_gets_no_gradient_and_an_equal_student_learns_nothing(name: str) -> None:
     teacher = torch.tensor(TEACHER, requires_grad=True)
