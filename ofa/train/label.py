@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
@@ -24,11 +24,14 @@ from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.train import errors, labelled, lines
 from ofa.train.data import Images
 from ofa.train.evaluate import many_right, percent
+from ofa.train.labelled import Row
 from ofa.train.ranks import Ranks
 
 PRECISION = "fp32"
 # Subnets that are run on a batch of images before the next batch is loaded.
 TOGETHER = 8
+# Rows have four digits of a percent.
+_ROUNDED = 1e-4
 
 
 def label(
@@ -75,15 +78,32 @@ def label(
 
 
 def read_right(path: Path, space: SearchSpace) -> NDArray[np.bool_]:
-    """Return which images each row's subnet named rightly, bool[rows, images]; FileInvalid where bits are missing."""
+    """Return which images each row's subnet named rightly, bool[rows, images].
+
+    Raises FileInvalid where bits are missing, or do not tell a row's top-1.
+    """
     rows = labelled.rows(path, space)
     images = rows[0].images if rows else 0
+    return np.unpackbits(_bits_of(path, rows, images), axis=1, count=images).astype(np.bool_)
+
+
+def _bits_of(path: Path, rows: Sequence[Row], images: int) -> NDArray[np.uint8]:
+    """Return the bits of the rows of a file, uint8[rows, bytes], those of a torn last row left out.
+
+    Raises FileInvalid where there are fewer, or a row's are not its own: a line that was taken out or moved by hand
+    would give those behind it the images of another subnet.
+    """
     width = -(-images // 8)
     content = bits_path(path).read_bytes() if bits_path(path).exists() else b""
     if len(content) < width * len(rows):
         raise errors.not_labels(bits_path(path), f"it holds {len(content):,} bytes for {len(rows):,} rows")
     packed = np.frombuffer(content[: width * len(rows)], dtype=np.uint8).reshape(len(rows), width)
-    return np.unpackbits(packed, axis=1, count=images).astype(np.bool_)
+    for line, (row, bits) in enumerate(zip(rows, packed, strict=True), 2):
+        found = 100 * int(np.unpackbits(bits, count=images).sum()) / images
+        if abs(found - row.top1) > _ROUNDED:
+            why = f"line {line} of '{path}' has a top-1 of {row.top1} %, and its images one of {round(found, 4)} %"
+            raise errors.not_labels(bits_path(path), why)
+    return packed
 
 
 def bits_path(path: Path) -> Path:
@@ -142,13 +162,10 @@ def _begun(path: Path, space: SearchSpace, images: int) -> dict[str, float]:
     for row in known:
         if row.images != images:
             raise errors.not_labels(path, f"it was measured on {row.images:,} images, not {images:,}")
-    width = -(-images // 8)
-    bits = bits_path(path).read_bytes() if bits_path(path).exists() else b""
-    if len(bits) < width * len(known):
-        raise errors.not_labels(bits_path(path), f"it holds {len(bits):,} bytes for {len(known):,} rows")
+    bits = _bits_of(path, known, images)
     text = [",".join(labelled.COLUMNS), *lines.whole(path)[1:]]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(bits_path(path), bits[: width * len(known)])
+    write_atomic(bits_path(path), bits.tobytes())
     lines.rewrite(path, text)
     return {row.subnet.id: row.top1 for row in known}
 

@@ -151,6 +151,28 @@ def test_a_file_of_something_else_is_refused_and_left(
         assert path.read_text() == content
 
 
+def test_a_line_taken_out_by_hand_is_noticed(
+    supernet: Supernet, genomes: Genomes, images: tuple[data.Images, data.Images], tmp_path: Path
+) -> None:
+    """Else the rows behind it would have the images of the subnets before them, and the last bits would be cut off."""
+    path, width = tmp_path / "labels.csv", 6
+    shares = zip(genomes[:3], (9, 20, 31), strict=True)
+    rows = [(supernet.space.subnet(genome), np.arange(48) < right) for genome, right in shares]
+    path.write_text("\n".join([",".join(labelled.COLUMNS), *(label._row(*row) for row in rows), ""]))
+    label.bits_path(path).write_bytes(b"".join(np.packbits(right).tobytes() for _, right in rows))
+    assert label.read_right(path, supernet.space).sum(1).tolist() == [9, 20, 31]
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:2], *lines[3:]]))
+    kept = label.bits_path(path).read_bytes()
+    assert len(kept) == 3 * width
+    with pytest.raises(FileInvalid, match="bits") as caught:
+        label.read_right(path, supernet.space)
+    assert "line 3 of" in caught.value.why and "64.5833 %, and its images one of 41.6667 %" in caught.value.why
+    with pytest.raises(FileInvalid, match="bits"):
+        label.label(supernet, genomes, path, calibration=images[0], images=images[1])
+    assert label.bits_path(path).read_bytes() == kept
+
+
 def test_two_processes_do_not_label_into_one_file(
     supernet: Supernet,
     genomes: Genomes,
