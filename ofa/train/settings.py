@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ofa.space.errors import shown
 from ofa.train.recipes import Recipe
-from ofa.train.schedule import Phase
+from ofa.train.schedule import NOTHING_OPEN, Phase
 
 # Least and most of what could not be otherwise, or would end a training with no words for it.
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -51,13 +51,26 @@ def problem(recipe: Recipe) -> str:
         return found
     if not recipe.phases:
         return "it has no phases"
-    for phase in recipe.phases:
+    for number, phase in enumerate(recipe.phases):
         if found := _first(phase):
             return f"phase '{phase.name}': {found}"
-        if phase.subnets < 1:
-            return f"phase '{phase.name}' trains no subnet"
+        if found := _impossible(phase, first=number == 0):
+            return f"phase '{phase.name}' {found}"
     if recipe.shards > recipe.batch:
         return f"{recipe.shards:,} shards are more than the {recipe.batch:,} images of a batch"
+    return ""
+
+
+def _impossible(phase: Phase, *, first: bool) -> str:
+    """Say what choices of a phase contradict each other, or would change nothing; "" where none does."""
+    if phase.subnets < 1:
+        return "trains no subnet"
+    if unknown := [kind for kind in phase.choices if kind not in NOTHING_OPEN]:
+        return f"opens {shown(unknown[0])}; what can be opened is {', '.join(NOTHING_OPEN)}"
+    if phase.teacher == "in_place" and not phase.largest:
+        return "learns from the largest subnet of each step (teacher 'in_place'), and does not train it ('largest')"
+    if phase.teacher == "frozen" and first:
+        return "learns from the network of the first phase (teacher 'frozen'), and is the first"
     return ""
 
 

@@ -166,6 +166,19 @@ def no_phase():
 def no_subnet():
     return replace(recipes.demo(), phases=(Phase(name="idle", epochs=1, learning_rate=1),))
 
+def taught(teacher, **more):
+    phase = Phase(name="odd", epochs=1, learning_rate=1, random=1, teacher=teacher, **more)
+    return replace(recipes.demo(), phases=(phase,))
+
+def no_teacher():
+    return taught("in_place")
+
+def no_network():
+    return taught("frozen")
+
+def no_kind():
+    return taught("none", choices={"kernels": 1})
+
 def text():
     return replace(recipes.demo(), batch="64")
 
@@ -202,6 +215,9 @@ def test_a_recipe_of_the_users_own_is_found_where_the_command_is_called(module: 
         ("", "AttributeError"),
         ("no_phase", "no phases"),
         ("no_subnet", "trains no subnet"),
+        ("no_teacher", "learns from the largest subnet of each step (teacher 'in_place'), and does not train it"),
+        ("no_network", "phase 'odd' learns from the network of the first phase (teacher 'frozen'), and is the first"),
+        ("no_kind", "phase 'odd' opens 'kernels'; what can be opened is kernel, depth, expand, width"),
         ("text", "'batch' is '64', and must be int"),
         ("bad_phase", "phase 'odd': 'epochs' is '1'"),
     ],
