@@ -43,7 +43,7 @@ def begin(folder: Path, recipe: Recipe, data: Data) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not begun(folder):
-        _check_ours(folder, recipe)
+        check_ours(folder, recipe)
         write_atomic(folder / RECIPE, readable_json(recipe.to_json()))
         write_atomic(folder / DATA, readable_json(described(data)))
     lines.append(folder / ENVIRONMENT, json.dumps(environment(), sort_keys=True))
@@ -54,7 +54,7 @@ def begun(folder: Path) -> bool:
     return (folder / CHECKPOINT).exists() or (folder / PREVIOUS).exists()
 
 
-def _check_ours(folder: Path, recipe: Recipe) -> None:
+def check_ours(folder: Path, recipe: Recipe) -> None:
     """Raise UsageInvalid where a file has a name of ours and there is no recipe, which a training writes first."""
     path = folder / RECIPE
     taken = [name for name in (RECIPE, DATA, METRICS, ENVIRONMENT, BEST, TEACHER) if (folder / name).exists()]

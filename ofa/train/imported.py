@@ -17,7 +17,8 @@ def import_checkpoint(file: Path, space: SearchSpace, out: Path, *, holdout: int
     """Write the weights of a published checkpoint into a run folder, with a recipe for calibration and fine-tuning.
 
     ``holdout`` is how many training images the recipe holds back for labels. Raises FileInvalid listing the differences
-    where a tensor is missing, unknown or misshapen; UsageInvalid where the folder holds a training already.
+    where a tensor is missing, unknown or misshapen; UsageInvalid where the folder holds a training already, or files
+    that no training wrote.
     """
     folder.check_begin(out, resume=False)
     found = load_published(file, space)
@@ -29,6 +30,7 @@ def import_checkpoint(file: Path, space: SearchSpace, out: Path, *, holdout: int
         holdout=holdout,
         origin=sha256_file(file),
     )
+    folder.check_ours(out, recipe)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / folder.RECIPE, readable_json(recipe.to_json()))
     made = Checkpoint(space=space.id, recipe=recipe.id, model=found.weights)

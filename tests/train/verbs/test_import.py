@@ -143,6 +143,12 @@ def test_a_folder_that_holds_a_run_is_refused(published: Path, trained: Path, re
     assert "holds a training already" in refuse(2, *imported(published, trained))
 
 
+def test_files_that_no_training_wrote_are_left(published: Path, tmp_path: Path, refuse: Refuse) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / folder.RECIPE).write_text('{"pancakes": 4}')
+    assert "would replace recipe.json" in refuse(2, *imported(published, tmp_path / "recipes"))
+
+
 def test_what_is_no_checkpoint_of_the_space_is_refused(
     tensors: dict[str, Tensor], published: Path, tmp_path: Path, refuse: Refuse
 ) -> None:
