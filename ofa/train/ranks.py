@@ -52,17 +52,6 @@ class Ranks:
         if self.size > 1:
             dist.all_reduce(vector)
 
-    def spread(self, tensors: Sequence[Tensor]) -> None:
-        """Give every process the first one's tensors, in place."""
-        if self.size > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, 0)
-
-    def wait(self) -> None:
-        """Wait until every process is here."""
-        if self.size > 1:
-            dist.barrier()
-
     def from_first(self, mine: T) -> T:
         """Return what the first process brings."""
         if self.size == 1:
