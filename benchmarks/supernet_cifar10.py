@@ -83,6 +83,7 @@ def arm(images: Path, name: str, seed: int, run: Path) -> None:
         "wall_s": round(spent.wall_s),
         "trained_on": len(divided.train),
         "held_back": len(divided.holdout),
+        "test_images": len(test),
         "held_back_top1": accuracies(supernet, divided, divided.images("holdout"), tested[:HELD_BACK]),
         "top1": accuracies(supernet, divided, test, tested),
     }

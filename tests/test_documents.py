@@ -114,6 +114,16 @@ def test_the_supernets_on_the_page_are_those_of_the_result_files(monkeypatch: py
     assert between == f"\n\n{made.page()}\n\n", "run 'python benchmarks/supernet_table.py'"
 
 
+def test_supernets_were_tested_on_as_many_images_as_the_page_says() -> None:
+    """Of so many images a share is a whole number of them, but for the third digit that a percent was rounded to."""
+    text = (ROOT / "docs" / "training.md").read_text()
+    said = int(text.partition(" test images; `plain`")[0].rpartition(" ")[2].replace(",", ""))
+    for path in (RESULTS / "supernet_cifar10").iterdir():
+        for top1 in json.loads(path.read_text())["result"]["top1"].values():
+            right = top1 * said / 100
+            assert abs(right - round(right)) <= said * 5.1e-6, f"{path.name}: {top1} % of {said:,} images"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
