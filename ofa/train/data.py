@@ -57,8 +57,14 @@ class Images:
         return cls(source=source, indices=np.arange(len(source)), mean=mean, std=std)
 
     def preprocessing(self) -> dict[str, Any]:
-        """Return what whoever runs an exported network must do to 8-bit pixels."""
-        return {"divide_by": 255, "mean": list(self.mean), "std": list(self.std), "resize": "bilinear, antialiased"}
+        """Return what whoever runs an exported network must do to 8-bit pixels; ``cut`` is that of the source."""
+        return {
+            "cut": self.source.cut,
+            "resize": "bilinear, antialiased",
+            "divide_by": 255,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
 
     def batches(self, resolution: int, size: int = 256) -> Sequence[Tensor] | Iterator[Tensor]:
         """Return all images as float32[<= size, c, r, r] in order."""

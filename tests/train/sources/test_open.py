@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ofa.errors import FileInvalid, PackageMissing, UsageInvalid
+from ofa.train.data import Images
 from ofa.train.sources import Source, Split, arrays, folders, open_source, same_classes, shards
 
 from .conftest import Encode, Picture, WriteTar
@@ -142,3 +143,14 @@ def test_real_images_are_the_same_from_every_layout(
     assert len(stored_images.classes) == 10 and len(as_sets(stored_images)) == 200
     for layout in ("folders", "shards"):
         assert as_sets(open_source(tmp_path / layout, split="train")) == as_sets(stored_images)
+
+
+def test_an_exported_model_says_what_is_cut_of_its_images(pictures: Picture, encode: Encode, tmp_path: Path) -> None:
+    """Whoever shows it whole photographs where it was trained and tested on their middle gets other answers."""
+    place = tmp_path / "train" / "one" / "a.png"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(encode(pictures[0]))
+    for cut in ("middle", "none"):
+        found = Images.all_of(open_source(tmp_path, split="train"), (0.5,), (0.5,)).preprocessing()
+        assert found["cut"] == cut
+        np.savez(tmp_path / "train.npz", images=pictures, labels=np.zeros(len(pictures), dtype=np.int64))
