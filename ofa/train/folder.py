@@ -106,16 +106,13 @@ def environment() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def git_id() -> str:
     """Return the commit that this code was checked out at, with "+" where files were changed; "" outside a checkout."""
-    here = Path(__file__).parent
+    own = Path(__file__)
+    # An environment may lie inside another project's checkout, whose commit says nothing of this code.
+    tracked = ["git", "ls-files", "--error-unmatch", own.name]
+    described = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        for command in (tracked, described):
+            found = subprocess.run(command, cwd=own.parent, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()
