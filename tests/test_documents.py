@@ -124,6 +124,19 @@ def test_supernets_were_tested_on_as_many_images_as_the_page_says() -> None:
             assert abs(right - round(right)) <= said * 5.1e-6, f"{path.name}: {top1} % of {said:,} images"
 
 
+def test_what_a_training_costs_is_what_a_step_took() -> None:
+    text = (ROOT / "docs" / "training.md").read_text().replace("\n", " ")
+    found = json.loads((RESULTS / "train_step.json").read_text())["result"]
+    assert found["step_of"].startswith("MobileNetV3 w1.0, 32 images of 160 px, 2 threads")
+    seconds = {name: found["step"][name]["elastic_s"] for name in ("largest", "smallest", "random")}
+    for words in (f"largest subnet takes {seconds['largest']:.2f} s", f"smallest {seconds['smallest']:.2f} s"):
+        assert words in text
+    whole_s = seconds["largest"] + seconds["smallest"] + 2 * seconds["random"]
+    years = 1.28e6 * 360 / 32 * whole_s / (365.25 * 24 * 3600)
+    assert f"random one {seconds['random']:.2f} s: {whole_s:.1f} s for one of `imagenet`" in text
+    assert f"take {years:.1f} years there" in text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
