@@ -200,7 +200,7 @@ class Feed(torch.utils.data.Dataset[list[Batch]]):
             crops = random_cuts(len(indices), np.random.default_rng([self.recipe.seed, AUGMENT, step, shard]))
         source = self.data.source
         before = dict(source.skipped)
-        images = source.load(indices, side_px=side_px, crops=crops)
+        images = source.load(indices, side_px=side_px, crops=crops, among=self._trained)
         # Told with the batch: where worker processes load, each counts for itself.
         skipped = {path: times - before.get(path, 0) for path, times in source.skipped.items()}
         return Batch(

@@ -168,12 +168,21 @@ class Watched:
         self.skipped: dict[str, int] = {}
         self.cuts: list[NDArray[np.float32] | None] = []
         self.sides: list[int | None] = []
+        self.stand_ins: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.inner)
 
-    def load(self, indices: ArrayLike, *, side_px: int | None, crops: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    def load(
+        self,
+        indices: ArrayLike,
+        *,
+        side_px: int | None,
+        crops: NDArray[np.float32] | None,
+        among: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.uint8]:
         self.cuts.append(crops)
+        self.stand_ins = among
         self.sides.append(side_px)
         self.skipped["dir/broken.png"] = self.skipped.get("dir/broken.png", 0) + 2
         return self.inner.load(indices)
@@ -203,6 +212,7 @@ def test_unreadable_images_are_told_with_their_batch(three: Recipe, space: Searc
     source = Watched(numbered())
     feed = Feed(data.divided(source, three), three, space, (0, 1))
     assert [batch.skipped for step in (0, 1) for batch in feed[step]] == [{"dir/broken.png": 2}] * 4
+    assert source.stand_ins is not None and np.array_equal(np.flatnonzero(source.stand_ins), feed.data.train)
 
 
 def test_random_cuts_lie_inside_the_image_and_within_their_bounds() -> None:

@@ -67,13 +67,22 @@ class Source(Protocol):
     def order(self, seed: Sequence[int]) -> NDArray[np.int64]:
         """Return all indices in the order of one epoch, int64[n]: a pure function of the seed."""
 
-    def load(self, indices: ArrayLike, *, side_px: int | None, crops: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    def load(
+        self,
+        indices: ArrayLike,
+        *,
+        side_px: int | None,
+        crops: NDArray[np.float32] | None,
+        among: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.uint8]:
         """Return images uint8[n, h, w, c] in the order of ``indices``.
 
         An image is cut to ``crops[i]`` = (top, left, height, width) as fractions of it, and resized to ``side_px`` x
         ``side_px`` with antialiasing. Without crops arrays are returned as stored, whatever the side, and an image of
         a file is cut as for evaluation (``decode.evaluation_box``). Raises FileInvalid
-        for an unreadable image unless the source skips those, UsageInvalid for a missing side or impossible crops.
+        for an unreadable image unless the source skips those, UsageInvalid for a missing side or impossible crops. What
+        stands in for a skipped one is of ``among`` (bool over all images; None: any), so that no training is shown what
+        it holds back.
         """
 
 

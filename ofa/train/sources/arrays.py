@@ -56,9 +56,17 @@ class Arrays:
         return np.random.default_rng(list(seed)).permutation(len(self))
 
     def load(
-        self, indices: ArrayLike, *, side_px: int | None = None, crops: NDArray[np.float32] | None = None
+        self,
+        indices: ArrayLike,
+        *,
+        side_px: int | None = None,
+        crops: NDArray[np.float32] | None = None,
+        among: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.uint8]:
-        """Return the stored images of the indices, uint8[n, h, w, c]; cut to ``crops`` and resized where given."""
+        """Return the stored images of the indices, uint8[n, h, w, c]; cut to ``crops`` and resized where given.
+
+        All can be read, so ``among`` says nothing here.
+        """
         found = self.images[np.asarray(indices, dtype=np.int64)]
         if crops is None:
             return found

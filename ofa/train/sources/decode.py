@@ -73,14 +73,19 @@ class Files(Protocol):
 
 
 def batch(
-    files: Files, indices: ArrayLike, *, side_px: int | None, crops: NDArray[np.float32] | None
+    files: Files,
+    indices: ArrayLike,
+    *,
+    side_px: int | None,
+    crops: NDArray[np.float32] | None,
+    among: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Return images uint8[n, side_px, side_px, c] in the order of ``indices``, whatever the number of threads.
 
     ``crops`` is float32[n, 4] as in ``decode``. Where the files skip problems, an unreadable image is replaced by the
-    next readable one of its class, cut alike, and counted; so labels stay true. Raises FileInvalid naming the image
-    otherwise, or where a class has no readable image; UsageInvalid without a side or for crops that leave the image;
-    PackageMissing without Pillow.
+    next readable one of its class (and of ``among``), cut alike, and counted; so labels stay true. Raises FileInvalid
+    naming the image otherwise, or where a class has no readable image; UsageInvalid without a side or for crops that
+    leave the image; PackageMissing without Pillow.
     """
     rows = np.asarray(indices, dtype=np.int64)
     if side_px is None:
@@ -92,7 +97,7 @@ def batch(
 
     def fill(at: int) -> list[str]:
         crop = None if crops is None else crops[at].tolist()
-        images[at], passed = _readable(files, int(rows[at]), side_px, crop)
+        images[at], passed = _readable(files, int(rows[at]), side_px, crop, among)
         return passed
 
     for passed in _each(fill, len(rows), files.threads):
@@ -213,11 +218,11 @@ def _plain(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _readable(
-    files: Files, index: int, side_px: int, crop: Sequence[float] | None
+    files: Files, index: int, side_px: int, crop: Sequence[float] | None, among: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Return the image, or the next readable one of its class, and the places of those that were not."""
     passed: list[str] = []
-    for at in _candidates(files.labels, index):
+    for at in _candidates(files.labels, index, among):
         try:
             image = decode(files.encoded(at), files.place(at), channels=files.channels, side_px=side_px, crop=crop)
             return image, passed
@@ -228,13 +233,12 @@ def _readable(
     raise errors.none_readable(files.classes[int(files.labels[index])], passed[0])
 
 
-def _candidates(labels: NDArray[np.int64], index: int) -> Iterator[int]:
-    """Give an index, then those of the same class behind it, then those before it."""
+def _candidates(labels: NDArray[np.int64], index: int, among: NDArray[np.bool_] | None) -> Iterator[int]:
+    """Give an index, then those of the same class (and of ``among``) behind it, then those before it."""
     yield index
-    own = np.flatnonzero(labels == labels[index])
-    at = int(np.searchsorted(own, index))
-    yield from own[at + 1 :].tolist()
-    yield from own[:at].tolist()
+    own = np.flatnonzero(labels == labels[index] if among is None else (labels == labels[index]) & among)
+    yield from own[own > index].tolist()
+    yield from own[own < index].tolist()
 
 
 def _each(task: Callable[[int], list[str]], count: int, threads: int) -> Iterable[list[str]]:

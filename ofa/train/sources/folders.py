@@ -55,10 +55,15 @@ class Folder:
         return np.random.default_rng(list(seed)).permutation(len(self))
 
     def load(
-        self, indices: ArrayLike, *, side_px: int | None, crops: NDArray[np.float32] | None = None
+        self,
+        indices: ArrayLike,
+        *,
+        side_px: int | None,
+        crops: NDArray[np.float32] | None = None,
+        among: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.uint8]:
         """Return images uint8[n, side_px, side_px, c], cut and resized; what it raises is in ``decode.batch``."""
-        return decode.batch(self, indices, side_px=side_px, crops=crops)
+        return decode.batch(self, indices, side_px=side_px, crops=crops, among=among)
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image's file; raises FileInvalid where it cannot be read or is too large."""

@@ -85,10 +85,15 @@ class Shards:
         return np.concatenate([rng.permutation(own) for own in images])
 
     def load(
-        self, indices: ArrayLike, *, side_px: int | None, crops: NDArray[np.float32] | None = None
+        self,
+        indices: ArrayLike,
+        *,
+        side_px: int | None,
+        crops: NDArray[np.float32] | None = None,
+        among: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.uint8]:
         """Return images uint8[n, side_px, side_px, c], cut and resized; what it raises is in ``decode.batch``."""
-        return decode.batch(self, indices, side_px=side_px, crops=crops)
+        return decode.batch(self, indices, side_px=side_px, crops=crops, among=among)
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image; raises FileInvalid where they cannot be read or are too many."""

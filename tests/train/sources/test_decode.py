@@ -173,6 +173,16 @@ def test_the_unreadable_are_replaced_within_their_class_and_counted(
     assert source.skipped == {place[2]: 1, place[3]: 2, place[4]: 4}
 
 
+def test_what_stands_in_is_of_the_images_that_may(folder: Path, pictures: Picture, whole: Crops) -> None:
+    """A training must not be shown an image that it holds back in place of one that is broken."""
+    source = folders.read(folder, problems="skip")
+    allowed = ~np.isin(np.arange(12), [0, 5])
+    images = source.load([2, 3], side_px=32, crops=whole[:2], among=allowed)
+    np.testing.assert_array_equal(images, pictures[[1, 1]])
+    with pytest.raises(FileInvalid, match="no image of class 'a' can be read"):
+        source.load([2], side_px=32, crops=None, among=allowed & (np.arange(12) > 1))
+
+
 def test_behind_the_last_of_a_class_comes_its_first(folder: Path, pictures: Picture, whole: Crops) -> None:
     (folder / "a" / "05.png").write_bytes(b"")
     source = folders.read(folder, problems="skip")
