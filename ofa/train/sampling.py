@@ -67,8 +67,13 @@ def kind_of(gene: Gene) -> str:
 
 
 def _couple(space: SearchSpace, genomes: Genomes) -> None:
-    """Give every block of a stage the expand ratio that has the rank of the stage's depth."""
+    """Give every block of a stage the expand ratio that has the rank of the stage's depth.
+
+    A stage of one depth has no rank to give: its blocks keep the ratios they were drawn with.
+    """
     for column, gene in enumerate(space.genes):
-        if kind_of(gene) == "expand":
-            depth = genomes[:, space.at(f"s{gene.stage}.depth")]
-            genomes[:, column] = np.minimum(depth, len(gene.choices))
+        if kind_of(gene) != "expand":
+            continue
+        depth = space.at(f"s{gene.stage}.depth")
+        if len(space.genes[depth].choices) > 1:
+            genomes[:, column] = np.minimum(genomes[:, depth], len(gene.choices))
