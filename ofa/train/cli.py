@@ -165,7 +165,7 @@ def finetune(
         (chosen,) = runs.subnets_in(subnet, begun, exactly=1)
         if learning_rate is None:
             learning_rate = recipes.finetune_rate(runs.changed(begun.recipe, settings or (), kept=runs.INHERITED))
-        recipe = recipes.finetune(begun.recipe, chosen, origin=begun.sha256, epochs=epochs, learning_rate=learning_rate)
+        recipe = recipes.finetune(begun.recipe, chosen, origin=begun.origin, epochs=epochs, learning_rate=learning_rate)
         recipe = runs.changed(recipe, settings or (), kept=runs.INHERITED)
         if dry_run:
             _foretell(recipe, begun.data, group, json)

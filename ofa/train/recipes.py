@@ -166,8 +166,8 @@ def finetune(trained: Recipe, subnet: Subnet, *, origin: str, epochs: float, lea
     """Train one subnet of a supernet on alone, with true labels and half a cosine from a lower rate.
 
     25 and 75 epochs are what the published networks of Once-for-All were given; how is not published (issue 4 of the
-    reference), so rate and loss are ours. ``origin`` is the SHA-256 of the supernet's checkpoint; "" begins from random
-    weights, as a network that is trained alone from the start does.
+    reference), so rate and loss are ours. ``origin`` is the SHA-256 of the supernet's checkpoint, with "-ema" behind it
+    where its average was taken; "" begins from random weights, as a network that is trained alone from the start does.
     """
     phase = Phase(
         name="finetune" if origin else "alone",

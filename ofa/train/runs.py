@@ -54,6 +54,11 @@ class Trained:
     device: torch.device
     problems: Problems = "raise"
 
+    @property
+    def origin(self) -> str:
+        """Return whose weights these are: the last weights and their average stand in one file."""
+        return f"{self.sha256}{'-ema' if self.weights == 'ema' else ''}"
+
     def images(self, part: str, path: str) -> Images:
         """Return ``calibration``, ``holdout`` (of the training images), or ``test`` from ``path``."""
         if part != "test":

@@ -87,6 +87,9 @@ def test_it_begins_with_the_weights_asked_for(
     assert all(torch.equal(found.model[name], value) for name, value in expected.items())
     for name, value in expected.items():
         torch.testing.assert_close(found.ema[name], value)
+    # Both weights stand in one file, and a run of the other ones is another run.
+    code, _, err = run(*tuned(once, chosen, shown, out, "--lr", "0", "--epochs", "0.3", "--resume"))
+    assert code == 3 and "origin" in err, (code, err)
 
 
 def test_images_are_divided_as_the_supernets_were(
