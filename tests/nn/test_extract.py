@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -64,9 +65,11 @@ def test_equal_to_the_supernet_on_small_spaces(
 def test_equal_to_the_supernet_on_fifty_subnets_of_every_space(
     every_space: SearchSpace, shaken: Callable[[SearchSpace], Supernet], drawn: Draw, images: Images
 ) -> None:
-    """Of the published ResNet50 on one, whose narrow form has shown the rest."""
-    count = 1 if every_space.id == "resnet50-w1.0" else 50
-    compare(shaken(every_space), at_the_smallest_size(drawn(every_space, count, seed=5)), images, 3)
+    """The published ResNet50 on images of half its smallest size, where it takes a quarter of the time."""
+    space = every_space
+    if space.id == "resnet50-w1.0":
+        space = dataclasses.replace(space, resolutions=(space.resolutions[0] // 2, *space.resolutions))
+    compare(shaken(space), at_the_smallest_size(drawn(space, 50, seed=5)), images, 3)
 
 
 @pytest.mark.slow
