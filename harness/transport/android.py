@@ -36,6 +36,9 @@ done
 for c in cpu[0-9]*; do
 echo "$c=$(cat "$c/cpu_capacity" 2>/dev/null)="
 done"""
+# android.hardware.thermal.TemperatureType: BCL_VOLTAGE, BCL_CURRENT and BCL_PERCENTAGE. They stand among the sensors, and
+# read volts, amperes and how empty the battery is.
+NO_TEMPERATURES = ("6", "7", "8")
 # android.os.BatteryManager
 BATTERY_STATUS = {1: "unknown", 2: "charging", 3: "discharging", 4: "not charging", 5: "full"}
 
@@ -198,9 +201,12 @@ def cores_in(text: str) -> tuple[int, ...]:
 
 
 def _sensor(line: str) -> tuple[str, float] | None:
-    """Return name and °C of one sensor's line, None for one that reads nothing."""
+    """Return name and °C of one sensor's line, None for one that reads nothing, or no temperature."""
     name = re.search(r"\bmName=([^,}]{1,60})", line)
-    value = re.search(r"\bmValue=(-?[0-9]{1,4}(?:\.[0-9]{1,6})?)\b", line)
+    value = re.search(r"\bmValue=(-?[0-9]{1,4}(?:\.[0-9]{1,9})?)(?=[,}])", line)
+    kind = re.search(r"\bmType=(-?[0-9]{1,4})\b", line)
+    if kind is not None and kind[1] in NO_TEMPERATURES:
+        return None
     if name is None or value is None or not -100 < float(value[1]) < 250 or float(value[1]) == 0.0:
         return None
     return printable(name[1].strip()), float(value[1])

@@ -100,6 +100,22 @@ def test_what_the_hardware_says_now_is_preferred_and_zero_is_no_temperature() ->
     assert thermal(saying(cached), "p")["temperature_c"] == {"AP": 31.0, "PA": 25.7}
 
 
+def test_what_is_listed_among_the_sensors_and_is_no_temperature_does_not_heat_a_phone() -> None:
+    """Types 6 to 8 are what the battery gives: volts, amperes, and percent (as phones of Google and Qualcomm list)."""
+    found = THERMAL.replace(
+        "Temperature{mValue=25.6, mType=0, mName=AP, mStatus=0}",
+        "Temperature{mValue=25.6, mType=0, mName=AP, mStatus=0}\n"
+        "        Temperature{mValue=88.0, mType=8, mName=socd, mStatus=0}\n"
+        "        Temperature{mValue=4.285, mType=6, mName=vbat, mStatus=0}\n"
+        "        Temperature{mValue=120.0, mType=7, mName=ibat, mStatus=0}\n"
+        "        Temperature{mValue=61.000004, mType=9, mName=TPU, mStatus=0}\n"
+        "        Temperature{mValue=22.279001, mType=-1, mName=qi_therm, mStatus=0}\n"
+        "        Temperature{mValue=5.0E-4, mType=3, mName=skin, mStatus=0}",
+    )
+    sensors = {"AP": 25.6, "BAT": 23.8, "TPU": 61.000004, "qi_therm": 22.279001}
+    assert thermal(saying(found), "p")["temperature_c"] == sensors
+
+
 @pytest.mark.parametrize("text", [None, "", "Can't find service: thermalservice\n", "Thermal Status: 9\n"])
 def test_a_phone_without_a_thermal_service_is_unreadable(text: str | None) -> None:
     assert thermal(saying(text), "p") == {"thermal_status": UNREADABLE, "temperature_c": UNREADABLE}
