@@ -16,6 +16,8 @@ TOKEN = re.compile(r"^[0-9a-f]{32}\Z")
 MOST_OWNER_CHARACTERS = 200
 LEAST_TTL_S, MOST_TTL_S = 5, 3600
 PATIENCE_S = 10
+# How much longer than it was given for a lease may seem to hold: a shell reads the clock in hundredths of a second.
+LEEWAY_S = 1.0
 # Python has a name for it since 3.7.
 BOOT_TIME = getattr(time, "CLOCK_BOOTTIME", 7)
 
@@ -112,8 +114,13 @@ def read(path: str) -> Optional[Held]:
 
 
 def remaining_s(held: Held) -> float:
-    """Return for how long a lease holds: by a clock that nobody can set, and not beyond a restart of the device."""
-    return held["until_s"] - now_s() if held["boot_id"] == probe.boot_id() else 0.0
+    """Return for how long a lease holds: by a clock that nobody can set, and not beyond a restart of the device.
+
+    Not every device tells its starts apart by an id: one that seems to hold for longer than it was given for is from
+    before a restart, too, or damaged.
+    """
+    left_s = held["until_s"] - now_s() if held["boot_id"] == probe.boot_id() else 0.0
+    return float(left_s) if left_s <= held["ttl_s"] + LEEWAY_S else 0.0
 
 
 def now_s() -> float:

@@ -22,6 +22,8 @@ MOST_ANSWER_BYTES = 1 << 16
 # How long somebody else may take to change a lease, which is a matter of milliseconds.
 PATIENCE_S = 10.0
 PAUSE_S = 0.2
+# As the agent has it: how much longer than it was given for a lease may seem to hold.
+LEEWAY_S = 1.0
 NONCE = re.compile(r"[0-9a-f]{16}")
 NOT_HELD = "the device is not held by this host any more"
 
@@ -74,9 +76,15 @@ class Seen:
 
     @property
     def left_s(self) -> float:
-        """Return for how long the lease holds, not beyond a restart of the device."""
-        alive = self.held is not None and self.held.boot_id == self.boot_id
-        return self.held.until_s - self.now_s if self.held is not None and alive else 0.0
+        """Return for how long the lease holds, not beyond a restart of the device.
+
+        Not every device tells its starts apart by an id: one that seems to hold for longer than it was given for is
+        from before a restart, too, or damaged.
+        """
+        if self.held is None or self.held.boot_id != self.boot_id:
+            return 0.0
+        left_s = self.held.until_s - self.now_s
+        return left_s if left_s <= self.held.ttl_s + LEEWAY_S else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,13 +51,18 @@ def test_one_owner_holds_the_device(lease: Lease, path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == ["files", "lease.json"]
 
 
-@pytest.mark.parametrize("end", ["ran out", "device restarted", "damaged", "empty", "too long", "binary", "forced"])
+@pytest.mark.parametrize(
+    "end",
+    ["ran out", "device restarted", "restarted without an id", "damaged", "empty", "too long", "binary", "forced"],
+)
 def test_a_stale_lease_is_taken_over(lease: Lease, path: Path, end: str) -> None:
     lease.take("ann", MINE, 60)
     held = json.loads(path.read_text())
     contents = {
         "ran out": json.dumps(held | {"until_s": held["until_s"] - 61}).encode(),
         "device restarted": json.dumps(held | {"boot_id": "another"}).encode(),
+        # It had run for days then, and says nothing that would tell the two starts apart.
+        "restarted without an id": json.dumps(held | {"until_s": held["until_s"] + 86400}).encode(),
         "damaged": b'{"owner": "ann", "token": 7}\n\n',
         "empty": b"",
         "too long": b"[" * 10_000,
@@ -66,7 +71,8 @@ def test_a_stale_lease_is_taken_over(lease: Lease, path: Path, end: str) -> None
     }
     path.write_bytes(contents[end])
     taken = lease.take("bob", THEIRS, 60, force=end == "forced")
-    assert taken.granted and taken.owner == ("ann" if end in ("ran out", "device restarted", "forced") else None)
+    known = ("ran out", "device restarted", "restarted without an id", "forced")
+    assert taken.granted and taken.owner == ("ann" if end in known else None)
     assert json.loads(path.read_text())["owner"] == "bob"
 
 
