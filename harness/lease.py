@@ -14,7 +14,7 @@ from secrets import token_hex
 from harness.answers import Leased, Released
 from harness.inventory import Device
 from harness.link import Link
-from harness.native.lease import Lease, Taken
+from harness.native.lease import TTL_S, Lease, Taken
 from harness.native.transport import Native
 from harness.places import lab_folder
 from harness.refusals import device_held, no_lease
@@ -23,8 +23,6 @@ from ofa import console
 from ofa.errors import DeviceAway, DeviceLost
 from ofa.files import sha256_bytes, write_atomic
 
-# An agent renews it every few seconds while a job is followed; between jobs, by every request.
-TTL_S = 120
 MOMENT_S = 5
 
 

@@ -3,6 +3,7 @@ network."""
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from harness.native import facts, request
 from harness.native.board import Board
 from harness.native.errors import native_coarse, native_cold
-from harness.native.lease import Lease, NotHeld
+from harness.native.lease import TTL_S, Lease, NotHeld
 from harness.native.phone import Phone
 from harness.native.runner import Runner
 from harness.native.runs import COARSE_CANARY_NS, COARSE_NS, CannotRun, Timed, Use, Wanted, together
@@ -25,7 +26,7 @@ Record = dict[str, Any]
 FOOTPRINT = Wanted(warm_calls=1, warm_s=0.0, calls=3, least_s=0.0)
 # A hello only has to find out whether a network runs, and what is said of it.
 TRIAL = Wanted(warm_calls=1, warm_s=0.0, calls=5, least_s=0.0)
-# An agent renews a lease every few seconds; while a program is timed nobody does, and it outlives the longest run.
+# An agent renews a lease every few seconds. While a program is timed nobody does: it is made to outlive the run.
 RENEW_S = 10.0
 LOOK_S = 0.5
 NO_MEMORY = "the program does not say how much memory it held"
@@ -50,6 +51,7 @@ class Beside:
     run_s: float
     files: dict[str, str] = field(default_factory=dict)
     renewed_s: float = 0.0
+    held_until_s: float = 0.0
 
     def answer(self, line: bytes) -> Iterator[Record]:
         """Answer one request line; only DeviceLost leaves, every other fault is a record."""
@@ -71,7 +73,7 @@ class Beside:
             return
         try:
             self._renew(asked.lease)
-            self.runner.before_each = partial(self._renew, asked.lease, every_s=RENEW_S)
+            self.runner.before_each = partial(self._renew, asked.lease, RENEW_S)
             for record in verbs[asked.do](asked):
                 yield {"id": asked.id, **record}
         except (CannotRun, NotHeld, OSError) as fault:
@@ -88,11 +90,18 @@ class Beside:
         """Give the device back; nothing happens where another holds it by now."""
         yield {"ev": "released", "held": self.lease is not None and self.lease.give_back(asked.token)}
 
-    def _renew(self, token: str | None, *, every_s: float = 0.0) -> None:
-        """Let a lease run anew unless that was done just now; raises NotHeld where another took it over."""
-        if self.lease is not None and token is not None and time.monotonic() - self.renewed_s >= every_s:
-            self.lease.renew(token)
-            self.renewed_s = time.monotonic()
+    def _renew(self, token: str | None, every_s: float = 0.0, for_s: float = 0.0) -> None:
+        """Let a lease run anew, for as long as what comes may take, unless that was done just now.
+
+        Raises NotHeld where another took it over.
+        """
+        now_s = time.monotonic()
+        fresh = now_s - self.renewed_s < every_s and self.held_until_s >= now_s + for_s
+        if self.lease is None or token is None or fresh:
+            return
+        ttl_s = max(TTL_S, math.ceil(for_s))
+        self.lease.renew(token, ttl_s=ttl_s)
+        self.renewed_s, self.held_until_s = now_s, now_s + ttl_s
 
     def hello(self, asked: request.Hello) -> Iterator[Record]:
         """Say what the device is, and try the program where it is asked for."""

@@ -16,6 +16,10 @@ from harness.native.errors import lease_locked, lease_unwritten, no_uptime
 from harness.native.shell import Shell
 from ofa.files import sha256_bytes
 
+# An agent renews it every few seconds while a job is followed; between jobs, by every request.
+TTL_S = 120
+# A program that builds for an hour is waited for as long.
+MOST_TTL_S = 7200
 QUERY_S = 20.0
 MOST_BYTES = 4096
 MOST_ANSWER_BYTES = 1 << 16
@@ -60,7 +64,7 @@ class Held(BaseModel):
 
     owner: Annotated[str, Field(min_length=1, max_length=200)]
     token: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-    ttl_s: Annotated[int, Field(ge=1, le=3600)]
+    ttl_s: Annotated[int, Field(ge=1, le=MOST_TTL_S)]
     boot_id: Annotated[str, Field(max_length=100)]
     until_s: Annotated[float, Field(allow_inf_nan=False)]
 
@@ -122,13 +126,13 @@ class Lease:
             if self._changed(seen, owner=owner, token=token, ttl_s=ttl_s):
                 return Taken(granted=True, owner=held.owner if held is not None and other else None, left_s=ttl_s)
 
-    def renew(self, token: str) -> None:
-        """Let the lease run anew; raises NotHeld where another took it over, DeviceLost."""
+    def renew(self, token: str, *, ttl_s: int = TTL_S) -> None:
+        """Let the lease run anew, for so long; raises NotHeld where another took it over, DeviceLost."""
         while True:
             seen = self.look()
             if seen.held is None or seen.held.token != token:
                 raise NotHeld(NOT_HELD)
-            if self._changed(seen, owner=seen.held.owner, token=token, ttl_s=seen.held.ttl_s):
+            if self._changed(seen, owner=seen.held.owner, token=token, ttl_s=ttl_s):
                 return
 
     def give_back(self, token: str) -> bool:

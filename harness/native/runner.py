@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,26 @@ from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, told
 from harness.native.shell import Shell
 from harness.plan import RuntimeName, Way
 from harness.transport.contract import Said
+from ofa.errors import OfaError
 from ofa.files import sha256_file
 
 SPARE_S = 20.0
+END_S = 10.0
 # A GPU answers a small network tens of thousands of times in the seconds it is timed, each of them with a line.
 MOST_RESULT_BYTES = 64 << 20
 # How 'timeout' says that it ended a process: its own word, or the signal's.
 TIMED_OUT = (124, 137, 143)
 # The shell becomes the program, so what is read of it here holds for the program too.
-RUN = 'rm -f "$1"; grep "^Cpus_allowed_list" "/proc/$$/status"; shift; exec "$@"'
+RUN = 'rm -f "$1"; echo $$ > "$1.pid"; grep "^Cpus_allowed_list" "/proc/$$/status"; shift; exec "$@"'
 HASH = 'for path in "$@"; do if [ -f "$path" ]; then sha256sum < "$path"; fi; done'
-TAKE = 'cat "$1" 2>/dev/null; rm -f "$1"'
+TAKE = 'cat "$1" 2>/dev/null; rm -f "$1" "$1.pid"'
+# A process number may be another's by now: it is ended only where it still is the program.
+END = (
+    '{ read -r pid < "$1.pid" && grep -qF "$2" "/proc/$pid/cmdline" && kill -9 "$pid"; } 2>/dev/null; '
+    'rm -f "$1" "$1".*; exit 0'
+)
+# What a host left that was killed; another's that is at work is younger.
+SWEEP = 'find "$1" "(" -name "result-*" -o -name "kept-*" ")" -mtime +0 -exec rm -f "{}" ";" 2>/dev/null; exit 0'
 CORES = re.compile(r"^Cpus_allowed_list:\s*([0-9,-]{1,400})\s*$", re.MULTILINE)
 FLAG = re.compile(r"--([A-Za-z][A-Za-z0-9_]{1,60})\b")
 DIGEST = re.compile(r"^\\?([0-9a-f]{64})\b", re.MULTILINE)
@@ -41,7 +51,8 @@ class Runner:
 
     ``program`` is its file here, or on the device where it is ``on_device`` already; ``mask`` the cores it is pinned to
     as hex digits, whatever a way asks for. ``path_of`` returns where a network is here by its name. ``kept`` is what
-    was built and may be run again, for as long as the conversation lasts; ``before_each`` is called before a run.
+    was built and may be run again, for as long as the conversation lasts; ``before_each`` is called before a run, with
+    the most seconds it may take.
     """
 
     shell: Shell
@@ -51,7 +62,7 @@ class Runner:
     mask: str | None = None
     phone: Phone | Board | None = None
     on_device: bool = False
-    before_each: Callable[[], None] = lambda: None
+    before_each: Callable[[float], None] = lambda most_s: None
     kept: dict[tuple[str, Way], str] = field(default_factory=dict)
     there: dict[str, str] = field(default_factory=dict)
     small: frozenset[str] = frozenset()
@@ -77,6 +88,7 @@ class Runner:
         if self.mask is not None and "taskset" not in self.small:
             raise CannotRun("it is to be pinned to cores, and the device has no 'taskset'")
         path = self._program()
+        self.shell.shell(["sh", "-c", SWEEP, "sh", self.shell.there], timeout_s=QUERY_S, max_bytes=MOST_BYTES)
         said = self._said([path, *self.kind.help], QUERY_S)
         text = text_of(said)
         tool = self.kind.tool_of(text)
@@ -111,22 +123,35 @@ class Runner:
         return timed if repeats is None else self._once(file, replace(wanted, repeats=repeats), use)
 
     def _once(self, file: str, wanted: Wanted, use: Use, *, keep: bool = False) -> Timed:
-        """Run a network in one process."""
+        """Run a network in one process; whatever breaks it off, that process is ended, and nothing of it is left."""
         assert self.tool is not None
-        self.before_each()
-        path = self._network(file)
         result = posixpath.join(self.shell.there, f"result-{secrets.token_hex(8)}")
-        arguments = self.kind.argv(self.tool, self.flags, path, result, wanted, use)
+        try:
+            return self._timed(result, file, wanted, use, keep=keep)
+        except CannotRun:
+            raise
+        except BaseException:
+            words = ["sh", "-c", END, "sh", result, self.there[self.runtime]]
+            with suppress(OfaError):
+                self.shell.shell(words, timeout_s=END_S, max_bytes=MOST_BYTES)
+            raise
+
+    def _timed(self, result: str, file: str, wanted: Wanted, use: Use, *, keep: bool) -> Timed:
+        """Run a network in one process that writes down what it found beside ``result``."""
+        assert self.tool is not None
         limit_s = self.kind.load_s + wanted.warm_s + wanted.most_s
+        path = self._network(file)
+        arguments = self.kind.argv(self.tool, self.flags, path, result, wanted, use)
         libraries = [] if use.libraries is None else ["env", f"LD_LIBRARY_PATH={use.libraries}"]
         words = [*libraries, "sh", "-c", RUN, "sh", result, self.there[self.runtime], *arguments]
         mask = self.mask_for(use.way)
+        self.before_each(limit_s + SPARE_S)
         began_s = time.monotonic()
         said = self._said([*([] if mask is None else ["taskset", mask]), *words], limit_s)
         took_ns = round(1e9 * (time.monotonic() - began_s))
         taken = self.shell.shell(["sh", "-c", TAKE, "sh", result], timeout_s=QUERY_S, max_bytes=MOST_RESULT_BYTES)
-        text = self._cores_read(text_of(said), mask)
         built = self._built(result, (file, use.way) if keep and said.code == 0 and wanted.built is None else None)
+        text = self._cores_read(text_of(said), mask)
         if said.code in TIMED_OUT:
             raise told(f"it did not end within {limit_s:g} s", text)
         if said.code != 0:

@@ -36,8 +36,8 @@ done
 for c in cpu[0-9]*; do
 echo "$c=$(cat "$c/cpu_capacity" 2>/dev/null)="
 done"""
-# android.hardware.thermal.TemperatureType: BCL_VOLTAGE, BCL_CURRENT and BCL_PERCENTAGE. They stand among the sensors, and
-# read volts, amperes and how empty the battery is.
+# android.hardware.thermal.TemperatureType: BCL_VOLTAGE, BCL_CURRENT and BCL_PERCENTAGE. They stand among the sensors,
+# and read volts, amperes and how empty the battery is.
 NO_TEMPERATURES = ("6", "7", "8")
 # android.os.BatteryManager
 BATTERY_STATUS = {1: "unknown", 2: "charging", 3: "discharging", 4: "not charging", 5: "full"}
