@@ -29,20 +29,26 @@ def cool(
     *,
     on_rest: Callable[[float], None] = lambda hottest_c: None,
 ) -> None:
-    """Rest until the hottest sensor is below the profile's limit; ``on_rest`` is told its reading, °C.
+    """Rest until the hottest sensor is below the profile's limit, and a phone is not held back for its heat.
+
+    ``on_rest`` is told its reading, °C.
 
     Raises MeasurementRefused where nothing can be read, or what a phone says is overridden, or after twenty minutes of
     rest; DeviceLost.
     """
     limit_c = device.profile.calm.max_temp_c
-    if limit_c is None or ((found := hottest_c(seen(device, state))) is not None and found <= limit_c):
+    if limit_c is None:
+        return
+    now = seen(device, state)
+    if (found := hottest_c(now)) is not None and found <= limit_c and not held_back(now):
         return
     rested_s, pause_s = 0.0, FIRST_REST_S
-    while found is None or found > limit_c - BELOW_C:
+    while found is None or found > limit_c - BELOW_C or held_back(now):
         if found is None or rested_s >= PATIENCE_S:
-            raise too_hot(device.name, found, limit_c)
+            raise too_hot(device.name, found, limit_c, held_back=held_back(now))
         on_rest(found)
-        found = hottest_c(seen(device, conversation.rest(pause_s, at).state))
+        now = seen(device, conversation.rest(pause_s, at).state)
+        found = hottest_c(now)
         rested_s, pause_s = rested_s + pause_s, min(LONGEST_REST_S, 2 * pause_s)
 
 
@@ -87,3 +93,9 @@ def hottest_c(state: Facts) -> float | None:
     readings = sensors.values() if isinstance(sensors, dict) else []
     known = [float(value) for value in readings if isinstance(value, int | float)]
     return max(known, default=None)
+
+
+def held_back(state: Facts) -> bool:
+    """Say whether Android holds a phone back for its heat: then its thermal status is another than 0 (none)."""
+    status = state.get("thermal_status")
+    return isinstance(status, int) and status > 0

@@ -58,6 +58,22 @@ def test_a_phone_rests_until_android_says_that_it_is_cool(warm: Callable[..., De
     assert (rests, told) == ([2.0, 4.0], [33.5, 33.5])
 
 
+def test_a_phone_rests_while_android_holds_it_back(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = device.profile.model_copy(update={"calm": Calm(max_temp_c=30.0)})
+    one, rests = replace(device, profile=profile), list[float]()
+    states = [{"temperature_c": {"AP": 21.0}, "thermal_status": status} for status in (2, 1, 0)]
+    monkeypatch.setattr("harness.gate.seen", lambda device, state: states.pop(0))
+    cool(one, resting(rests), {}, (0, 0, 0))
+    assert rests == [2.0, 4.0] and not states
+    monkeypatch.setattr("harness.gate.seen", lambda device, state: {"temperature_c": {"AP": 21.0}, "thermal_status": 3})
+    monkeypatch.setattr("harness.gate.PATIENCE_S", 1.0)
+    with pytest.raises(MeasurementRefused, match="cool enough") as refused:
+        cool(one, resting([]), {}, (0, 0, 0))
+    assert "21 °C" in refused.value.why and "thermal status is not 0" in refused.value.why
+    (check, *_) = doctor._condition(one, {}, {})
+    assert not check.fine and "holds it back" in check.seen
+
+
 def test_a_phone_whose_heat_is_overridden_is_not_measured(warm: Callable[..., Device]) -> None:
     one = warm("true")
     with pytest.raises(MeasurementRefused, match="does not say how hot it is"):
