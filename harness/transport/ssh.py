@@ -108,7 +108,7 @@ class Ssh:
         says more than ``max_bytes``. Both its outputs come as one."""
         both = ["sh", "-c", 'exec "$@" 2>&1', "sh", *arguments]
         found = run(self.line, self.route, both, timeout_s=timeout_s, most_bytes=max_bytes)
-        if found.status < 0 and not self.line.alive:
+        if found.status < 0 and not (self.line.link and self.line.link.outlives()):
             raise device_lost(self.device, "the connection broke in the middle of a command")
         return Said(code=found.status, out=found.output)
 

@@ -101,17 +101,10 @@ class SshChannel:
         status = self.channel.exit_status
         how = f"ended with exit code {status}"
         if status < 0:
-            how = "was ended by a signal" if self._outlived() else "is out of reach: the connection broke"
+            how = "was ended by a signal" if self.link.outlives() else "is out of reach: the connection broke"
         elif status in NOT_THERE:
             how = f"did not start: the device's python {NOT_THERE[status]}"
         return f"the agent {how}" + (f"; its last words: {last}" if last else "")
-
-    def _outlived(self) -> bool:
-        """Say whether the connection outlived the agent: its end is seen a little later than the channel's."""
-        until_s = time.monotonic() + 0.5
-        while self.link.alive and time.monotonic() < until_s:
-            time.sleep(0.02)
-        return self.link.alive
 
     def close(self) -> None:
         """End the agent by closing its input; kill it where it does not end within a few seconds."""

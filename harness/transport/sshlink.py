@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 AGENT_S = 3.0
 KEEPALIVE_S = 5
 MOMENT_S = 0.05
+OUTLIVES_S = 0.5
 USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 ON_THE_DEVICE = "see that it is switched on, and that 'ssh' reaches it from here"
@@ -55,6 +56,13 @@ class Link:
     def alive(self) -> bool:
         """Say whether nothing has ended the connection yet."""
         return self.transport.is_active()
+
+    def outlives(self) -> bool:
+        """Say whether the connection outlived a session that has just ended: its end is seen a little later."""
+        until_s = time.monotonic() + OUTLIVES_S
+        while self.alive and time.monotonic() < until_s:
+            time.sleep(0.02)
+        return self.alive
 
     def close(self) -> None:
         """End the connection, the device's before those it goes through."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from harness.native.transport import Native
 from harness.plan import Way
 from harness.session import greet, ready_runtime
 from harness.transport.ssh import Ssh
+from harness.transport.sshline import Finished, Line
 from ofa.errors import DeviceLost, MeasurementRefused
 from ofa.files import sha256_file
 
@@ -106,6 +108,26 @@ def test_both_outputs_come_as_one_and_every_wait_has_an_end(board: Device) -> No
     with pytest.raises(DeviceLost, match="cannot be used"):
         way.shell(["head", "-c", "100000000", "/dev/zero"], timeout_s=20, max_bytes=1000)
     assert way.shell(["echo", "still"], timeout_s=20, max_bytes=100).out == b"still\n"
+
+
+@pytest.mark.slow
+def test_a_command_whose_connection_broke_is_no_command_that_failed(
+    board: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of its session is seen a moment before that of the connection, and looks like that of a signal."""
+    way = board.transport
+    assert isinstance(way, Ssh)
+    way.ready()
+    assert way.shell(["sh", "-c", "kill -9 $$"], timeout_s=20, max_bytes=100).code == -1
+
+    def broke(line: Line, *_: Any, **__: Any) -> Finished:
+        assert line.link is not None
+        threading.Timer(0.1, line.link.close).start()
+        return Finished(status=-1, output=b"", last_words="")
+
+    monkeypatch.setattr("harness.transport.ssh.run", broke)
+    with pytest.raises(DeviceLost, match="the connection broke"):
+        way.shell(["true"], timeout_s=20, max_bytes=100)
 
 
 @pytest.mark.slow
