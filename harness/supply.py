@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from harness.answers import Unpacked
 from harness.link import Link
 from harness.plan import EMPTY, IO
 from harness.transport.contract import OnBytes, silent
+from ofa.errors import DeviceLost
 from ofa.files import sha256_file
 
 # A pack lies on the device beside what comes out of it, and is sent again as a whole where the link broke.
 PACK_BYTES = 32 << 20
+# Over a slow link a pack is longer on its way than a lease holds that nobody renews.
+RENEW_S = 30.0
 
 
 def supply(link: Link, names: Iterable[str], *, on_bytes: OnBytes = silent) -> None:
@@ -34,7 +38,7 @@ def supply(link: Link, names: Iterable[str], *, on_bytes: OnBytes = silent) -> N
     done, total = 0, sum(path.stat().st_size for path in paths)
     for group in _groups(paths):
         size_bytes = sum(path.stat().st_size for path in group)
-        tell = partial(_tell, on_bytes, done, size_bytes, total)
+        tell = _renewing(link, partial(_tell, on_bytes, done, size_bytes, total))
         with _packed(group) as pack:
             transport.push(pack, pack.name, on_bytes=tell)
             link.kept(partial(link.one, {"do": "unpack", "pack": pack.name}, Unpacked))
@@ -45,6 +49,22 @@ def supply(link: Link, names: Iterable[str], *, on_bytes: OnBytes = silent) -> N
 def _tell(on_bytes: OnBytes, done: int, size_bytes: int, total: int, sent: int, whole: int) -> None:
     """Turn what is sent of a pack into what is there of all files: the pack's own headers are no one's concern."""
     on_bytes(done + min(sent, size_bytes), total)
+
+
+def _renewing(link: Link, tell: OnBytes) -> OnBytes:
+    """Return what tells so and renews the device's lease now and then, where it is held by one."""
+    renewed_s = time.monotonic()
+
+    def told(sent: int, whole: int) -> None:
+        nonlocal renewed_s
+        if link.device.lease is not None and time.monotonic() - renewed_s > RENEW_S:
+            renewed_s = time.monotonic()
+            # What is wrong with the agent is found when it is asked to unpack.
+            with suppress(DeviceLost):
+                link.lacking([])
+        tell(sent, whole)
+
+    return told
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -25,6 +26,7 @@ from harness.link import Link
 from harness.plan import Plan, Rounds
 from harness.protocol import MAX_ANSWER_BYTES
 from harness.session import run
+from harness.supply import supply
 from ofa.errors import DeviceAway, DeviceLost
 
 pytestmark = [pytest.mark.slow]
@@ -53,6 +55,29 @@ def test_files_come_once_and_jobs_go(
     assert len(link.faults.pushed) == 1, "all files in one pack"
     assert {path.name for path in link.inner.files.iterdir()} == {file.name for file in files}
     assert not list(link.jobs.iterdir()) and idle(link.workers)
+
+
+def test_a_lease_is_renewed_while_files_are_on_their_way(
+    away: tuple[Device, Far], files: list[File], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, link = away
+    monkeypatch.setenv("OFA_LAB", str(tmp_path / "lab"))
+    monkeypatch.setattr("harness.supply.RENEW_S", 0.0)
+    lease = link.inner.files.parent / "lease.json"
+    held_s: list[float] = []
+
+    def slowly(self: Far, path: Path, name: str, *, on_bytes: Callable[[int, int], None]) -> None:
+        shutil.copy(path, self.inner.files / name)
+        for part in range(3):
+            held_s.append(json.loads(lease.read_text())["until_s"])
+            time.sleep(0.05)
+            on_bytes(part, 3)
+
+    monkeypatch.setattr(Far, "push", slowly)
+    with leases.held(device, tmp_path / "run") as mine, Link(mine) as opened:
+        supply(opened, [file.name for file in files])
+    assert held_s == sorted(set(held_s)) and len(held_s) == 3
+    assert {path.name for path in link.inner.files.iterdir()} == {file.name for file in files}
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 7, 11])
