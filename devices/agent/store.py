@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tarfile
+import time
 from typing import Any, Callable, Dict, List
 
 import bench
@@ -10,6 +11,8 @@ import bench
 MOST_NAMES = 20000
 NAMES_A_RECORD = 500
 READ_BYTES = 1 << 20
+# A draft this old is no host's any more that is still sending it.
+STALE_S = 86400
 
 Send = Callable[[Dict[str, Any]], None]
 
@@ -37,6 +40,7 @@ def unpack(request: Dict[str, Any], files: str, send: Send) -> None:
     path = os.path.join(files, name)
     if not os.path.exists(path):
         raise bench.RequestInvalid("the pack is not there")
+    drop_drafts(files)
     count = 0
     try:
         with tarfile.open(path, "r:") as pack:
@@ -51,6 +55,18 @@ def unpack(request: Dict[str, Any], files: str, send: Send) -> None:
     finally:
         os.unlink(path)
     send({"ev": "unpacked", "files": count})
+
+
+def drop_drafts(files: str) -> None:
+    """Remove what was left half written: by a host whose link broke for good, or an agent that was killed."""
+    for name in os.listdir(files):
+        path = os.path.join(files, name)
+        try:
+            if name.endswith(".part") and time.time() - os.stat(path).st_mtime > STALE_S:
+                os.unlink(path)
+        # Another agent may be doing the same.
+        except OSError:
+            pass
 
 
 def write(path: str, content: bytes, mode: int = 0o666) -> None:

@@ -310,6 +310,17 @@ def test_a_pack_becomes_files_that_are_what_they_are_called(agent: Callable[[], 
     assert [name for record in records for name in record["names"]] == many
 
 
+def test_what_was_left_half_written_goes_after_a_day(agent: Callable[[], Agent], files: Path) -> None:
+    old, young = files / f"{'1' * 64}.4711.part", files / f"{'2' * 64}.abcd1234.part"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time(), time.time() - 2 * 86400))
+    content = b"whole"
+    name = hashlib.sha256(content).hexdigest()
+    assert agent().last(do="unpack", pack=put(files, tar_of([(name, content)])))["files"] == 1
+    assert {path.name for path in files.iterdir()} == {name, young.name}
+
+
 @pytest.mark.parametrize(
     ("members", "kind"),
     [
