@@ -29,6 +29,8 @@ LOAD = (
     'echo "$now $ticks"; [ $turn = 2 ] || sleep "$1" 2>/dev/null || sleep 1; done'
 )
 TICKS_A_SECOND = 100
+# As the agent has it: on Jetson boards this zone is a constant of 50 or 100 °C and no sensor.
+CONSTANTS = ("PMIC-Die",)
 LEAST_LOOK_S = 0.1
 CPU = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
 ENVIRONMENT = (
@@ -113,10 +115,10 @@ def _temperatures(files: dict[str, str]) -> Facts:
         if not path.endswith("/temp"):
             continue
         name = files.get(path.removesuffix("temp") + "type") or path.split("/")[-2]
+        milli = int(text) if re.fullmatch(r"-?[0-9]{1,7}", text) else None
+        usable = milli is not None and -100_000 < milli < 250_000 and name not in CONSTANTS
         while name in found:
             name += "+"
-        milli = int(text) if re.fullmatch(r"-?[0-9]{1,7}", text) else None
-        usable = milli is not None and -100_000 < milli < 250_000
         found[name[:60]] = milli / 1000 if milli is not None and usable else UNREADABLE
     return found
 

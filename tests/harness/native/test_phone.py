@@ -9,6 +9,7 @@ import pytest
 
 from harness.gate import hottest_c
 from harness.inventory import Device
+from harness.native import facts
 from harness.native.phone import Phone
 from harness.plan import Way
 from harness.prepare import on_cores
@@ -80,6 +81,16 @@ def test_sensors_that_files_tell_count_where_android_tells_none() -> None:
     one = Phone(device="x", ask=phone("Thermal Status: 0\n"))
     assert one.state(files)["temperature_c"] == {"soc": 50.0} and one.state(files)["load_1min"] == 1.0
     assert Phone(device="x", ask=phone()).state(files)["temperature_c"] == {"AP": 41.5}
+
+
+def test_a_zone_that_is_no_sensor_is_not_the_hottest() -> None:
+    zones = {"0": ("CPU-therm", "31500"), "1": ("PMIC-Die", "100000"), "2": ("GPU-therm", "-256000")}
+    files = {
+        f"/sys/class/thermal/thermal_zone{number}/{leaf}": value
+        for number, pair in zones.items() for leaf, value in zip(("type", "temp"), pair, strict=True)
+    }  # fmt: skip
+    found = facts.state(files)["temperature_c"]
+    assert found == {"CPU-therm": 31.5, "PMIC-Die": "unreadable", "GPU-therm": "unreadable"}
 
 
 def test_more_threads_get_more_clusters() -> None:
