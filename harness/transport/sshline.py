@@ -162,7 +162,10 @@ def run(
         drain = Drain(channel)
         channel.shutdown_write()
         while True:
-            channel.settimeout(max(0.05, deadline_s - time.monotonic()))
+            # One that goes on talking is over by the clock, too.
+            if (left_s := deadline_s - time.monotonic()) <= 0:
+                raise TimeoutError
+            channel.settimeout(left_s)
             chunk = channel.recv(READ_BYTES)
             output += chunk
             if len(output) > most_bytes:

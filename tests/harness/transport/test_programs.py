@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from transport.lab import Sshd
@@ -22,7 +24,7 @@ from harness.native.transport import Native
 from harness.plan import Way
 from harness.session import greet, ready_runtime
 from harness.transport.ssh import Ssh
-from harness.transport.sshline import Finished, Line
+from harness.transport.sshline import Finished, Line, run
 from ofa.errors import DeviceLost, MeasurementRefused
 from ofa.files import sha256_file
 
@@ -108,6 +110,19 @@ def test_both_outputs_come_as_one_and_every_wait_has_an_end(board: Device) -> No
     with pytest.raises(DeviceLost, match="cannot be used"):
         way.shell(["head", "-c", "100000000", "/dev/zero"], timeout_s=20, max_bytes=1000)
     assert way.shell(["echo", "still"], timeout_s=20, max_bytes=100).out == b"still\n"
+
+
+def test_a_command_that_goes_on_talking_is_over_by_the_clock() -> None:
+    """It is never silent for long, and says little: neither of the other limits ends it."""
+
+    def recv(most: int) -> bytes:
+        time.sleep(0.001)
+        return b"x"
+
+    channel = MagicMock(recv=recv, recv_stderr=lambda most: b"")
+    line = MagicMock(session=lambda route: (MagicMock(alive=False), channel))
+    with pytest.raises(DeviceLost, match="did not end within"):
+        run(line, MagicMock(device="board", connect_s=5.0), ["true"], timeout_s=0.05, most_bytes=500)
 
 
 @pytest.mark.slow
