@@ -126,7 +126,9 @@ def joules_of(device: str, answer: Answer) -> list[float]:
     for place in range(1, len(answer.windows), 2):
         before, busy, after = answer.windows[place - 1 : place + 2]
         if before.watts is None or busy.watts is None or after.watts is None:
-            why = f"source '{answer.source}' could not be read in window {place} of {len(answer.windows)}"
+            least = min(one.samples for one in (before, busy, after) if one.watts is None)
+            said = f"gave {least} readings, too few," if least else "could not be read"
+            why = f"source '{answer.source}' {said} in or beside window {place} of {len(answer.windows)}"
             raise draw_untold(device, why)
         idle_w = (before.watts + after.watts) / 2
         if busy.watts <= idle_w:
