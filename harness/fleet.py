@@ -54,6 +54,9 @@ def together(names: Sequence[str], work: Work, *, groups: Mapping[str, tuple[str
     def one(name: str) -> Facts:
         group = (groups or {}).get(name)
         with nullcontext() if group is None else turns[group[0]]:
+            # What waited for its turn meanwhile must not begin: its first sign of life may be minutes away.
+            if stop.is_set():
+                raise KeyboardInterrupt
             found = work(name, lambda done, total, text: tell(name, done, total, text))
         places[name].share, places[name].text = 1.0, "done"
         return found

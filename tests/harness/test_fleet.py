@@ -65,7 +65,8 @@ def test_progress_is_told_now_and_then_and_once_at_the_end(
     assert line.startswith("devices: 2 of 2") and line.endswith("a 100 % done · b 100 % done")
 
 
-def test_ctrl_c_ends_every_device() -> None:
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_ctrl_c_ends_every_device(in_turn: bool) -> None:
     ended: list[str] = []
     begun = threading.Event()
 
@@ -86,8 +87,8 @@ def test_ctrl_c_ends_every_device() -> None:
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("harness.fleet.wait", interrupt)
-        together(["a", "b", "c"], work)
-    assert sorted(ended) == ["a", "b", "c"]
+        together(["a", "b", "c"], work, groups=dict.fromkeys("abc", ("rack", 1)) if in_turn else None)
+    assert len(ended) == (1 if in_turn else 3), "what waited for its turn began no more"
 
 
 def test_a_fault_of_ours_is_no_outcome() -> None:
