@@ -14,6 +14,11 @@ from harness.pulses import Track, Unit, find, refined
 from harness.refusals import pulses_not_found
 from harness.trace import Floats, Trace, read_all
 
+LEAST_READINGS = 10
+# A meter may miss a few readings. Where it missed more, or one file ended and the next began, nobody knows what was
+# drawn.
+MOST_GAP_S, MOST_MISSED = 1.0, 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
@@ -109,6 +114,10 @@ def _with_powers(
 def _with_power(window: Window, trace: Trace, begin_s: float, end_s: float) -> Window:
     """Return a window with its mean power, or without where the file does not hold it whole."""
     inside = trace.time_s[0] <= begin_s < end_s <= trace.time_s[-1]
-    samples = int(np.count_nonzero((trace.time_s >= begin_s) & (trace.time_s <= end_s)))
-    watts = max(0.0, float(trace.mean_w(begin_s, end_s))) if inside and samples >= 10 else None
-    return window.model_copy(update={"watts": watts, "samples": samples})
+    times = trace.time_s[(trace.time_s >= begin_s) & (trace.time_s <= end_s)]
+    whole = inside and len(times) >= LEAST_READINGS
+    if whole:
+        gap_s = float(np.diff(np.concatenate([[begin_s], times, [end_s]])).max())
+        whole = gap_s <= max(MOST_GAP_S, MOST_MISSED * trace.interval_s)
+    watts = max(0.0, float(trace.mean_w(begin_s, end_s))) if whole else None
+    return window.model_copy(update={"watts": watts, "samples": len(times)})

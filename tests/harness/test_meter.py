@@ -110,6 +110,24 @@ def test_a_file_that_ends_too_early_says_nothing_of_the_windows_it_lacks(tmp_pat
     assert "shorter than the measurement" in caught.value.why
 
 
+@pytest.mark.parametrize(("missing_s", "known"), [(0.5, True), (3.0, False)])
+def test_a_window_in_which_the_meter_missed_a_while_has_no_power(missing_s: float, known: bool, tmp_path: Path) -> None:
+    """As where one file ends and the next begins in the middle of it: what was drawn then is not made up."""
+    said, work = answer_of()
+    head, *lines = readings(work, 0.05, ahead_s=0.0).splitlines()
+    window = said.windows[3]
+    begin_s = window.start_ns * 1e-9 + 4.0
+    kept = [line for line in lines if not begin_s < float(line.split(",")[0]) < begin_s + missing_s]
+    path = tmp_path / "holes.csv"
+    path.write_text("\n".join([head, *kept]) + "\n")
+    found = meter.metered(said, trace.read(path), AVERAGING_S)
+    assert [one.watts is not None for one in found.windows] == [True, True, True, known, True, True, True]
+    one = energy.of_networks("d", {"a": found})["a"]
+    assert (
+        isinstance(one, energy.Energy) if known else isinstance(one, energy.NoSource) and "window 3 of 7" in one.reason
+    )
+
+
 def flat(text: str) -> str:
     return "".join(line.split(",")[0] + ",3.0\n" if "time" not in line else line + "\n" for line in text.splitlines())
 
