@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.inventory import Device
+from harness.native.transport import Native
 from harness.places import lab_folder
 from harness.plan import NATIVE, RuntimeName
 from harness.protocol import Conversation, Tuned
@@ -77,16 +78,16 @@ def prepared(device: Device, tuning: Tuning | None, runtime: RuntimeName) -> Ite
     """Yield a device as it is to be measured: tuned where that is asked for, and then it says so in its environment.
 
     What an earlier run has left changed is put back first, with a message, and what is changed now at the end.
-    Programs beside a device (`plan.NATIVE`) change nothing and leave nothing. Raises as `tuned`, and
-    MeasurementRefused where another process of this computer has tuned the device.
+    Programs beside a device (`plan.NATIVE`) change nothing and leave nothing; where it has an agent, too, that puts
+    back what was left. Raises as `tuned`, and MeasurementRefused where another process of this computer has tuned the
+    device.
     """
-    if runtime in NATIVE:
-        if tuning is not None:
-            raise tuning_refused(device.name, f"'{runtime}' runs networks there, and changes nothing")
-        yield device
-        return
-    record = lab_folder() / "tuned" / f"{device.name}.json"
-    if tuning is None and not is_left(device, record):
+    if runtime in NATIVE and tuning is not None:
+        raise tuning_refused(device.name, f"'{runtime}' runs networks there, and changes nothing")
+    record, way = lab_folder() / "tuned" / f"{device.name}.json", device.transport
+    agent = way.agent_there if isinstance(way, Native) else way
+    near = None if agent is None else replace(device, transport=agent)
+    if near is None or (tuning is None and not is_left(near, record)):
         yield device
         return
     with ExitStack() as stack:
@@ -94,7 +95,7 @@ def prepared(device: Device, tuning: Tuning | None, runtime: RuntimeName) -> Ite
             stack.enter_context(alone(record.parent, record.name))
         except UsageInvalid as fault:
             raise tuned_by_another(device.name) from fault
-        observed = stack.enter_context(tuned(device, tuning, record))
+        observed = stack.enter_context(tuned(near, tuning, record))
         if tuning is None:
             yield device
         else:

@@ -19,6 +19,8 @@ from harness import tuning as tunings
 from harness.bench import Scope
 from harness.inventory import Device, simulated
 from harness.lab import FOLDER_VARIABLE
+from harness.native.shell import LocalShell
+from harness.native.transport import Native
 from harness.tuning import Tuning, of_words, prepared, tuned
 from ofa.errors import DeviceLost, MeasurementRefused, UsageInvalid
 from ofa.lut.format import read
@@ -189,6 +191,21 @@ def test_a_program_beside_a_device_changes_nothing(orin: Device, root: Path) -> 
         raise AssertionError("it was tuned")
     with prepared(orin, None, "benchmark_model") as ready:
         assert ready is orin and settings(root) == FREE
+
+
+@pytest.mark.slow
+def test_a_program_beside_a_board_finds_what_was_left_there(
+    orin: Device, root: Path, lab: Path, tmp_path: Path
+) -> None:
+    left_behind(orin, lab / "this-computer.json")
+    assert settings(root) == HELD
+    shell = LocalShell(device=orin.name, folder=tmp_path / "there")
+    way = Native(
+        device=orin.name, shell=shell, runtime="trtexec", program=tmp_path / "trtexec", files=tmp_path,
+        agent_there=orin.transport,
+    )  # fmt: skip
+    with prepared(replace(orin, transport=way), None, "trtexec") as ready:
+        assert ready.transport is way and ready.tuned is None and settings(root) == FREE
 
 
 def test_words_say_what_is_changed() -> None:
