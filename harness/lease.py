@@ -36,7 +36,7 @@ def held(device: Device, folder: Path, *, force: bool = False) -> Iterator[Devic
     if not leased(device):
         yield device
         return
-    token = sha256_bytes(f"{host_id()} {folder.resolve()}".encode())[:32]
+    token = token_of(folder)
     request = {"do": "lease", "owner": owner(), "token": token, "ttl_s": TTL_S, "force": force}
     answer = asked(device, request)
     if not answer.granted:
@@ -90,17 +90,30 @@ def owner() -> str:
     return f"{getpass.getuser()} on {platform.node() or 'a host'} (process {os.getpid()})"[:200]
 
 
+def token_of(folder: Path) -> str:
+    """Return the secret by which whoever measures into a folder on this host is known to a device.
+
+    The host's name is in it: several hosts may share one home, and with it the lab's list, and each have a /tmp/run.
+    """
+    return sha256_bytes(f"{host_id()} {platform.node()} {folder.resolve()}".encode())[:32]
+
+
 def host_id() -> str:
-    """Return what tells this user on this host from any other; made once, and kept with the lab's list."""
+    """Return what tells this user's hosts from anybody else's; made once, and kept with the lab's list."""
     path = lab_folder() / "host-id"
     if not path.exists():
         draft = path.with_name(f"host-id.{token_hex(4)}")
         write_atomic(draft, token_hex(16) + "\n")
         # Of several that come first at once, one wins.
-        with suppress(FileExistsError):
+        try:
             os.link(draft, path)
-        draft.unlink()
-    return path.read_text()[:64].strip()
+        except FileExistsError:
+            pass
+        # Not every disk knows links, such as a memory card's.
+        except OSError:
+            draft.replace(path)
+        draft.unlink(missing_ok=True)
+    return path.read_bytes()[:64].decode("ascii", "replace").strip()
 
 
 def broken(device: Device) -> dict[str, object]:

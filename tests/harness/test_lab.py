@@ -8,7 +8,7 @@ import pytest
 
 from harness.inventory import device_named
 from harness.lab import FOLDER_VARIABLE, LAB, Lab, read_lab
-from harness.lease import host_id
+from harness.lease import host_id, token_of
 from harness.transport.simulated import Simulated
 from ofa.errors import FileInvalid
 
@@ -85,3 +85,23 @@ def test_a_host_has_one_name_for_good(folder: Path, tmp_path: Path, monkeypatch:
     assert len(first) == 32 and host_id() == first
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "another home"))
     assert host_id() != first
+
+
+def test_hosts_that_share_a_home_are_two_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFA_LAB", str(tmp_path / "lab"))
+    tokens = []
+    for name in ("rack-1", "rack-2", "rack-1"):
+        monkeypatch.setattr("platform.node", lambda name=name: name)
+        tokens.append(token_of(tmp_path / "run"))
+    assert tokens[0] == tokens[2] != tokens[1] and all(len(token) == 32 for token in tokens)
+
+
+def test_a_host_is_told_apart_where_the_disk_knows_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setenv("OFA_LAB", str(tmp_path / "lab"))
+    monkeypatch.setattr("os.link", no)
+    first = host_id()
+    assert len(first) == 32 and host_id() == first
+    assert [path.name for path in (tmp_path / "lab").iterdir()] == ["host-id"]
