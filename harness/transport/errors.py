@@ -58,6 +58,15 @@ def host_changed(device: str, host: str, pinned: Sequence[str], shown: str) -> D
     )
 
 
+def host_revoked(device: str, host: str, shown: str, path: Path) -> DeviceBarred:
+    """Say that a host shows a key that somebody has marked as one that must not be trusted any more."""
+    return DeviceBarred(
+        f"device '{device}' shows a key that was revoked",
+        why=f"'{host}' shows {shown}, which '{path}' marks '@revoked'",
+        hint=f"give the host a new key, then 'ofa devices trust {device} --replace'",
+    )
+
+
 def device_lacks(device: str, why: str, *hints: str) -> MeasurementRefused:
     """Say that a device refuses or lacks what files or commands need there."""
     return MeasurementRefused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,17 @@ def trusted(paths: Iterable[Path], address: Address) -> tuple[HostKey, ...]:
         if found:
             return found
     return ()
+
+
+def revoked(paths: Iterable[Path], address: Address, key: HostKey) -> Path | None:
+    """Return the first of some files that marks a key as one of a host's that must not be trusted any more, or None."""
+    for path in paths:
+        for mark, hosts, _, base64, *_ in ([*line.split(), "", "", "", ""] for line in _lines(path)):
+            names, wanted = hosts.split(","), address.key_name
+            about_it = _matching(names, wanted) or any(fnmatchcase(wanted, name) for name in names)
+            if mark == "@revoked" and base64 == key.base64 and about_it:
+                return path
+    return None
 
 
 def write(path: Path, address: Address, key: HostKey) -> None:

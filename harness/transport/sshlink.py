@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.transport.errors import device_unreachable, host_changed, host_unknown, login_refused
-from harness.transport.knownhosts import HostKey, host_key, trusted
+from harness.transport.errors import device_unreachable, host_changed, host_revoked, host_unknown, login_refused
+from harness.transport.knownhosts import HostKey, host_key, revoked, trusted
 from harness.transport.sshconfig import Address
 from harness.transport.sshlibrary import need_paramiko
 
@@ -213,8 +213,11 @@ def _through(route: Route, before: Link) -> paramiko.Channel:
 
 
 def _check_key(route: Route, transport: paramiko.Transport, keys: tuple[HostKey, ...]) -> None:
-    """Refuse a host that shows no key, or another than is known for it; raises DeviceLost."""
+    """Refuse a host whose key nobody has pinned, that shows another than the pinned one, or a revoked one; raises
+    DeviceLost."""
     shown = host_key(transport.get_remote_server_key())
+    if path := revoked((*route.known_hosts, *route.address.known_hosts), route.address, shown):
+        raise host_revoked(route.device, route.address.key_name, str(shown), path)
     if not keys:
         raise host_unknown(route.device, route.address.key_name, shown.kind, shown.fingerprint)
     if shown not in keys:

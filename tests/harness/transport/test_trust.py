@@ -5,10 +5,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from transport.lab import Sshd, make_key
 
+from harness.transport import sshlink
 from harness.transport.knownhosts import HostKey
 from harness.transport.ssh import Ssh
 from harness.transport.sshconfig import Address
@@ -62,6 +64,28 @@ def test_hashed_names_are_found_and_replaced(tmp_path: Path, other: HostKey) -> 
     assert path.read_text().startswith("|1|") and pinned(path, HERE) == (other,)
     pin(path, HERE, ONE, replace=True)
     assert pinned(path, HERE) == (ONE,) and len(path.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("hosts", ["[board]:2222", "else,*", "*"])
+def test_a_revoked_key_is_refused_though_it_is_pinned(
+    hosts: str, tmp_path: Path, other: HostKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, own = tmp_path / "lab", tmp_path / "known_hosts"
+    pin(lab, HERE, ONE)
+    monkeypatch.setattr(sshlink, "host_key", lambda key: ONE)
+    address = replace(HERE, known_hosts=(own,))
+    route = sshlink.Route(device="nano", address=address, known_hosts=(lab,), connect_s=1.0, silence_s=1.0)
+    for line in (
+        f"@revoked elsewhere {ONE.kind} {ONE.base64}",
+        f"@revoked {hosts} {other.kind} {other.base64}",
+        "@revoked",
+    ):
+        own.write_text(line + "\n")
+        sshlink._check_key(route, MagicMock(), (ONE,))
+    own.write_text(f"@revoked {hosts} {ONE.kind} {ONE.base64} since it leaked\n")
+    with pytest.raises(DeviceLost, match="was revoked") as caught:
+        sshlink._check_key(route, MagicMock(), (ONE,))
+    assert str(own) in caught.value.why and ONE.fingerprint in caught.value.why
 
 
 @pytest.mark.parametrize("line", ["{} ssh-ed25519 AAAA!", "{} ssh-ed25519", "{}", "{} ssh-new AAAA", "{} ssh-rsa AAAA"])
