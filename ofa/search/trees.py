@@ -18,8 +18,7 @@ Ranges = tuple[Values, Values]
 # Of a feature: the genes whose choices it adds up, as columns; a block that is not in use adds nothing.
 Members = tuple[int, ...]
 
-# Trees add up in float32: what rounding may add, in parts of the sum of their largest leaves.
-FLOAT32_SLACK = 1e-5
+FLOAT32_ROUNDING = 2.0**-24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +38,13 @@ class Ensemble:
 
     @property
     def slack(self) -> float:
-        """Return what rounding may add to a prediction."""
-        return FLOAT32_SLACK * sum(max(abs(leaf.value) for leaf in tree) for tree in self.trees)
+        """Return what rounding may add to a prediction, whose leaves are added up in float32.
+
+        A sum of n terms rounds by at most ``n u / (1 - n u)`` of the sum of their sizes (Higham 2002, section 4.2).
+        """
+        part = (len(self.trees) + 1) * FLOAT32_ROUNDING
+        sizes = abs(self.constant) + sum(max(abs(leaf.value) for leaf in tree) for tree in self.trees)
+        return part / (1 - part) * sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +57,13 @@ class Forest:
 
 def read(model: bytes, weight: float = 1.0) -> Ensemble:
     """Return the trees of xgboost's JSON, leaves times ``weight``; ValueError where it is no plain sum of trees."""
+    # Here, because the library of trees takes half a second to load; whoever holds trees has loaded it.
+    from ofa.twins.boost import OBJECTIVES
+
     learner = json.loads(model)["learner"]
     booster = learner["gradient_booster"]
-    if booster["name"] != "gbtree" or learner["objective"]["name"] != "reg:squarederror":
-        raise ValueError("only trees of squared error are a plain sum of leaves")
+    if booster["name"] != "gbtree" or learner["objective"]["name"] not in OBJECTIVES.values():
+        raise ValueError("only trees of squared or absolute error are a plain sum of leaves")
     base = float(str(learner["learner_model_param"]["base_score"]).strip("[]"))
     trees = tuple(tuple(_leaves(tree, weight)) for tree in booster["model"]["trees"])
     return Ensemble(constant=weight * base, trees=trees)

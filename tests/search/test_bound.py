@@ -16,7 +16,7 @@ from ofa.space.index import index_of
 from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
 from ofa.space.proxyless import proxyless
 from ofa.space.resnet50 import resnet50
-from ofa.twins import boost, features, latency
+from ofa.twins import features, latency, residual
 
 SPACES = [mobilenet_v3(1.0, 3, 1000), mobilenet_v3_tiny(1.0, 1, 10), proxyless(1.3, 3, 1000), resnet50(1.0, 3, 1000)]
 
@@ -126,8 +126,19 @@ def test_latency_limit_knows_its_floor_where_the_twin_is_additive() -> None:
     assert twin.upper(known.argmost[None], 0.9)[0] == pytest.approx(known.most)
     with pytest.raises(NoSubnetFits, match=r"latency at or below 0.0001 ms"):
         find(space, twin.predict, [latency_limit(twin, 0.0001)], seed=0)
+
+
+def test_trees_as_a_latency_twin_grows_them_are_bounded() -> None:
+    space = mobilenet_v3_tiny(1.0, 1, 10)
+    rng = np.random.default_rng(0)
+    cold = index_of(space).values(lambda op: op.macs * 1e-6 + 0.02)
+    twin, genomes = latency.fit(space, {"cold": cold}), sample.random(space, 80, rng)
     table_ms = twin.predict(genomes)
-    growth = boost.Growth(rounds=20, eta=0.1, max_depth=3, min_child_weight=1)
-    trees = boost.fit(features.latency_features(space, genomes, table_ms), rng.normal(0, 0.1, 25), growth, seed=0)
+    matrix = features.latency_features(space, genomes, table_ms)
+    slow = np.where(genomes[:, space.at("resolution")] >= 4, 1.4, 0.9)
+    trees = residual.grow(matrix, table_ms * slow * rng.uniform(0.97, 1.03, 80), table_ms, 1.0, seed=0)
     boosted = dataclasses.replace(twin, trees=trees)
-    assert latency_limit(boosted, 1.0).floor is None
+    limit, drawn = latency_limit(boosted, 1.0), sample.random(space, 2000, rng)
+    assert limit.floor is None and not limit.exact and limit.below is not None
+    below, predicted = limit.below.predict(drawn), limit.predict(drawn)
+    assert (below <= predicted).all() and (below > 0.3 * predicted).all()

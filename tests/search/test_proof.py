@@ -100,6 +100,15 @@ def test_features_of_which_nothing_is_known_are_bounded_by_the_largest_leaf() ->
     assert values == pytest.approx(np.full(len(values), largest))
 
 
+def test_what_float32_adds_while_leaves_add_up_is_in_the_bound() -> None:
+    leaf = float(np.float32(0.1278))
+    predicted = float(np.cumsum(np.full(2000, leaf, dtype=np.float32), dtype=np.float32)[-1])
+    one = trees.Leaf(value=leaf, ranges={})
+    ensemble = trees.Ensemble(constant=0.0, trees=((one,),) * 2000)
+    assert predicted > 2000 * leaf
+    assert 2000 * leaf + ensemble.slack >= predicted
+
+
 def test_additive_bound_is_the_answer_and_no_proof_is_no_number() -> None:
     space = cut("mbconv", np.random.default_rng(1))
     rng = np.random.default_rng(1)
