@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from ofa.lut.format import Lut, read
 from ofa.lut.heldout import genomes_of
 from ofa.lut.rows import NANOSECONDS_PER_MS, NetworkRow
 from ofa.search import knapsack
-from ofa.search.limits import Limit, Values, latency_limit
+from ofa.search.limits import Limit, Values, twin_limit
 from ofa.search.part import Part
 from ofa.search.sums import of_ops
 from ofa.space.core import Genomes, SearchSpace
@@ -57,19 +57,7 @@ class Device:
     def limit(self, part: Part, at_most_ms: float, name: str) -> Limit:
         """Limit the latency on this device; with a twin its upper bound where it rests on enough networks."""
         if self.twin is not None:
-            covered = COVERAGE if len(self.twin.ratios) >= FEWEST_FOR_COVERAGE else None
-            whole = latency_limit(self.twin, at_most_ms, coverage=covered, name=name)
-            assert whole.below is not None
-            below = part.cut(whole.below)
-            return Limit(
-                name=name,
-                predict=part.of(whole.predict),
-                at_most=at_most_ms,
-                unit="ms",
-                floor=(lambda: knapsack.ends(part.space, below)) if whole.exact else None,
-                below=below,
-                exact=whole.exact,
-            )
+            return _of_twin(self.twin, part, at_most_ms, name=name, unit="ms")
         total = part.cut(of_ops(self.space, self.op_values_ms))
         return Limit(
             name=name,
@@ -114,19 +102,35 @@ def device(name: str, paths: Sequence[Path], space: SearchSpace) -> Device:
     )
 
 
-def energy_twin(device: Device) -> tuple[LatencyTwin, str] | None:
-    """Return what predicts the energy of a network, mJ, from its latencies, and what measured it; None where nothing
-    did."""
-    from ofa.twins import latency
+def energy_limit(device: Device, part: Part, at_most_mj: float, name: str) -> Limit | None:
+    """Limit the energy of one call on a device, mJ, as its latency is limited; None where too few networks have any.
+
+    It is learned from networks whose energy was measured: nobody measures that of an op.
+    """
+    from ofa.twins import latency, tables
 
     for table in device.tables:
-        rows = [row for row in _rows(table, device.space) if row.energy_uj is not None]
-        if len(rows) >= latency.FEWEST_NETWORKS and not np.isnan(device.op_values_ms).any():
-            values = {"-": device.op_values_ms[0]}
-            energy_mj = np.array([row.energy_uj for row in rows], dtype=np.float64) / 1000
-            twin = latency.fit(device.space, values, genomes_of(device.space, rows), energy_mj)
-            return twin, ", ".join(table.energy_sources)
+        known = {
+            row.genome
+            for row in table.networks
+            if row.space == device.space.id and row.split == "fit" and row.energy_uj
+        }
+        if len(known) >= latency.FEWEST_NETWORKS:
+            twin = tables.fit(device.space, table, quantity="energy")
+            return _of_twin(twin, part, at_most_mj, name=name, unit="mJ", source=", ".join(table.energy_sources))
     return None
+
+
+def _of_twin(
+    twin: LatencyTwin, part: Part, at_most: float, *, name: str, unit: str, source: str | None = None
+) -> Limit:
+    """Limit what a twin predicts, over a part of its space; its upper bound where it rests on enough networks."""
+    covered = COVERAGE if len(twin.ratios) >= FEWEST_FOR_COVERAGE else None
+    whole = twin_limit(twin, at_most, coverage=covered, name=name, unit=unit, source=source)
+    assert whole.below is not None
+    below = part.cut(whole.below)
+    floor = (lambda: knapsack.ends(part.space, below)) if whole.exact else None
+    return replace(whole, predict=part.of(whole.predict), floor=floor, below=below)
 
 
 def parts_at(path: Path) -> list[Path]:

@@ -64,9 +64,16 @@ def latency_limit(
     The exact minimum is known where the twin is additive (no trees). Raises UsageInvalid where the twin rests on too
     few measured networks for ``coverage``.
     """
+    return twin_limit(twin, at_most_ms, coverage=coverage, name=name, unit="ms")
+
+
+def twin_limit(
+    twin: LatencyTwin, at_most: float, *, coverage: float | None, name: str, unit: str, source: str | None = None
+) -> Limit:
+    """Limit the same of a twin of energy too, in the twin's own unit; ``source`` is what measured the energy."""
     factor = 1.0 if coverage is None else twin.upper_factor(coverage)
 
-    def predict_ms(genomes: Genomes) -> Values:
+    def predict(genomes: Genomes) -> Values:
         return twin.predict(genomes) * factor
 
     def floor() -> Extremes:
@@ -74,12 +81,13 @@ def latency_limit(
 
     return Limit(
         name=name,
-        predict=predict_ms,
-        at_most=at_most_ms,
-        unit="ms",
+        predict=predict,
+        at_most=at_most,
+        unit=unit,
         floor=floor if twin.trees is None else None,
         below=latency_below(twin).scaled(factor),
         exact=twin.trees is None,
+        source=source,
     )
 
 

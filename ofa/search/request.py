@@ -10,7 +10,7 @@ from typing import Any
 
 from ofa.lut import shelf
 from ofa.search import errors, limits, proof, published
-from ofa.search.devices import Device, device, energy_twin
+from ofa.search.devices import Device, device, energy_limit
 from ofa.search.limits import Limit, Predictor
 from ofa.search.part import Part, part_of
 from ofa.search.proof import Above
@@ -20,6 +20,8 @@ from ofa.twins.precision import agreed
 PUBLISHED = "ofa-mlp:"
 # As the header of a table says it that was imported.
 UNKNOWN = "unknown"
+# Further limits of what every device has its own of; the others are computed.
+MEASURED = ("energy", "resident memory")
 # A unit by quantity, as what one of it is in the unit that limits are held in.
 UNITS: dict[str, dict[str, float]] = {
     "latency": {"ms": 1.0, "us": 1e-3, "µs": 1e-3, "s": 1e3},
@@ -152,7 +154,8 @@ def request(
         for each, wanted in zip(devices, targets, strict=True)
         if wanted.at_most_ms is not None
     ]
-    held += [_further(part, devices, name, at_most) for name, at_most in asked.items()]
+    for name, at_most in asked.items():
+        held += _measured(part, devices, name, at_most, warn) if name in MEASURED else [_computed(part, name, at_most)]
     return Request(
         part=part,
         accuracy=part.of(accuracy.predict) if len(common) < len(space.resolutions) else accuracy.predict,
@@ -185,8 +188,8 @@ def _more(names: Sequence[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _further(part: Part, devices: Sequence[Device], name: str, at_most: float) -> Limit:
-    """Return a limit that is not one of latency."""
+def _computed(part: Part, name: str, at_most: float) -> Limit:
+    """Return a limit of what is the same on every device."""
     space = part.space
     if name == "activation":
         return limits.activation_limit(space, at_most)
@@ -197,23 +200,41 @@ def _further(part: Part, devices: Sequence[Device], name: str, at_most: float) -
         "MACs": ("", lambda op: float(op.macs)),
         "size": ("B", lambda op: float(memory.parameter_bytes(op))),
     }
-    if name in sums:
-        unit, of = sums[name]
-        return limits.sum_limit(space, name, at_most, unit, of)
-    if name == "energy":
-        found = next((known for each in devices if (known := energy_twin(each)) is not None), None)
-        if found is None:
-            raise errors.energy_limit_without_source(f"{at_most:g} mJ")
-        return Limit(name=name, predict=part.of(found[0].predict), at_most=at_most, unit="mJ", source=found[1])
-    table = next((table for each in devices for table in each.tables if _knows_memory(table, part.whole)), None)
-    if table is None:
+    unit, of = sums[name]
+    return limits.sum_limit(space, name, at_most, unit, of)
+
+
+def _measured(
+    part: Part, devices: Sequence[Device], name: str, at_most: float, warn: Callable[[str], None]
+) -> list[Limit]:
+    """Return a limit of what each device has its own of, for every device that measured it; raises UsageInvalid where
+    none did."""
+    made = {"energy": energy_limit, "resident memory": _memory_limit}[name]
+    own = [f"{name} on {each.name}" if len(devices) > 1 else name for each in devices]
+    found = [made(each, part, at_most, called) for each, called in zip(devices, own, strict=True)]
+    held = [limit for limit in found if limit is not None]
+    if not held and name == "energy":
+        raise errors.energy_limit_without_source(f"{at_most:g} mJ")
+    if not held:
         raise errors.memory_limit_without_source(f"{at_most / 1e6:g} MB")
+    if lacking := [each.name for each, limit in zip(devices, found, strict=True) if limit is None]:
+        warn(f"{name} is not limited on {', '.join(lacking)}: too few networks of its tables have any measured")
+    return held
+
+
+def _memory_limit(device: Device, part: Part, at_most: float, name: str) -> Limit | None:
+    """Limit the peak resident memory of a process on a device, bytes; None where too few networks have any."""
+    from ofa.twins import memory
+
+    table = next((table for table in device.tables if _knows_memory(table, part.whole)), None)
+    if table is None:
+        return None
     twin = memory.fit_memory(table, part.whole)
 
     def rss_bytes(genomes: Any) -> Any:
         return twin.predict(part.widened(genomes)) * memory.BYTES_PER_KIB
 
-    return Limit(name="resident memory", predict=rss_bytes, at_most=at_most, unit="B")
+    return Limit(name=name, predict=rss_bytes, at_most=at_most, unit="B")
 
 
 def _knows_memory(table: Any, space: SearchSpace) -> bool:

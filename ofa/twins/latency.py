@@ -110,7 +110,8 @@ def fit(
     given = _samples(space, known, genomes, values)
     model = measured.fit(given, seed=seed, threads=threads)
     card |= _facts(model, list(known), len(values))
-    card["models"] = _compared(space, genomes, values, model, known)
+    # A sum of ms is no energy as it is.
+    card["models"] = _compared(space, genomes, values, model, known if quantity == "latency" else {})
     return LatencyTwin(
         space=space,
         op_values_ms=_of_ops(space, known) @ model.weights,
@@ -234,7 +235,7 @@ def _plain(space: SearchSpace, tables: dict[str, Vector], card: dict[str, Any]) 
 def _compared(
     space: SearchSpace, genomes: Genomes, values: Vector, model: Measured, tables: Mapping[str, Vector]
 ) -> dict[str, Any]:
-    """Score every candidate beside calibrated MACs alone and the tables as they are."""
+    """Score every candidate beside calibrated MACs alone and some tables as they are."""
     index = index_of(space)
     macs = index.sum(genomes, index.values(lambda op: float(op.macs)))[:, None]
     predicted = {name: values / found for name, found in model.choice.ratios.items()}

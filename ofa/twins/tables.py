@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ofa.estimate import op_values_ms
+from ofa.estimate import known_ms, op_values_ms
 from ofa.lut.format import Lut
 from ofa.lut.heldout import genomes_of
 from ofa.lut.rows import NANOSECONDS_PER_MS
@@ -21,21 +21,23 @@ UNKNOWN = "unknown"
 def fit(space: SearchSpace, lut: Lut, *, quantity: Quantity = "latency", seed: int = 0) -> LatencyTwin:
     """Fit the twin of a table for a space, to the networks of its split "fit" (held-out ones stay unseen).
 
-    A twin of energy is fitted to networks alone, whose energy was measured; its card names what measured it. Raises
-    SpaceMismatch where rows of ops are there and lack some op of the space, UsageInvalid where nothing was measured.
+    A twin of energy is fitted to networks whose energy was measured, beside their sums of ms where rows price every op;
+    its card names what measured it. Raises SpaceMismatch where rows of ops are there and lack some op of the space
+    (not of energy), UsageInvalid where nothing was measured.
     """
     energy = quantity == "energy"
     rows = [row for row in lut.networks if row.space == space.id and row.split == "fit"]
     rows = [row for row in rows if (row.energy_uj if energy else row.ns)]
-    states = [] if energy else sorted({row.state for row in lut.rows if not row.key.startswith("@")})
-    tables = {state: op_values_ms(lut, space, state) for state in states}
+    states = sorted({row.state for row in lut.rows if not row.key.startswith("@")})
+    price = known_ms if energy else op_values_ms
+    tables = {state: found for state in states if not np.isnan(found := price(lut, space, state)).any()}
     unit = MICROJOULES_PER_MJ if energy else NANOSECONDS_PER_MS
     values = np.array([(row.energy_uj if energy else row.ns) or 0 for row in rows]) / unit
     if energy and not rows:
         raise errors.no_energy(lut.name)
-    # A handful of networks calibrates nothing: the plain sum stands, and says that it is not calibrated.
+    # A handful of networks calibrates nothing: the plain sum, of ms, stands and says that it is not calibrated.
     few = len({row.genome for row in rows}) < latency.FEWEST_NETWORKS
-    genomes = None if few and tables else genomes_of(space, rows)
+    genomes = None if few and tables and not energy else genomes_of(space, rows)
     said: str | None = lut.header.precision
     twin = latency.fit(
         space,

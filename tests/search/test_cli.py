@@ -17,6 +17,7 @@ from ofa.lut.format import Header, Lut, NetworkRow, Row
 from ofa.lut.write import write
 from ofa.search import published
 from ofa.search.devices import device
+from ofa.search.request import Target, request
 from ofa.space import sample
 from ofa.space.core import from_json
 from ofa.space.facts import params, peak_activation_bytes
@@ -30,7 +31,7 @@ SPACE = ("--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10")
 
 
 def table(precision: str = "fp32", seed: int = 0, networks: int = 0, device_name: str = "pixel-8") -> Lut:
-    """Return a table of the tiny space; with ``networks`` as many are measured, at 1.2 times their sum, with energy."""
+    """Return a table of the tiny space; with ``networks`` as many are measured: 1.2 times their sum, 3 mJ a ms."""
     rng = np.random.default_rng(seed)
     rows = [
         Row(op.key, "cold", "ok", ns, ns - 1, ns + 1, None, None, 3, (), "s1")
@@ -59,18 +60,20 @@ def table(precision: str = "fp32", seed: int = 0, networks: int = 0, device_name
         row = NetworkRow(
             TINY.id, subnet.id, bytes(subnet.genome).hex(), "fit", "ok", ns, ns, ns, None, None, 3, (), "s1"
         )
-        measured.append(row)
+        uj = 3 * ns // 1000 + 1
+        measured.append(row._replace(energy_uj=uj, energy_lo=uj, energy_hi=uj, energy_source="rail"))
     return Lut(header=header, rows=tuple(rows), networks=tuple(measured), sessions=({"id": "s1"},))
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a table, another device's, one of int8, one with networks, and a saved twin."""
+    """Return a folder with a table, another device's, one of int8, two with networks, and a saved twin."""
     folder = tmp_path_factory.mktemp("search")
     write(table(), folder / "table")
     write(table(seed=1, device_name="pi-5"), folder / "other")
     write(table("int8"), folder / "int8")
     write(table(networks=24), folder / "measured")
+    write(table(networks=24, seed=2, device_name="pi-4"), folder / "second")
     rng = np.random.default_rng(0)
     genomes = sample.random(TINY, 60, rng)
     index = index_of(TINY)
@@ -133,6 +136,38 @@ def test_a_table_with_networks_holds_its_upper_bound(run: Run, place: Path) -> N
     found = asked(run, "--lut", str(place / "measured"), "--accuracy", str(place / "twin"), "--under", f"{ms}ms")
     best = found["best"]
     assert best["latency_ms"] < best["limits"]["latency"] <= ms * (1 + 1e-9)
+
+
+@pytest.mark.slow
+def test_an_energy_limit_holds_the_upper_bound_of_what_networks_drew(run: Run, place: Path) -> None:
+    ms = 1.2 * middle_ms(place, "measured")
+    limits = ("--under", f"{2 * ms}ms", "--under-energy", f"{3 * ms}mJ")
+    found = asked(run, "--lut", str(place / "measured"), "--accuracy", str(place / "twin"), *limits)
+    best = found["best"]
+    # Of this table three mJ are drawn in each ms.
+    assert 0.8 * 3 * best["latency_ms"] < best["limits"]["energy"] <= 3 * ms
+    code, _, err = run(
+        "search", *SPACE, "--lut", str(place / "measured"), "--accuracy", str(place / "twin"), "--under", f"{ms}ms",
+        "--under-energy", "1uJ",
+    )  # fmt: skip
+    assert code == 6 and "energy at or below 0.001 mJ" in err and "exact minimum" in err
+
+
+@pytest.mark.slow
+def test_energy_is_held_on_every_device_that_measured_it(place: Path) -> None:
+    targets = [Target(name=name, paths=(place / name,), at_most_ms=9.0) for name in ("measured", "second", "other")]
+    said: list[str] = []
+    made = request(TINY, str(place / "twin"), targets, {"energy": 20.0}, warn=said.append)
+    held = {limit.name: limit for limit in made.limits if limit.unit == "mJ"}
+    assert list(held) == ["energy on measured", "energy on second"]
+    assert any("energy is not limited on other" in text for text in said)
+    drawn = sample.random(TINY, 200, np.random.default_rng(3))
+    for limit in held.values():
+        name = limit.name.removeprefix("energy on ")
+        truth_mj = 3 * 1.2 * estimate.sums(tables.read(place / name), TINY, drawn, "cold")
+        assert limit.source == "rail"
+        assert np.mean(np.abs(limit.predict(drawn) / truth_mj - 1)) < 0.2
+        assert limit.below is not None and (limit.below.predict(drawn) <= limit.predict(drawn) * (1 + 1e-9)).all()
 
 
 @pytest.mark.slow
