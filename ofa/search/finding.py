@@ -95,7 +95,7 @@ def find(
     )
     run, ended = _searched(space, accuracy, limits, plan, islands, on_generation, state)
     if ended.best.violation[0] > 0:
-        raise _nothing_found(naming, limits, ended.best)
+        raise nothing_found(naming, limits, ended.best)
     bound, reason = prove.upper_bound(space, above, limits)
     return Found(
         best=candidate(naming, limits, ended.best, 0),
@@ -148,8 +148,8 @@ def candidate(naming: Namer, limits: Sequence[Limit], scored: Scored, row: int) 
     return Candidate(subnet=naming(scored.genomes[row]), accuracy=float(scored.accuracy[row]), values=values)
 
 
-def _nothing_found(naming: Namer, limits: Sequence[Limit], nearest: Scored) -> Exception:
-    """Build the refusal for limits that no scored network met together."""
+def nothing_found(naming: Namer, limits: Sequence[Limit], nearest: Scored) -> Exception:
+    """Return the refusal for limits that no scored network met together; ``nearest`` is a Scored of length 1."""
     missed = " and ".join(f"{limit.at_most:g} {limit.unit} {limit.name}" for limit in limits)
     has = ", ".join(
         f"{limit.name} {errors.ceiled(float(value))} {limit.unit}"

@@ -10,7 +10,7 @@ import numpy as np
 from ofa import score
 from ofa.search import front, prove
 from ofa.search.archive import Archive, Scored, joined
-from ofa.search.finding import Candidate, Namer, candidate
+from ofa.search.finding import Candidate, Namer, candidate, nothing_found
 from ofa.search.limits import Limit, Predictor, violations
 from ofa.search.proof import Above
 from ofa.search.run import Plan, Run
@@ -63,12 +63,13 @@ def sweep(
     """Return the best network under each of ``points`` values of a limit, evenly spaced up to its ``at_most``.
 
     The smallest value lies one step above the exact minimum where that is known, else above the least found. ``others``
-    hold everywhere. Raises NoSubnetFits where no network meets the limits at all.
+    hold everywhere. Raises NoSubnetFits where no network was found that meets the limits at all.
     """
     naming = named or space.subnet
     prove.possible((limit, *others), naming)
     prove.together(space, (limit, *others))
     floor = limit.floor().least if limit.floor else _least(space, accuracy, (limit, *others), seed)
+    floor = min(floor, limit.at_most)
     values = np.linspace(floor, limit.at_most, points + 1)[1:].tolist()
     tried = [(replace(limit, at_most=at_most), *others) for at_most in values]
     parts: list[Scored] = []
@@ -80,6 +81,8 @@ def sweep(
         elites.append(ended.elite)
         parts.append(archive.all())
         on_point(number + 1)
+    if not any((part.violation == 0).any() for part in parts):
+        raise nothing_found(naming, (limit, *others), ended.best)
     scored = joined(parts)
     scored = scored.take(violations(others, scored.values[:, 1:]) == 0)
     scored = scored.take(front.pareto(scored.accuracy, scored.values[:, 0]))

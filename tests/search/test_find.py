@@ -11,7 +11,7 @@ import pytest
 
 import ofa.search
 from ofa.errors import NoSubnetFits, OfaError, UsageInvalid
-from ofa.search import Extremes, Generation, Limit, find
+from ofa.search import Extremes, Generation, Limit, find, sweep
 from ofa.search.bound import Factor, extremes_of
 from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
@@ -185,6 +185,11 @@ def test_limits_that_exclude_each_other_name_the_nearest(small: SearchSpace) -> 
     with pytest.raises(NoSubnetFits, match=r"no subnet was found within .* ms latency and 60 mJ energy") as refusal:
         find(small, truth.accuracy, [slow, energy], seed=0, population=64, generations=10)
     assert "not a proof" in refusal.value.why
+    with pytest.raises(NoSubnetFits, match=r"no subnet was found within .* ms latency and 60 mJ energy"):
+        sweep(small, truth.accuracy, slow, [energy], seed=0, points=2)
+    blind = dataclasses.replace(slow, at_most=0.9 * truth.extremes().least, floor=None)
+    with pytest.raises(NoSubnetFits, match=r"no subnet was found within .* ms latency"):
+        sweep(small, truth.accuracy, blind, seed=0, points=2)
 
 
 @pytest.mark.parametrize("unit", ["mJ", "J", "uJ"])
