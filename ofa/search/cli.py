@@ -94,9 +94,13 @@ def search(
     Exit code 6 where no subnet fits: the message names the nearest limit that one meets.
     """
     from ofa import console
+    from ofa.search import errors
     from ofa.search import request as requests
     from ofa.search.answer import How
 
+    alone = {"--thorough": thorough, "--top": top > 1, "--state": state is not None}
+    if front and (given := [name for name, is_given in alone.items() if is_given]):
+        raise errors.not_of_a_front(given)
     asked = _further(under_energy, under_activation, under_rss, under_params, under_macs, under_size)
     targets = _targets(lut or [], under, target or [])
     whole = load_space(space, width, channels, classes)
@@ -106,8 +110,10 @@ def search(
         from ofa.search import kept
 
         kept.keep(out, whole, accuracy, targets, asked, how)
-    show = _show_front if front else _show_best
-    show(made, how, state=state, out=out, json=json)
+    if front:
+        _show_front(made, how, out=out, json=json)
+    else:
+        _show_best(made, how, state=state, out=out, json=json)
 
 
 def _further(
@@ -193,8 +199,8 @@ def _flat(network: dict[str, Any]) -> dict[str, Any]:
     return {"accuracy": network["accuracy"], **shown, **texts}
 
 
-def _show_front(made: Request, how: How, *, state: Path | None, out: Path | None, json: bool) -> None:
-    """Search for a whole front, keep the answer where that is asked for, and print it; fronts have no ``state``."""
+def _show_front(made: Request, how: How, *, out: Path | None, json: bool) -> None:
+    """Search for a whole front, keep the answer where that is asked for, and print it."""
     import time
 
     from ofa import console

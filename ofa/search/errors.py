@@ -116,6 +116,15 @@ def target_and_table() -> UsageInvalid:
     )
 
 
+def not_of_a_front(options: Sequence[str]) -> UsageInvalid:
+    """Say that options of a search for one subnet were given to one for a front."""
+    return UsageInvalid(
+        f"{' and '.join(options)} {'says' if len(options) == 1 else 'say'} nothing of a front",
+        why="a front is one short search for each of its limits",
+        hint=("leave --front out to search for one subnet", f"leave out {' and '.join(options)}"),
+    )
+
+
 def limit_without_table() -> UsageInvalid:
     """Say that a limit of latency has no table to be held with."""
     return UsageInvalid("--under was given without --lut", hint="give the table: --lut PATH --under 25ms")

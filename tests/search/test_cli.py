@@ -209,6 +209,8 @@ def test_what_cannot_be_is_refused_with_what_why_and_try(run: Run, place: Path) 
         (2, ("--lut", str(place / "int8"), *twin, "--under", "3ms"), "int8"),
         (2, (*lut, *twin, "--under", "3ms", "--under-energy", "8mJ"), "--energy"),
         (2, (*lut, *twin, "--under", "3ms", "--under-rss", "60MB"), "resident memory"),
+        (2, (*lut, *twin, "--under", "3ms", "--front", "--thorough"), "nothing of a front"),
+        (2, (*lut, *twin, "--under", "3ms", "--front", "--state", "s.npz", "--top", "2"), "--top and --state"),
     ]
     for code, arguments, said in wrong:
         found, out, err = run("search", *SPACE, *arguments, "--json")
