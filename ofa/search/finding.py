@@ -92,8 +92,9 @@ def find(
         population=population,
         generations=generations,
         rounds=ROUNDS_PER_GENERATION * generations if rounds is None else rounds,
+        islands=islands,
     )
-    run, ended = _searched(space, accuracy, limits, plan, islands, on_generation, state)
+    run, ended = _searched(space, accuracy, limits, plan, on_generation, state)
     if ended.best.violation[0] > 0:
         raise nothing_found(naming, limits, ended.best)
     bound, reason = prove.upper_bound(space, above, limits)
@@ -113,7 +114,6 @@ def _searched(
     accuracy: Predictor,
     limits: Sequence[Limit],
     plan: Plan,
-    islands: int,
     on_generation: Watcher | None,
     state: Path | None,
 ) -> tuple[Run, Ended]:
@@ -122,10 +122,10 @@ def _searched(
     elites: list[Genomes] = []
     # The last search holds all that the islands found: where it began, they are done.
     begun = state is not None and state.exists()
-    for island in range(0 if begun or islands == 1 else islands):
+    for island in range(0 if begun or plan.islands == 1 else plan.islands):
         own = Archive(space, accuracy, limits)
         place = state and state.with_name(f"{state.stem}-{island}{state.suffix}")
-        run = Run(own, replace(plan, seed=(*plan.seed, island)), on_generation=on_generation, state=place)
+        run = Run(own, replace(plan, seed=(*plan.seed, island), islands=1), on_generation=on_generation, state=place)
         elites.append(run.finish().elite)
         archive.take_over(own)
     seeds = np.concatenate(elites) if elites else None

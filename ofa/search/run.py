@@ -26,12 +26,13 @@ TOP_APART = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much a search does."""
+    """How much a search does; ``islands`` count the searches it begins from, 1 where it begins from none."""
 
     seed: tuple[int, ...]
     population: int
     generations: int
     rounds: int
+    islands: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

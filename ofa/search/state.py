@@ -72,18 +72,24 @@ def read(path: Path, archive: Archive, plan: Plan) -> tuple[Held, list[Generatio
     data = files.read_capped(path, max_bytes=MAX_BYTES, what="search")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            if sum(part.file_size for part in stored.zip.infolist()) > MAX_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
             arrays = {name: stored[name] for name in stored.files}
         about: dict[str, Any] = json.loads(arrays["about"].tobytes())
+        asked: dict[str, Any] = dict(about["asked"])
         held, history = _held(arrays, about)
         archive.space.check(arrays["genomes"])
+        if not all(arrays[name].dtype == np.float64 for name in ("accuracy", "values")):
+            raise ValueError("its scores are not numbers")
     # A damaged file fails in any way: BadZipFile, zlib.error, KeyError, MemoryError where a header claims too much.
     except Exception as fault:
         raise errors.state_broken(path, str(fault) or type(fault).__name__) from fault
-    asked = _asked(archive, plan)
-    for name, value in asked.items():
-        if about.get("asked", {}).get(name) != value:
+    for name, value in _asked(archive, plan).items():
+        if asked.get(name) != value:
             raise errors.state_of_another(path, name)
     _restore(path, archive, arrays)
+    if not len(held.alive):
+        raise errors.state_broken(path, "nothing is alive in it")
     for rows in (held.alive, held.elite.rows):
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(archive)):
             raise errors.state_broken(path, "it names a subnet that it does not hold")

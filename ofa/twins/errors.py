@@ -142,6 +142,15 @@ def too_few_to_choose(count: int, *, offered: int) -> UsageInvalid:
     return UsageInvalid(f"{count} of {offered} networks cannot be chosen", hint="offer more networks")
 
 
+def row_unknown(row: int, *, known: int) -> UsageInvalid:
+    """Say that a measured network is none of those that known devices tell of."""
+    return UsageInvalid(
+        f"network {row} is not among the known ones",
+        why=f"known devices tell of {known} networks, counted from 0",
+        hint="pass the rows that choose_networks returned for these networks",
+    )
+
+
 def genomes_of_another(space: str, *, shape: tuple[int, ...], kind: object, genes: int) -> SpaceMismatch:
     """Say that an array is not one of genomes of this space, known as data alone."""
     return SpaceMismatch(

@@ -67,10 +67,13 @@ class Transfer:
         """Return the lower and upper end, ms, of an interval meant to hold a measurement with ``coverage``.
 
         Student's t about the averaged processes' mean; from so few networks its truth is that of the model: it has no
-        guarantee, and `benchmarks/results/twins_transfer.json` says how often it held.
+        guarantee, and `benchmarks/results/twins_transfer.json` says how often it held. Raises UsageInvalid for a
+        coverage that is no share of cases.
         """
         from scipy.stats import t
 
+        if not 0.0 < coverage < 1.0:
+            raise errors.coverage_impossible(coverage)
         mean, variance = self._log(known_ms)
         half = t.ppf(0.5 + coverage / 2, self.measured - 2) * np.sqrt(variance)
         return np.asarray(np.exp(mean - half)), np.asarray(np.exp(mean + half))
@@ -114,7 +117,7 @@ def transfer(known_ms: NDArray[np.floating], rows: Rows, measured_ms: NDArray[np
     """Fit a new device to ``measured_ms`` float64[n], of the networks ``rows`` int64[n] of ``known_ms`` float64[N, D].
 
     All N networks scale the devices; ``choose_networks`` says which rows to measure. Raises UsageInvalid for values
-    that are not latencies, or fewer than 5 networks.
+    that are not latencies, rows that are not there, or fewer than 5 networks.
     """
     known, measured = _logs(known_ms, None), np.asarray(measured_ms, dtype=np.float64)
     at = np.asarray(rows, dtype=np.int64)
@@ -122,6 +125,8 @@ def transfer(known_ms: NDArray[np.floating], rows: Rows, measured_ms: NDArray[np
         raise errors.not_parallel("measured latencies", measured.shape, at.shape)
     if not np.isfinite(measured).all() or (measured <= 0).any():
         raise errors.not_a_number("measured latencies", "a positive number")
+    if len(outside := at[(at < 0) | (at >= len(known))]):
+        raise errors.row_unknown(int(outside[0]), known=len(known))
     if len(np.unique(at)) < FEWEST_NETWORKS:
         raise errors.too_few(len(np.unique(at)), needed=FEWEST_NETWORKS, of="measured networks")
     scaled, centre, spread = _scaled(known)

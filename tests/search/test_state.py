@@ -74,7 +74,7 @@ def test_another_search_and_a_damaged_file_are_refused(space: SearchSpace, tmp_p
     truth, other = Truth(space, 1), Truth(space, 2)
     state = tmp_path / "search.npz"
     find(space, truth.accuracy, [truth.limit(0.3)], state=state, **EFFORT)
-    for change in ({"seed": 4}, {"rounds": 31}):
+    for change in ({"seed": 4}, {"rounds": 31}, {"islands": 2}):
         with pytest.raises(FileInvalid, match="holds another search"):
             find(space, truth.accuracy, [truth.limit(0.3)], state=state, **(EFFORT | change))
     with pytest.raises(FileInvalid, match="holds another search"):
@@ -87,3 +87,49 @@ def test_another_search_and_a_damaged_file_are_refused(space: SearchSpace, tmp_p
         state.write_bytes(damaged)
         with pytest.raises(FileInvalid, match="is not a search that can be taken up"):
             find(space, truth.accuracy, [truth.limit(0.3)], state=state, **EFFORT)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("accuracy", lambda array: array.astype(str)),
+        ("accuracy", lambda array: array[:-1]),
+        ("values", lambda array: array * np.nan),
+        ("alive", lambda array: array[:0]),
+        ("alive", lambda array: array + 10**6),
+        ("about", lambda array: np.frombuffer(b'{"asked": [1]}', dtype=np.uint8)),
+        ("genomes", lambda array: array.astype(np.int64)),
+        ("genomes", None),
+    ],
+)
+def test_a_state_whose_arrays_do_not_fit_is_refused(space: SearchSpace, tmp_path: Path, name: str, made: Any) -> None:
+    truth, state = Truth(space, 1), tmp_path / "search.npz"
+    effort = {"seed": 3, "population": 16, "generations": 1, "rounds": 0}
+    find(space, truth.accuracy, [truth.limit(0.3)], state=state, **effort)
+    with np.load(state) as stored:
+        arrays = {part: stored[part] for part in stored.files}
+    if made is None:
+        del arrays[name]
+    else:
+        arrays[name] = made(arrays[name])
+    with state.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+    with pytest.raises(FileInvalid, match="is not a search that can be taken up") as refusal:
+        find(space, truth.accuracy, [truth.limit(0.3)], state=state, **effort)
+    assert refusal.value.why
+
+
+def test_a_state_that_unpacks_to_too_much_is_refused(
+    space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, state = Truth(space, 1), tmp_path / "search.npz"
+    effort = {"seed": 3, "population": 16, "generations": 1, "rounds": 0}
+    find(space, truth.accuracy, [truth.limit(0.3)], state=state, **effort)
+    with np.load(state) as stored:
+        arrays = {part: stored[part] for part in stored.files}
+    with state.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays, much=np.zeros(200_000))
+    monkeypatch.setattr("ofa.search.state.MAX_BYTES", 1_000_000)
+    with pytest.raises(FileInvalid, match="is not a search that can be taken up") as refusal:
+        find(space, truth.accuracy, [truth.limit(0.3)], state=state, **effort)
+    assert "unpacks to more than" in refusal.value.why

@@ -119,3 +119,9 @@ def test_shapes_and_counts_are_checked() -> None:
     found = transfer_latency(ms[:, :3], np.arange(8), ms[:8, 3])
     with pytest.raises(UsageInvalid, match="shape"):
         found.predict(ms[:, :2])
+    for row in (-1, len(ms)):
+        with pytest.raises(UsageInvalid, match=f"network {row} is not among the known ones"):
+            transfer_latency(ms[:, :3], np.array([0, 1, 2, 3, 4, row]), ms[:6, 3])
+    for coverage in (0.0, 1.0, 90.0):
+        with pytest.raises(UsageInvalid, match="not between 0 and 1"):
+            found.interval(ms[:, :3], coverage)
