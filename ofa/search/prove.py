@@ -20,6 +20,8 @@ NO_PROOF = (
 PROVEN = "an exact dynamic programme over the additive part"
 LEAVES = "{proven}, other parts at the largest their leaves allow"
 LINES = "an exact dynamic programme over linear bounds of its hidden units"
+PROGRAMME = "a linear programme over genes, their sums and leaves, all limits together, its prices checked"
+MERGED = ", partial networks of nearly equal cost counted as one of the best of them at the least cost"
 TOO_LOOSE = "linear bounds of its many hidden units say no more than that no subnet exceeds {bound:.0f} %"
 PERCENT = 100.0
 NO_LIMIT = ", whatever the limits: none of them has an additive part"
@@ -82,17 +84,18 @@ def upper_bound(
     trees = isinstance(above, Above) and bool(above.forests)
     plain = above.leaves(space) if isinstance(above, Above) else above
     found = [knapsack.solve(space, plain, cost, at_most, relaxed=True) for cost, at_most in costs]
-    bounds = [each.gain for each in found if each is not None]
+    exact = not trees and all(limit.exact for limit in added)
+    lines = isinstance(above, Above) and above.lines
+    proven = LINES if lines else PROVEN
+    alone = proven if exact else LEAVES.format(proven=proven)
+    bounds = [(each.gain, alone + ("" if each.exact else MERGED)) for each in found if each is not None]
     values = [limit.at_most * (1 + ROUNDING) for limit in added]
-    bounds += [plane.at(values) for plane in (planes(space, above, limits) if known is None else known)]
+    bounds += [(plane.at(values), PROGRAMME) for plane in (planes(space, above, limits) if known is None else known)]
     if not bounds:
         return None, NO_PROOF
-    lowest = min(bounds)
-    lines = isinstance(above, Above) and above.lines
+    lowest, reason = min(bounds)
     if lines and lowest > PERCENT:
         return None, TOO_LOOSE.format(bound=lowest)
-    exact = not trees and all(limit.exact for limit in added)
-    proven = LINES if lines else PROVEN
-    reason = (proven if exact else LEAVES.format(proven=proven)) + (NO_LIMIT if limits and not added else "")
+    reason += NO_LIMIT if limits and not added else ""
     # The same numbers added in another order may differ by this much.
     return lowest + ROUNDING * abs(lowest), reason
