@@ -65,6 +65,15 @@ def not_labelled(run: Path, code: int) -> UsageInvalid:
     )
 
 
+def labels_absent(path: Path) -> FileInvalid:
+    """Say that there are no labels to fit to."""
+    return FileInvalid(
+        f"labels '{path}' cannot be read",
+        why="there is no such file",
+        hint=("check the path", "label subnets: ofa label RUN --data PATH --out LABELS.csv"),
+    )
+
+
 def rounds_need() -> UsageInvalid:
     """Say what labels of further rounds are made of."""
     return UsageInvalid(

@@ -70,6 +70,8 @@ def fit(
     if labels is not None:
         from ofa.train import labelled
 
+        if not labels.exists():
+            raise errors.labels_absent(labels)
         if rounds is not None:
             grow(space, labels, rounds, seed=seed)
         genomes, top1 = labelled.read(labels, space)

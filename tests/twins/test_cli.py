@@ -78,7 +78,7 @@ def test_a_table_becomes_a_twin(run: Run, tmp_path: Path, more: tuple[str, ...])
     [
         ((), 2, "exactly one of --labels and --lut"),
         (("--labels", "l.csv", "--lut", "t"), 2, "exactly one of --labels and --lut"),
-        (("--labels", "absent.csv"), 2, "too few"),
+        (("--labels", "absent.csv"), 3, "there is no such file"),
         (("--labels", "absent.csv", "--energy"), 2, "--energy goes with --lut"),
         (("--lut", "absent", "--by-latency", "absent"), 2, "--by-latency with --labels"),
         (("--lut", "absent"), 3, "absent"),

@@ -65,6 +65,15 @@ def test_the_page_tells_the_committed_results(lines: Any) -> None:
         assert line in text, line
 
 
+def test_the_page_says_where_bounds_held_less_or_more_often() -> None:
+    whole = result("twins_latency")
+    held, outside = whole["promises"]["upper bound of 90 %"], whole["promises"]["rows outside 86 to 94 %"]
+    text = " ".join(PAGE.read_text().split())
+    assert f"held for {100 * held['least']:.1f} to {100 * held['most']:.1f} %" in text
+    assert len(outside) == 3 and all(row.endswith("n = 100") and not row.startswith("ofa_mbv3") for row in outside)
+    assert whole["splits"] == {"own spaces": 20, "others": 2}
+
+
 def test_what_the_results_promise_is_kept() -> None:
     accuracy = result("twins_accuracy")["promises"]
     floors = [entry for entry in accuracy.values() if isinstance(entry, dict) and "floor" in entry]
