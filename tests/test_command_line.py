@@ -32,6 +32,8 @@ MEANINGS: dict[str, tuple[set[str], ...]] = {
     "--rounds": ({"bench", "verify"}, {"twins fit"}),
     # Networks that no calibration sees; images that no training sees.
     "--holdout": ({"bench"}, {"import-checkpoint"}),
+    # The rows of a sum; what parts of a choice cost, and other choices.
+    "--explain": ({"estimate"}, {"search"}),
     # Measured; learnt.
     "--energy": ({"bench"}, {"twins fit"}),
     # The one that is trained on; one of a run, which may be a corner.

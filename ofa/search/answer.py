@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,16 @@ def facts_of_best(made: Request, found: Found, how: How) -> Facts:
         "assumed": list(made.assumed),
         **top,
     }
+
+
+def why(made: Request, candidate: Candidate) -> Facts:
+    """Return why a network was chosen: what its parts cost of each limit that is a sum, and every change of a gene."""
+    from ofa.search import why as reasons
+
+    space, limits = made.part.space, made.limits
+    chosen = made.part.narrowed(candidate.genome[None])[0]
+    changes = reasons.changes(space, made.accuracy, limits, chosen)
+    return {"costs": reasons.costs(space, limits, chosen), "changes": [asdict(change) for change in changes]}
 
 
 def facts_of_front(made: Request, found: Front) -> Facts:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ofa.search.request import Request, Target
 
 POINTS = 20
+SHOWN_CHANGES = 12
 
 Spec = Annotated[
     str,
@@ -50,6 +51,9 @@ Size = Annotated[str | None, typer.Option("--under-size", metavar="20MB", help="
 Thorough = Annotated[bool, typer.Option("--thorough", help="Search about 15 times as long.")]
 AsFront = Annotated[bool, typer.Option("--front", help="Subnets along the first limit, up to it, not one.")]
 Points = Annotated[int, typer.Option("--points", metavar="N", min=1, max=200, help="How many subnets along a front.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Also tell what the parts cost and what each single change would do.")
+]
 Top = Annotated[int, typer.Option("--top", metavar="N", min=1, max=16, help="How many subnets that differ to print.")]
 State = Annotated[
     Path | None, typer.Option("--state", metavar="FILE.npz", help="Write the search here; go on from it.")
@@ -81,6 +85,7 @@ def search(
     front: AsFront = False,
     points: Points = POINTS,
     top: Top = 1,
+    explain: Explain = False,
     state: State = None,
     out: MaybeOut = None,
     width: Width = None,
@@ -98,9 +103,9 @@ def search(
     from ofa.search import request as requests
     from ofa.search.answer import How
 
-    alone = {"--thorough": thorough, "--top": top > 1, "--state": state is not None}
-    if front and (given := [name for name, is_given in alone.items() if is_given]):
-        raise errors.not_of_a_front(given)
+    alone = {"--thorough": thorough, "--top": top > 1, "--explain": explain, "--state": state is not None}
+    if front and any(alone.values()):
+        raise errors.not_of_a_front([name for name, is_given in alone.items() if is_given])
     asked = _further(under_energy, under_activation, under_rss, under_params, under_macs, under_size)
     targets = _targets(lut or [], under, target or [])
     whole = load_space(space, width, channels, classes)
@@ -113,7 +118,7 @@ def search(
     if front:
         _show_front(made, how, out=out, json=json)
     else:
-        _show_best(made, how, state=state, out=out, json=json)
+        _show_best(made, how, explain=explain, state=state, out=out, json=json)
 
 
 def _further(
@@ -152,7 +157,7 @@ def _targets(lut: list[Path], under: str | None, named: list[str]) -> list[Targe
     return [requests.target(text) for text in named]
 
 
-def _show_best(made: Request, how: How, *, state: Path | None, out: Path | None, json: bool) -> None:
+def _show_best(made: Request, how: How, *, explain: bool, state: Path | None, out: Path | None, json: bool) -> None:
     """Search for one network, keep the answer where that is asked for, and print it."""
     import shlex
     import sys
@@ -168,14 +173,37 @@ def _show_best(made: Request, how: How, *, state: Path | None, out: Path | None,
     with console.resumable(f"the search was stopped; '{state}' holds what it found", line) if state else nullcontext():
         found = answer.best(made, how, state=state)
     facts = answer.facts_of_best(made, found, how) | {"cpu_s": round(time.process_time() - began_s, 3)}
+    reasons = {"why": answer.why(made, found.best)} if explain else {}
     _keep(out, lambda: answer.kept_of_best(made, found, how))
     if json:
-        console.emit_json(facts)
+        console.emit_json(facts | reasons)
         return
     console.show({"best": _flat(facts["best"]), **{key: facts[key] for key in facts if key not in ("best", "top")}})
     if "top" in facts:
         rows = [_flat(network) for network in facts["top"]]
         console.listing(rows, title="\nsubnets that differ, best first")
+    if explain:
+        _show_why(reasons["why"])
+
+
+def _show_why(why: dict[str, Any]) -> None:
+    """Print what the parts of a network cost, and the single changes that would have made it most accurate."""
+    from ofa import console
+
+    for name, parts in why["costs"].items():
+        rows = [
+            {"part": part, name: value, "share": f"{value / sum(parts.values()):.0%}"} for part, value in parts.items()
+        ]
+        console.listing(rows, title=f"\nwhat its parts cost: {name}")
+    rows = [
+        {
+            "change": f"{change['gene']}: {change['was']:g} to {change['becomes']:g}",
+            "points": change["points"],
+            "turned down for": ", ".join(change["over"]) or "accuracy",
+        }
+        for change in why["changes"][:SHOWN_CHANGES]
+    ]
+    console.listing(rows, title=f"\nsingle changes, the {len(rows)} most accurate of {len(why['changes'])}")
 
 
 def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:

@@ -27,6 +27,14 @@ class Part:
         whole[:, column] = np.array(values, dtype=np.uint8)[genomes[:, column]]
         return whole
 
+    def narrowed(self, genomes: Genomes) -> Genomes:
+        """Return genomes uint8[n, G] of the whole space, at resolutions of the part, as genomes of the part."""
+        values = np.zeros(len(self.whole.resolutions) + 1, dtype=np.uint8)
+        values[self._kept] = range(len(self._kept))
+        column, narrow = self.space.at("resolution"), genomes.copy()
+        narrow[:, column] = values[genomes[:, column]]
+        return narrow
+
     def subnet(self, genome: Genomes) -> Subnet:
         """Return a network of the part as one of the whole space: its id does not depend on what was searched."""
         return self.whole.subnet(self.widened(genome[None])[0])

@@ -26,10 +26,10 @@ def neighbours(space: SearchSpace, genome: Genomes) -> Genomes:
                 changed = genome.copy()
                 changed[column] = value
                 rows.append(changed)
-    return _filled(space, np.array(rows, dtype=np.uint8))
+    return filled(space, np.array(rows, dtype=np.uint8))
 
 
-def _filled(space: SearchSpace, rows: Genomes) -> Genomes:
+def filled(space: SearchSpace, rows: Genomes) -> Genomes:
     """Give genes that came into use a value: one copy of the row for each extreme and for the middle."""
     middle = (space.cardinalities + 1) // 2
     versions = [

@@ -112,8 +112,12 @@ def test_the_answer_holds_and_is_proven(run: Run, place: Path) -> None:
     fits = estimate.sums(lut, TINY, drawn, "cold") <= ms
     assert found["best"]["accuracy"] >= twin.predict(drawn)[fits].max()
     assert len(found["top"]) == 3 and found["top"][0] == found["best"]
-    code, out, _ = run("search", *SPACE, *arguments, "--seed", "1")
+    code, out, _ = run("search", *SPACE, *arguments, "--seed", "1", "--explain")
     assert code == 0 and "upper_bound" in out and subnet.id in out
+    assert "turned down for" in out and "stem" in out and "head" in out
+    why = asked(run, *arguments, "--seed", "1", "--explain")["why"]
+    assert sum(why["costs"]["latency"].values()) == pytest.approx(found["best"]["latency_ms"])
+    assert why["changes"] and all(change["over"] or change["points"] <= 1e-9 for change in why["changes"])
 
 
 @pytest.mark.slow
