@@ -109,6 +109,15 @@ def no_device() -> UsageInvalid:
     return UsageInvalid("nothing says what a subnet costs", hint="give --lut PATH --under 25ms, or --target")
 
 
+def named_twice(name: str) -> UsageInvalid:
+    """Say that two limits have one name, by which the answer tells what each has."""
+    return UsageInvalid(
+        f"two limits are called '{name}'",
+        why="an answer tells each limit's value by its name: a device's, or what is limited",
+        hint="give each --target a name of its own, which no other limit has",
+    )
+
+
 def target_and_table() -> UsageInvalid:
     """Say that two ways to name a device were used at once."""
     return UsageInvalid(

@@ -136,7 +136,8 @@ def request(
 ) -> Request:
     """Put together what a search needs; ``asked`` holds further limits by name, in the units limits are held in.
 
-    Raises UsageInvalid where precisions that are known differ, and whatever reading a table or a predictor raises.
+    Raises UsageInvalid where precisions that are known differ or two limits have one name, and whatever reading a table
+    or a predictor raises.
     """
     accuracy = accuracy_of(spec, space)
     devices = [device(each.name, each.paths, space) for each in targets]
@@ -156,6 +157,9 @@ def request(
     ]
     for name, at_most in asked.items():
         held += _measured(part, devices, name, at_most, warn) if name in MEASURED else [_computed(part, name, at_most)]
+    names = [limit.name for limit in held]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise errors.named_twice(twice[0])
     return Request(
         part=part,
         accuracy=part.of(accuracy.predict) if len(common) < len(space.resolutions) else accuracy.predict,

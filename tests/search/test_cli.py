@@ -222,6 +222,14 @@ def test_what_cannot_be_is_refused_with_what_why_and_try(run: Run, place: Path) 
         assert said in err and "try:" in err and "Traceback" not in err, (arguments, err)
 
 
+@pytest.mark.parametrize(("one", "other"), [("phone", "phone"), ("parameters", "phone")])
+def test_two_limits_of_one_name_are_refused(run: Run, place: Path, one: str, other: str) -> None:
+    targets = [f"--target={one}={place / 'table'}:3ms", f"--target={other}={place / 'other'}:3ms"]
+    limits = (*targets, "--accuracy", str(place / "twin"), "--under-params", "120k")
+    code, out, err = run("search", *SPACE, *limits)
+    assert (code, out) == (2, "") and f"two limits are called '{one}'" in err and "try:" in err
+
+
 def test_two_precisions_that_are_known_are_refused(run: Run, place: Path) -> None:
     targets = [f"--target=a={place / 'table'}:3ms", f"--target=b={place / 'int8'}:3ms"]
     code, _, err = run("search", *SPACE, *targets, "--accuracy", str(place / "twin"))
