@@ -104,7 +104,7 @@ def test_another_search_and_a_damaged_file_are_refused(space: SearchSpace, tmp_p
 )
 def test_a_state_whose_arrays_do_not_fit_is_refused(space: SearchSpace, tmp_path: Path, name: str, made: Any) -> None:
     truth, state = Truth(space, 1), tmp_path / "search.npz"
-    effort = {"seed": 3, "population": 16, "generations": 1, "rounds": 0}
+    effort: dict[str, Any] = {"seed": 3, "population": 16, "generations": 1, "rounds": 0}
     find(space, truth.accuracy, [truth.limit(0.3)], state=state, **effort)
     with np.load(state) as stored:
         arrays = {part: stored[part] for part in stored.files}
@@ -123,7 +123,7 @@ def test_a_state_that_unpacks_to_too_much_is_refused(
     space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth, state = Truth(space, 1), tmp_path / "search.npz"
-    effort = {"seed": 3, "population": 16, "generations": 1, "rounds": 0}
+    effort: dict[str, Any] = {"seed": 3, "population": 16, "generations": 1, "rounds": 0}
     find(space, truth.accuracy, [truth.limit(0.3)], state=state, **effort)
     with np.load(state) as stored:
         arrays = {part: stored[part] for part in stored.files}
