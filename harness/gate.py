@@ -99,3 +99,10 @@ def held_back(state: Facts) -> bool:
     """Say whether Android holds a phone back for its heat: then its thermal status is another than 0 (none)."""
     status = state.get("thermal_status")
     return isinstance(status, int) and status > 0
+
+
+def told(state: Facts, drift: float) -> str:
+    """Return what a batch said of its device, in words: its hottest sensor where it reads one, and by how much the
+    canary that moved most did."""
+    found = hottest_c(state)
+    return ("" if found is None else f"{found:.0f} °C, ") + f"canaries moved {100 * drift:.1f} %"

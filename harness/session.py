@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from secrets import token_hex
 from typing import Any
 
 from harness import ways
 from harness.answers import Facts
 from harness.discreet import public
 from harness.errors import answer_refused, device_lost
-from harness.gate import cool, quieten
+from harness.gate import cool, quieten, told
 from harness.inventory import Device
 from harness.journal import STATS, Journal
 from harness.link import Link
@@ -241,7 +242,8 @@ def begin_session(
         if environment_id(before) != environment_id(conditions):
             names = sorted(name for name in before | conditions if before.get(name) != conditions.get(name))
             raise environment_changed(device.name, names, journal.path)
-    identity = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{environment_id(conditions)[:4]}{len(earlier)}"
+    # Two units of one kind may begin in the same second, and their tables are to be merged: their sessions are two.
+    identity = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{environment_id(conditions)[:4]}{len(earlier)}-{token_hex(2)}"
     journal.begin_session(
         identity,
         {
@@ -269,7 +271,7 @@ def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
     ``on_share`` is told how much of it is done, 0 to 1.
     """
     plan, device = ask.plan, ask.device
-    gained, reached = Round(), 0.0
+    gained, reached, said = Round(), 0.0, ""
 
     def ahead(text: str, share: float) -> None:
         """Tell how much is done, which what is begun anew does not make less."""
@@ -292,12 +294,14 @@ def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
                 if plan.protocol.regime == "burst":
                     resting = partial(_resting, ahead, place / len(batches))
                     cool(device, link.conversation, state, ask.at(place, redo), on_rest=resting)
-                part, share = Round(), partial(_part, ahead, place, len(batches))
+                part, share = Round(), partial(_part, ahead, place, len(batches), said)
                 state = measure_batch(ask, place, redo, batch, link, part, on_share=share)
+                said = told(state, part.drift)
                 if part.drift <= plan.protocol.drift_most:
                     break
             # Drift that does not end is kept, and told by its batch.
             gained.add(part)
+            ahead(said, (place + 1) / len(batches))
         link.forget(jobs)
     return gained
 
@@ -314,9 +318,9 @@ def run_of(journal: Journal) -> str:
     return sha256_bytes(f"{journal.path.resolve()} {first}".encode())
 
 
-def _part(on_share: Callable[[str, float], None], place: int, batches: int, share: float) -> None:
-    """Turn a share of a batch into a share of its round."""
-    on_share("", (place + share) / batches)
+def _part(on_share: Callable[[str, float], None], place: int, batches: int, said: str, share: float) -> None:
+    """Turn a share of a batch into a share of its round, beside what the batch before it said of the device."""
+    on_share(said, (place + share) / batches)
 
 
 def _bringing(on_share: Callable[[str, float], None], done: int, total: int) -> None:

@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from harness.artefacts import File
 from harness.inventory import Device
 from harness.journal import Journal
 from harness.plan import Item, Plan, Reference, Rounds, write
-from harness.session import run
+from harness.session import begin_session, ready_runtime, run
 from ofa.errors import DeviceLost, MeasurementRefused
 
 
@@ -263,3 +264,23 @@ def test_a_hot_device_is_not_measured(
         with pytest.raises(MeasurementRefused, match="not cool enough") as caught:
             run(journal.plan, device=device, journal=journal)
     assert refused in caught.value.why
+
+
+def test_sessions_of_two_units_that_begin_in_one_second_are_two(
+    stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables that share a session are not merged: its rounds would count twice."""
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Stopped":
+            return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+    monkeypatch.setattr("harness.session.datetime", Stopped)
+    device = stand_in()
+    hello, runtime = ready_runtime(device, "onnxruntime")
+    ids = []
+    for name in ("one", "other"):
+        with journals.create(tmp_path / f"{name}.sqlite", plan(rounds=1)) as journal:
+            ids.append(begin_session(journal.plan, device, journal, hello, runtime))
+    assert len(set(ids)) == 2 and all(identity.startswith("20260102T030405Z-") for identity in ids)
