@@ -25,7 +25,7 @@ from harness.lease import held
 from harness.networks import middle
 from harness.plan import NATIVE, Cores, Kernels, Precision, RuntimeName, Unit, Way
 from harness.points import with_points
-from harness.prepare import ready_way
+from harness.prepare import canaries, ready_way
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet
 from harness.ship import ANCHORS
@@ -111,6 +111,7 @@ def appraise(
             ),
             predicted_ms={} if lut is None else predictions(lut, known),
             anchors={} if lut is None else anchors(lut, artefacts, about, chosen.file_precision),
+            canaries=canaries(artefacts, about, chosen.file_precision),
             rounds=rounds,
             seed=seed,
             allow_load=allow_load,

@@ -95,6 +95,7 @@ def measure(
     way: Way | None = None,
     predicted_ms: Mapping[str, float] | None = None,
     anchors: Mapping[str, Anchor] | None = None,
+    canaries: Mapping[str, str] | None = None,
     rounds: int = 5,
     seed: int = 0,
     before: Callable[[], None] = lambda: None,
@@ -102,6 +103,7 @@ def measure(
     on_progress: OnProgress = quiet,
 ) -> Verification:
     """Measure model files by name, whole and hot, in ``rounds`` fresh processes; ``before``: called if any is missing.
+    A round in which one of the ``canaries`` (files by name, `prepare.canaries`) moved is begun anew as for a table.
 
     Plan and journal are kept in ``folder`` under the plan's hash: the same call resumes what was interrupted, other
     files begin anew. Without ``allow_load``, rounds wait for a device that does nothing else. A file the runtime cannot
@@ -114,7 +116,7 @@ def measure(
     artefacts = Artefacts(device.transport.files)
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
     own, beside = list(stored.values()), list(anchors.values())
-    plan = _plan(device, runtime, way or Way(), reference, own, beside, rounds=rounds, seed=seed)
+    plan = _plan(device, runtime, way or Way(), reference, own, beside, canaries or {}, rounds=rounds, seed=seed)
     with _carried_out(plan, device, folder, own, before, allow_load, on_progress) as journal:
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         values, memory = measured(journal, found), journal.footprints()
@@ -171,6 +173,7 @@ def _plan(
     reference: File,
     files: Sequence[File],
     anchors: Sequence[Anchor],
+    canaries: Mapping[str, str],
     *,
     rounds: int,
     seed: int,
@@ -187,6 +190,7 @@ def _plan(
         # Few items leave time for more bursts: they cost less than starting the process.
         protocol=Rounds(hot_bursts=12, rounds_most=rounds),
         reference=Reference(key="reference", file=reference.name, size_bytes=reference.size_bytes),
+        canaries=dict(canaries),
         items=tuple(
             Item(key=key, kind="network", state="hot", file=file.name, size_bytes=file.size_bytes, split="verify")
             for key, file in entries

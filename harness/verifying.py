@@ -140,12 +140,12 @@ def _sampled(path: Path | None, data: str | None, add: bool, lut: Path | None) -
 def _table(lut: Path | None, device: str, runtime: RuntimeName) -> tuple[Path | None, Lut | None]:
     """Return the folder of the device's table, and the table; None where none is named."""
     from ofa.lut import shelf
-    from ofa.lut.format import read
+    from ofa.lut.check import checked
 
     if lut is None:
         return None, None
     place = shelf.place(lut, device=device, runtime=runtime)
-    return place, read(place)
+    return place, checked(place)
 
 
 def _keep(found: Appraisal, facts: dict[str, Any], out: Path, table: Path | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from virtual import STILL
 
 import ofa.space as spaces
 from harness.appraise import add, appraise, predictions, subnet_of, with_accuracy
@@ -145,3 +146,27 @@ def test_what_could_only_fail_in_the_end_is_refused_before_anything_is_measured(
     for options, told in ((["--data", "digits"], "random weights"), (["--add"], "names no table")):
         code, _, err = run(*line, *options)
         assert code == 2 and told in err and not list((tmp_path / "out").glob("*.sqlite"))
+
+
+def test_a_round_in_which_the_device_drifts_is_begun_anew_and_told(tmp_path: Path) -> None:
+    heat = {"heating_c_per_s": 200.0, "cooling_s": 5.0, "throttle_c": 40.0, "throttle_per_c": 0.01}
+    device = simulated(tmp_path / "files", machine=Machine(**STILL | heat), own_process=False)
+    file = model(tmp_path, "ours", SPACE.corner("max"))
+    found = appraise([file], device=device, runtime="simulated", folder=tmp_path / "out", rounds=2).found
+    assert [session["batches_redone"] for session in found.sessions] == [2]
+    assert "moved" in found.verdicts[0].flags
+
+
+def test_a_table_whose_networks_are_none_of_their_space_is_a_wrong_file(
+    measured: tuple[Device, Lut], run: Any, tmp_path: Path
+) -> None:
+    _, lut = measured
+    first = lut.networks[0]
+    networks = (first._replace(genome=first.genome[:-2]), *lut.networks[1:])
+    hot = tuple(row for row in lut.rows if row.state == "hot")
+    spoilt = Lut(header=lut.header, rows=hot, networks=networks, sessions=lut.sessions)
+    write(spoilt, tmp_path / "table", allow_simulated=True)
+    (tmp_path / "subnets.json").write_text(json.dumps([SPACE.corner("min").to_json()]))
+    line = ["verify", "--device", "simulated-phone", "--runtime", "simulated", "--out", str(tmp_path / "out")]
+    code, _, err = run(*line, "--subnets", str(tmp_path / "subnets.json"), "--lut", str(tmp_path / "table"))
+    assert code == 3 and "networks.csv" in err and not list((tmp_path / "out").glob("*.sqlite"))
