@@ -1,4 +1,4 @@
-"""How long tables of finished runs took to build, from the journals: files, rounds, the second measurement, memory.
+"""How long tables of finished runs took to build: rounds, the second measurement, memory; model files not counted.
 
 python benchmarks/build.py --run RUN --run RUN
 """
@@ -36,7 +36,8 @@ def of_run(folder: Path) -> dict[str, Any]:
                     "batches_redone": sum(int(one["redone"]) for one in batches),
                     "agent_peak_mib": max(float(one["state"].get("peak_rss_mib", 0)) for one in batches),
                 }
-    # Files are built before the first round begins, and the memory of networks is measured after the last.
+    # The plan is written when all model files are there: these are built once for all runs, and are in no figure. The
+    # memory of networks is measured after the last round.
     plan, last = folder / "plan.json", folder / "lut" / "lut.json"
     facts["minutes_of_rounds"] = round((max(times) - min(times)).total_seconds() / 60, 1)
     facts["minutes_in_all"] = round((last.stat().st_mtime - plan.stat().st_mtime) / 60, 1)

@@ -30,7 +30,7 @@ ROUNDS = 3
 # How long the computer is kept busy between the first and the second build, s.
 CHANGE_S = 120
 # Flags and a status that warn whoever reads a row.
-WARNINGS = {"cpu", "drift", "moved"}
+WARNINGS = {"cpu", "loaded", "drift", "moved"}
 
 
 def main() -> None:

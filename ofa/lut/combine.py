@@ -75,7 +75,8 @@ def together(a: Estimate, b: Estimate) -> tuple[float, float]:
 
     The weights are estimates themselves, which makes the plain formula's interval too narrow after few rounds: the
     variance is raised by Meier's factor, and the degrees of freedom are Satterthwaite's, rounded down (Graybill and
-    Deal 1959; Meier 1953, "Variance of a weighted mean"). Simulated coverage of the truth: 94 to 97 % from 3 rounds up.
+    Deal 1959; Meier 1953, "Variance of a weighted mean"). Simulated coverage of the truth: 94 to 98 % from 3 rounds up,
+    and 93 % of two sides of 3 rounds whose spread was learned from all rows of theirs.
     """
     weights = (a.error**-2, b.error**-2)
     total = sum(weights)
