@@ -60,14 +60,31 @@ def check(path: Table, json: Json = False) -> None:
 
 
 @app.command("show", epilog=example("ofa lut show runs/table/lut"))
-def show(path: Table, json: Json = False) -> None:
+def show(
+    path: Table,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Also the held-out networks that its sums are farthest off, row by row."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Print what one table holds: conditions, protocol, intervals, largest ops, rechecks."""
     from ofa import console
     from ofa.lut import check as checks
+    from ofa.lut import explain as explains
     from ofa.lut import shelf
 
     facts = checks.show(path)
-    console.emit_json(facts) if json else console.show(facts, title=str(path))
+    worst = explains.farthest_off(checks.checked(path)) if explain else []
+    if json:
+        console.emit_json(facts | ({"farthest_off": worst} if explain else {}))
+    else:
+        console.show(facts, title=str(path))
+        if explain:
+            heads = [{name: value for name, value in entry.items() if name != "rows"} for entry in worst]
+            console.show({"held-out networks that its sums are farthest off": heads})
+        for entry in worst:
+            console.show({f"{entry['id']} row by row": entry["rows"]})
     for line in shelf.warnings(path):
         console.warn(line)
 
