@@ -106,9 +106,8 @@ def measure(
     A round in which one of the ``canaries`` (files by name, `prepare.canaries`) moved is begun anew as for a table.
 
     Plan and journal are kept in ``folder`` under the plan's hash: the same call resumes what was interrupted, other
-    files begin anew. Without ``allow_load``, rounds wait for a device that does nothing else. A file the runtime cannot
-    load gives a verdict of status failed with the reason. Raises FileInvalid where a file cannot be read, DeviceLost,
-    MeasurementRefused.
+    files begin anew. Without ``allow_load``, rounds wait for a device that does nothing else. A file that cannot be
+    loaded gives a verdict of status failed with the reason. Raises FileInvalid, DeviceLost, MeasurementRefused.
     """
     anchors, predicted_ms = anchors or {}, predicted_ms or {}
     if not files:
