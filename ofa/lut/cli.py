@@ -262,13 +262,14 @@ def index(
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import index as indexes
+    from ofa.lut.markdown import count
 
     with _told(checks.below(root)) as on_table:
         found = (indexes.index if check_only else indexes.write)(root, on_table)
     if json:
         console.emit_json(found)
     else:
-        console.note(f"{len(found['tables']):,} tables in {root}")
+        console.note(f"{count(len(found['tables']), 'table')} in {root}")
     if check_only:
         indexes.refuse(found)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def simulated_refused(path: Path) -> UsageInvalid:
     return UsageInvalid(
         f"no simulated table is written to '{path}'",
         why="its values come from the simulated device and say nothing about any real one",
-        hint="write it elsewhere and say that simulated values are wanted",
+        hint="say that simulated values are wanted (--allow-simulated)",
     )
 
 
@@ -261,7 +262,7 @@ def index_stale(path: Path) -> FileInvalid:
     return FileInvalid(
         f"the list of tables in '{path}' is not what the tables say",
         why="a table came, went or changed after it was written",
-        hint="ofa lut index",
+        hint=f"ofa lut index {shlex.quote(str(path.parent))}",
     )
 
 

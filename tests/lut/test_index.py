@@ -42,7 +42,9 @@ def test_our_own_list_is_what_our_tables_say() -> None:
 
 
 def test_without_tables_the_page_says_so(root: Path) -> None:
-    assert index.index(root)["stale"]
+    with pytest.raises(FileInvalid, match="not what the tables say") as caught:
+        index.refuse(index.index(root))
+    assert caught.value.hints == (f"ofa lut index {root}",)
     index.write(root)
     text = (root / "README.md").read_text()
     assert text == PAGE.replace(f"{index.BEGIN}\n", f"{index.BEGIN}\n\n{index.NONE}\n\n")
