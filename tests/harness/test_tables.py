@@ -81,6 +81,12 @@ def test_an_unfinished_run_says_what_it_lacks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_was_left_out_on_purpose_is_not_missing(tmp_path: Path) -> None:
+    scope = replace(SCOPE, rounds=1, rounds_most=1, again=False)
+    assert list(missing_in(measured(tmp_path, scope=scope))) == []
+
+
+@pytest.mark.slow
 def test_what_is_not_known_well_is_missing_too(tmp_path: Path) -> None:
     run = measured(tmp_path, "round 3", replace(SCOPE, rounds_most=6, fit=0, holdout=0), round_noise=0.05)
     (said,) = missing_in(run)
