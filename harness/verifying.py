@@ -113,7 +113,7 @@ def report(
     from ofa import console
 
     if len(paths) == 1:
-        path = reports.write(paths[0], out)
+        path = reports.write(paths[0], out, on_broken=lambda line: console.warn(f"left out of the page: {line}"))
     elif len(paths) == 3 and str(paths[0]) == "compare":
         path = reports.compare(paths[1], paths[2], out or Path("comparison.html"))
     else:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,16 @@ _STYLE, _SCRIPT = "page.css", "page.js"
 MOST_FILES = 60
 
 
-def write(run_dir: Path, out: Path | None = None) -> Path:
+def write(run_dir: Path, out: Path | None = None, on_broken: Callable[[str], object] | None = None) -> Path:
     """Write the page of a run from whatever stages its folder holds, and return its path.
 
-    It is ``report.html`` in the folder where ``out`` names no other file. Equal folders give equal bytes. Raises
-    FileInvalid where the folder holds no stage, and PackageMissing without plotly or Jinja2.
+    It is ``report.html`` in the folder where ``out`` names no other file; ``on_broken`` is told of each input that
+    could not be read. Equal folders give equal bytes. Raises FileInvalid where the folder holds no stage, and
+    PackageMissing without plotly or Jinja2.
     """
     run = gather(Path(run_dir))
+    for line in run.broken if on_broken else ():
+        on_broken(line)
     return written(render(run), Path(out) if out is not None else Path(run_dir) / "report.html")
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("plotly", reason="the package 'plotly' is not installed")
 
 from report_fixtures import run_folder
 
+from harness.cli import main
 from harness.report import read, write
 from ofa import files
 
@@ -45,6 +46,20 @@ def test_a_table_that_is_not_as_it_was_written_is_said_and_left_out(
     path.write_bytes(change(path.read_bytes()))
     found = read.gather(tmp_path)
     assert found.benches[0].table is None and any(line.startswith("litert/lut: ") for line in found.broken)
+
+
+def test_where_nothing_could_be_read_page_and_terminal_say_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder / "litert" / "lut", tmp_path / "lut")
+    path = tmp_path / "lut" / "ops.csv"
+    path.write_bytes(path.read_bytes() + b"\xff")
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(tmp_path / "lut")])
+    said = capsys.readouterr().err
+    assert ended.value.code == 0 and "warning: left out of the page: " in said and "ops.csv" in said
+    text = (tmp_path / "lut" / "report.html").read_text(encoding="utf-8")
+    assert "could not be read: there is nothing to show" in text and "has only begun" not in text
 
 
 SPOILT = {
