@@ -66,7 +66,8 @@ def test_addresses_and_keys_are_kept_out_of_git(lab: Path) -> None:
         pytest.skip("git needed")
     subprocess.run(["git", "init", "-q"], cwd=lab, check=True)
     (lab / "runs").mkdir()
-    (lab / "runs" / "journal.sqlite").touch()
+    for kept_out in ("runs/journal.sqlite", "luts/report.html"):
+        (lab / kept_out).touch()
     seen = subprocess.run(["git", "status", "--short", "-uall"], cwd=lab, capture_output=True, text=True, check=True)
     listed = {line[3:] for line in seen.stdout.splitlines()}
     assert listed == FILES - {LAB, "known_hosts"}
