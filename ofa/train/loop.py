@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -118,8 +119,8 @@ class Training:
         self.teacher: teacher.Teacher | None = None
         self.finish: Finish = Regional() if recipe.compile == "regional" else batch_statistics
         self.on_log: Callable[[Mapping[str, Any]], None] | None = None
-        # Images in files are decoded ahead, by so many processes.
-        self.workers = 0 if isinstance(data.source, Arrays) else recipe.workers
+        # Images in files are decoded ahead, by so many processes: more than there are cores would only be slower.
+        self.workers = 0 if isinstance(data.source, Arrays) else min(recipe.workers, len(os.sched_getaffinity(0)))
         self.only = None if recipe.subnet is None else self.space.subnet(recipe.subnet)
         self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.

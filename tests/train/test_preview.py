@@ -88,9 +88,9 @@ def test_the_stand_in_for_a_frozen_teacher_is_of_the_recipes_kind(
     assert kinds == ["eval", "train"]
 
 
-@pytest.mark.parametrize(("workers", "step_s"), [(0, 400), (2, 150), (4, 100)])
+@pytest.mark.parametrize(("workers", "cores", "step_s"), [(0, 8, 400), (2, 8, 150), (4, 8, 100), (4, 2, 150)])
 def test_what_is_loaded_ahead_costs_what_a_step_waits_for_it(
-    workers: int, step_s: int, two: Recipe, divided: Data, monkeypatch: pytest.MonkeyPatch
+    workers: int, cores: int, step_s: int, two: Recipe, divided: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step takes 100 s, and loading it 300 s of one process."""
     now_s = 0.0
@@ -108,6 +108,7 @@ def test_what_is_loaded_ahead_costs_what_a_step_waits_for_it(
     monkeypatch.setattr("ofa.train.preview.time", SimpleNamespace(perf_counter=lambda: now_s))
     # As if the images were in files.
     monkeypatch.setattr(loop, "Arrays", SimpleNamespace)
+    monkeypatch.setattr(loop.os, "sched_getaffinity", lambda _: set(range(cores)))
     found = preview.preview(dataclasses.replace(two, workers=workers), divided, Ranks())
     assert [phase["s_a_step"] for phase in found["phases"]] == [step_s, step_s]
 
