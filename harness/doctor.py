@@ -150,11 +150,12 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
     try:
         hello = greet(device)
     except OfaError as fault:
-        yield _failed("agent", fault)
-        # A phone without a Python is held all the same, by programs that are brought to it.
+        failed = _failed("agent", fault)
+        yield failed
+        # A phone without a Python is held all the same, by programs that are brought to it. One that is not there says
+        # so once.
         if isinstance(device.transport, Adb):
-            yield from _held(device)
-            yield from _without_agent(device)
+            yield from (check for check in (*_held(device), *_without_agent(device)) if check.seen != failed.seen)
         return
     python = str(hello.environment.get("python", "unreadable"))
     yield Check(what="agent", fine=True, seen=f"greets, Python {python}")
@@ -242,18 +243,31 @@ def _held(device: Device) -> Iterator[Check]:
 def _runtimes(device: Device) -> Iterator[Check]:
     """Try every runtime the profile names, each in a process of its own: one that crashes takes no other along.
 
-    What is a program that somebody brings along is not there to be tried.
+    One that is not there is a fault where the lab's list names it, or names none and no other runs. What is a program
+    that somebody brings along is not there to be tried.
     """
+    unit = read_lab().devices.get(device.name)
+    named = unit.use.get("runtime") if unit is not None else None
+    ready: dict[str, bool] = {}
+    said: dict[str, str] = {}
     for name in (name for name in device.profile.runtimes if name not in NATIVE):
         try:
             found = [runtime for runtime in greet(device, (name,)).runtimes if runtime.name == name]
         except OfaError as fault:
             yield _failed(f"runtime {name}", fault)
             continue
-        ready = bool(found) and found[0].ready
-        seen = f"runs, version {found[0].version}" if ready else (found[0].reason if found else None) or "unknown there"
-        remedy = "" if ready else f"install it for the device's Python, or leave it: --runtime takes another ({name})"
-        yield Check(what=f"runtime {name}", fine=ready, seen=seen, remedy=remedy)
+        ready[name] = bool(found) and found[0].ready
+        running = f"runs, version {found[0].version}" if ready[name] else None
+        said[name] = running or (found[0].reason if found else None) or "unknown there"
+    for name, seen in said.items():
+        spare = not ready[name] and name != named and (named is not None or any(ready.values()))
+        remedy = f"install it for the device's Python, or take another: --runtime ({name})"
+        yield Check(
+            what=f"runtime {name}",
+            fine=ready[name] or spare,
+            seen=f"not there, and none that is asked for: {seen}" if spare else seen,
+            remedy="" if ready[name] or spare else remedy,
+        )
 
 
 def _condition(device: Device, environment: Facts, state: Facts) -> Iterator[Check]:

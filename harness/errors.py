@@ -57,6 +57,20 @@ def fields_invalid(what: str, path: Path | str, fault: ValidationError, known: I
     return file_invalid(what, path, why)
 
 
+def no_such_device(name: str, devices: Iterable[str], kinds: Iterable[str]) -> FileInvalid:
+    """Say that a name is neither a device of the lab's list nor a kind, and which of them it resembles."""
+    known = [*devices, *kinds]
+    near = difflib.get_close_matches(name, known, n=1)
+    return FileInvalid(
+        f"no device is called '{printable(name)[:60]}'",
+        why="it stands in neither the lab's list nor among the kinds: " + ", ".join(known),
+        hint=(
+            *((f"did you mean '{near[0]}'?",) if near else ()),
+            "list them and see where the list is: ofa devices",
+        ),
+    )
+
+
 def no_address(device: str, transport: str) -> FileInvalid:
     """Say that a kind of device was named, or one whose address nobody knows."""
     return FileInvalid(

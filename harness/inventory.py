@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness import toml
-from harness.errors import file_invalid, no_address
+from harness.errors import file_invalid, no_address, no_such_device
 from harness.lab import Unit, known_hosts, read_lab
 from harness.places import devices_folder, profile_names
 from harness.simulation.machine import Machine
@@ -120,9 +120,11 @@ def device_named(name: str, files: Path) -> Device:
     ``files`` is the folder of model files on this computer. Raises FileInvalid listing those there are, UsageInvalid
     for an address that cannot be used, PackageMissing where a transport needs one.
     """
-    unit = read_lab().devices.get(name)
-    if unit is not None:
-        return of_lab(name, unit, files)
+    devices = read_lab().devices
+    if name in devices:
+        return of_lab(name, devices[name], files)
+    if name not in profile_names():
+        raise no_such_device(name, devices, profile_names())
     profile = load_profile(name)
     if profile.transport in ("ssh", "adb"):
         raise no_address(name, profile.transport)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness import doctor
 from harness.doctor import of_device
-from harness.inventory import device_named
+from harness.inventory import Device, device_named
 from harness.lab import FOLDER_VARIABLE, LAB
 from harness.plan import Way
+from harness.prepare import check_way
+from harness.protocol import Hello, Runtime
 from harness.ways import Use, use_of
-from ofa.errors import UsageInvalid
+from ofa.errors import DeviceLost, FileInvalid, UsageInvalid
 
 LISTED = """
 [devices.small]
@@ -80,6 +84,57 @@ def test_a_check_tells_what_the_list_says_wrongly(tmp_path: Path) -> None:
         found[name] = next(checks)
     assert found["small"].fine and found["small"].seen == "litert int8 builtin 2"
     assert not found["wrong"].fine and "no kernels called 'qnn'" in found["wrong"].seen and found["wrong"].remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "faults"),
+    [
+        ("fast", ["onnxruntime"], []),
+        ("fast", ["litert"], ["onnxruntime"]),
+        ("plain", ["litert"], []),
+        ("plain", [], ["onnxruntime", "litert"]),
+    ],
+)
+def test_a_runtime_that_nobody_asks_for_is_no_fault_where_another_runs(
+    name: str, there: list[str], faults: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greeted(_: Device, runtimes: tuple[str, ...] = ()) -> Hello:
+        found = [{"name": one, "ready": one in there, "version": "1", "reason": "it is not"} for one in runtimes]
+        return Hello.model_construct(
+            environment={}, state={}, runtimes=[Runtime.model_construct(**one) for one in found]
+        )
+
+    monkeypatch.setattr(doctor, "greet", greeted)
+    found = {one.what: one for one in of_device(partial(device_named, name, tmp_path / "files"))}
+    failed = [what.removeprefix("runtime ") for what, one in found.items() if not one.fine and what.startswith("runt")]
+    assert set(failed) & {"onnxruntime", "litert"} == set(faults)
+    assert all(found[f"runtime {one}"].remedy for one in failed)
+
+
+def test_a_phone_that_is_away_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LAB).write_text('[devices.phone]\nkind = "pixel-7"\nadb = "SERIAL"\n')
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise DeviceLost("device 'phone' cannot be reached over adb", why="adb does not list it", hint="look")
+
+    for of, what in ((doctor, "greet"), (doctor, "for_a_moment"), (doctor.facts, "read")):
+        monkeypatch.setattr(of, what, away)
+    failed = [one for one in of_device(partial(device_named, "phone", tmp_path / "files")) if not one.fine]
+    assert [one.what for one in failed] == ["agent"] and "adb does not list it" in failed[0].seen
+
+
+def test_a_name_that_nobody_knows_is_told_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(FileInvalid, match="no device is called 'plian'") as caught:
+        device_named("plian", tmp_path)
+    assert caught.value.hints[0] == "did you mean 'plain'?" and "small" in caught.value.why
+
+
+def test_the_list_that_the_page_shows_is_one_that_the_profiles_take(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "devices" / "README.md").read_text(encoding="utf-8")
+    (tmp_path / LAB).write_text(textwrap.dedent(page.partition("   ```toml\n")[2].partition("   ```\n")[0]))
+    device = device_named("my-pixel", tmp_path / "files")
+    use = use_of("my-pixel", {})
+    check_way(device, use.runtime, use.way)
 
 
 @pytest.mark.slow
