@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from tests.command_tree import Verb, verbs
 Run = Callable[..., tuple[int, str, str]]
 
 MOST_LINES, MOST_COLUMNS = 50, 100
+ROOT = Path(__file__).resolve().parents[1]
+# The words of a verb and the first option behind them, in one string.
+SAID = re.compile(r"ofa ([a-z][a-z-]*(?: [a-z][a-z-]*)?)(?: [^'\"\n]*?)??(--[a-z][a-z-]*)")
 TREE = verbs()
 VERBS = {verb.name: verb for verb in TREE if not verb.group}
 
@@ -137,6 +141,19 @@ def test_help_fits_a_screen_and_ends_with_an_example(verb: Verb, run: Run, monke
     assert 1 <= len(example) <= 2 and all(line.startswith("    ") for line in example)
     assert example[0].startswith(f"    {' '.join(('ofa', *verb.words))}") or verb.group
     assert not any(line.endswith("...") for line in lines[1:]), "what a verb is for is cut short"
+
+
+def test_no_message_names_an_option_that_its_verb_lacks() -> None:
+    """Only where verb and option stand in one line of the source: 'ofa bench … --option'."""
+    known = {verb.name: set(verb.options()) | {"--no-again", "--no-ops", "--help"} for verb in TREE}
+    seen = 0
+    for path in (*ROOT.glob("ofa/**/*.py"), *ROOT.glob("harness/**/*.py")):
+        for words, option in SAID.findall(path.read_text(encoding="utf-8")):
+            verb = words if words in known else words.partition(" ")[0]
+            if verb in known:
+                assert option in known[verb], f"{path.name}: 'ofa {verb}' has no {option}"
+                seen += 1
+    assert seen >= 20
 
 
 @pytest.mark.parametrize(

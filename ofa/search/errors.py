@@ -73,7 +73,10 @@ def memory_limit_without_source(limit: str) -> UsageInvalid:
     return UsageInvalid(
         f"the limit of {limit} resident memory cannot be held",
         why="no table given has the peak memory of enough networks of this space",
-        hint="measure it ('ofa bench --memory'), or limit activation memory (--under-activation), which is computed",
+        hint=(
+            "give a table with more of them: 'ofa bench' measures the memory of whole networks (--fit), too",
+            "or limit activation memory, which is computed (--under-activation)",
+        ),
     )
 
 
