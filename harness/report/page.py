@@ -30,8 +30,9 @@ def write(run_dir: Path, out: Path | None = None, on_broken: Callable[[str], obj
     PackageMissing without plotly or Jinja2.
     """
     run = gather(Path(run_dir))
-    for line in run.broken if on_broken else ():
-        on_broken(line)
+    if on_broken is not None:
+        for line in run.broken:
+            on_broken(line)
     return written(render(run), Path(out) if out is not None else Path(run_dir) / "report.html")
 
 

@@ -117,8 +117,8 @@ def test_a_phone_that_is_away_says_so_once(tmp_path: Path, monkeypatch: pytest.M
     def away(*_: Any, **__: Any) -> Any:
         raise DeviceLost("device 'phone' cannot be reached over adb", why="adb does not list it", hint="look")
 
-    for of, what in ((doctor, "greet"), (doctor, "for_a_moment"), (doctor.facts, "read")):
-        monkeypatch.setattr(of, what, away)
+    for what in ("doctor.greet", "doctor.for_a_moment", "native.facts.read"):
+        monkeypatch.setattr(f"harness.{what}", away)
     failed = [one for one in of_device(partial(device_named, "phone", tmp_path / "files")) if not one.fine]
     assert [one.what for one in failed] == ["agent"] and "adb does not list it" in failed[0].seen
 

@@ -108,7 +108,7 @@ def test_what_is_loaded_ahead_costs_what_a_step_waits_for_it(
     monkeypatch.setattr("ofa.train.preview.time", SimpleNamespace(perf_counter=lambda: now_s))
     # As if the images were in files.
     monkeypatch.setattr(loop, "Arrays", SimpleNamespace)
-    monkeypatch.setattr(loop.os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
     found = preview.preview(dataclasses.replace(two, workers=workers), divided, Ranks())
     assert [phase["s_a_step"] for phase in found["phases"]] == [step_s, step_s]
 
