@@ -259,14 +259,14 @@ def _runtimes(device: Device) -> Iterator[Check]:
         ready[name] = bool(found) and found[0].ready
         running = f"runs, version {found[0].version}" if ready[name] else None
         said[name] = running or (found[0].reason if found else None) or "unknown there"
-    for name, seen in said.items():
-        spare = not ready[name] and name != named and (named is not None or any(ready.values()))
-        remedy = f"install it for the device's Python, or take another: --runtime ({name})"
+    for runtime, seen in said.items():
+        spare = not ready[runtime] and runtime != named and (named is not None or any(ready.values()))
+        remedy = f"install it for the device's Python, or take another: --runtime ({runtime})"
         yield Check(
-            what=f"runtime {name}",
-            fine=ready[name] or spare,
+            what=f"runtime {runtime}",
+            fine=ready[runtime] or spare,
             seen=f"not there, and none that is asked for: {seen}" if spare else seen,
-            remedy="" if ready[name] or spare else remedy,
+            remedy="" if ready[runtime] or spare else remedy,
         )
 
 

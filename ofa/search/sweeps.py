@@ -13,7 +13,7 @@ from ofa.search.archive import Archive, Scored, joined
 from ofa.search.finding import Candidate, Namer, candidate, nothing_found
 from ofa.search.limits import Limit, Predictor, violations
 from ofa.search.proof import Above
-from ofa.search.run import Plan, Run
+from ofa.search.run import Ended, Plan, Run
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace
 
@@ -72,17 +72,9 @@ def sweep(
     floor = min(floor, limit.at_most)
     values = np.linspace(floor, limit.at_most, points + 1)[1:].tolist()
     tried = [(replace(limit, at_most=at_most), *others) for at_most in values]
-    parts: list[Scored] = []
-    elites: list[Genomes] = []
-    for number, limits in enumerate(tried):
-        archive = Archive(space, accuracy, limits)
-        plan = Plan(seed=(seed, number), population=POPULATION, generations=GENERATIONS, rounds=ROUNDS)
-        ended = Run(archive, plan, seeds=np.concatenate(elites[-2:]) if elites else None).finish()
-        elites.append(ended.elite)
-        parts.append(archive.all())
-        on_point(number + 1)
+    parts, last = _searched(space, accuracy, tried, seed, on_point)
     if not any((part.violation == 0).any() for part in parts):
-        raise nothing_found(naming, (limit, *others), ended.best)
+        raise nothing_found(naming, (limit, *others), last.best)
     scored = joined(parts)
     scored = scored.take(violations(others, scored.values[:, 1:]) == 0)
     scored = scored.take(front.pareto(scored.accuracy, scored.values[:, 0]))
@@ -101,6 +93,27 @@ def sweep(
         evaluated=sum(map(len, parts)),
         bound_reason=reason,
     )
+
+
+def _searched(
+    space: SearchSpace,
+    accuracy: Predictor,
+    tried: Sequence[Sequence[Limit]],
+    seed: int,
+    on_point: Callable[[int], None],
+) -> tuple[list[Scored], Ended]:
+    """Search under one set of limits after another, each from what the two before it found; return all that was scored
+    under each, and the last search."""
+    parts: list[Scored] = []
+    elites: list[Genomes] = []
+    for number, limits in enumerate(tried):
+        archive = Archive(space, accuracy, limits)
+        plan = Plan(seed=(seed, number), population=POPULATION, generations=GENERATIONS, rounds=ROUNDS)
+        ended = Run(archive, plan, seeds=np.concatenate(elites[-2:]) if elites else None).finish()
+        elites.append(ended.elite)
+        parts.append(archive.all())
+        on_point(number + 1)
+    return parts, ended
 
 
 def _volume(scored: Scored, limit: Limit) -> float:

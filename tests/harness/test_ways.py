@@ -99,10 +99,11 @@ def test_a_runtime_that_nobody_asks_for_is_no_fault_where_another_runs(
     name: str, there: list[str], faults: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def greeted(_: Device, runtimes: tuple[str, ...] = ()) -> Hello:
-        found = [{"name": one, "ready": one in there, "version": "1", "reason": "it is not"} for one in runtimes]
-        return Hello.model_construct(
-            environment={}, state={}, runtimes=[Runtime.model_construct(**one) for one in found]
-        )
+        found = [
+            Runtime.model_construct(None, name=one, ready=one in there, version="1", reason="it is not")
+            for one in runtimes
+        ]
+        return Hello.model_construct(environment={}, state={}, runtimes=found)
 
     monkeypatch.setattr(doctor, "greet", greeted)
     found = {one.what: one for one in of_device(partial(device_named, name, tmp_path / "files"))}
