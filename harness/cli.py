@@ -19,6 +19,7 @@ import typer
 
 from harness.archiving import app as archiving
 from harness.attend import app as attending
+from harness.choosing import app as choosing
 from harness.needs import PACKAGES
 from harness.rechecking import app as rechecking
 from harness.verbs import app as device_verbs
@@ -100,6 +101,7 @@ table_verbs.add_typer(rechecking)
 app.add_typer(attending)
 app.add_typer(device_verbs)
 app.add_typer(model_verbs)
+app.add_typer(choosing)
 app.add_typer(verifying)
 app.add_typer(archiving)
 

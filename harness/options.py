@@ -165,6 +165,7 @@ AllowLoad = Annotated[
     bool,
     typer.Option("--allow-load", help="Measure although others work there; the table says 'loaded'."),
 ]
+Add = Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")]
 ProgramFile = Annotated[
     Path | None,
     typer.Option(

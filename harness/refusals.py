@@ -235,3 +235,48 @@ def draw_untold(device: str, why: str) -> MeasurementRefused:
 def settings_untold(device: str) -> MeasurementRefused:
     """Say that a device did not answer what it was asked of its settings."""
     return MeasurementRefused(f"device '{device}' said nothing of its settings")
+
+
+def front_has_no_limit(folder: Path) -> UsageInvalid:
+    """Say that a whole front was searched for, not networks under one limit."""
+    return UsageInvalid(
+        f"nothing can be chosen from '{folder}'",
+        why="it holds a front: a network for each of many limits",
+        hint="search under one limit, for several networks: 'ofa search … --top 8 --out FOLDER'",
+    )
+
+
+def answer_of_others(path: Path, why: str) -> FileInvalid:
+    """Say that a file is not the answer of a search that verbs here can go on from."""
+    return FileInvalid(
+        f"'{path}' is not the answer of a search for one network",
+        why=why,
+        hint="search again into a new folder: 'ofa search … --top 8 --out FOLDER'",
+    )
+
+
+def choice_needs_table(target: str, parts: int) -> UsageInvalid:
+    """Say that a target of a search was priced by several tables, of which none is the device's own."""
+    return UsageInvalid(
+        f"nothing says which table the measurements on '{target}' stand beside",
+        why=f"the search was priced by {parts} files for it",
+        hint="name the device's table with --lut",
+    )
+
+
+def choice_in_fp32(table: str, precision: str) -> UsageInvalid:
+    """Say that networks are labelled and exported in another precision than the table's."""
+    return UsageInvalid(
+        f"networks cannot be chosen by table '{table}'",
+        why=f"it is of {precision}; subnets are labelled and exported in fp32",
+        hint="export the subnet with 'ofa export --precision', and measure the file: 'ofa verify --model FILE --data'",
+    )
+
+
+def one_device_for(targets: Sequence[str]) -> UsageInvalid:
+    """Say that one device was named where a search was for several."""
+    return UsageInvalid(
+        "--device names one device, and the search was for several",
+        why=f"its targets are {', '.join(targets)}: each is measured on the device of that name",
+        hint="leave --device out, and give the targets of a search the names of devices",
+    )

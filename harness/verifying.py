@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.options import (
+    Add,
     AllowLoad,
     CoresOption,
     DeviceName,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 Models = Annotated[
     list[Path] | None, typer.Option("--model", metavar="FILE", help="An ONNX or TFLite file; may be repeated.")
 ]
-
-Add = Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")]
 
 app = typer.Typer()
 

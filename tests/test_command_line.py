@@ -24,20 +24,20 @@ VERBS = {verb.name: verb for verb in TREE if not verb.group}
 # Where one name stands for two things, which verbs mean which: those of one set agree. All others agree everywhere.
 MEANINGS: dict[str, tuple[set[str], ...]] = {
     # A device that is measured, several of them, the kind that a foreign table is of.
-    "--device": ({"verify"}, {"bench"}, {"lut import"}, {"lut recheck"}),
+    "--device": ({"verify"}, {"choose"}, {"bench"}, {"lut import"}, {"lut recheck"}),
     # What runs networks here and now, what runs a file that was exported, what ran a foreign table.
     "--runtime": ({"bench", "verify"}, {"eval"}, {"lut import"}),
     "--precision": ({"bench", "verify"}, {"lut import"}, {"export"}),
     # A folder; the one file of labels; the one page.
     "--out": ({"*"}, {"label"}, {"report"}, {"archive"}),
     # One table; for a search also foreign ones, and the parts of one.
-    "--lut": ({"estimate", "twins fit", "verify", "export"}, {"search"}),
+    "--lut": ({"estimate", "twins fit", "verify", "choose", "export"}, {"search"}),
     # Fresh processes; labels that a twin asks for.
-    "--rounds": ({"bench", "verify"}, {"twins fit"}),
+    "--rounds": ({"bench", "verify", "choose"}, {"twins fit"}),
     # Networks that no calibration sees; images that no training sees.
     "--holdout": ({"bench"}, {"import-checkpoint"}),
-    # The rows of a sum; what parts of a choice cost, and other choices.
-    "--explain": ({"estimate"}, {"search"}),
+    # The rows of a sum; of the worst sums; what parts of a choice cost, and other choices.
+    "--explain": ({"estimate"}, {"lut show"}, {"search"}),
     # Measured; learnt.
     "--energy": ({"bench"}, {"twins fit"}),
     # The one that is trained on; one of a run, which may be a corner.
@@ -54,13 +54,13 @@ REPEATED = {"--device": {"bench"}, "--lut": {"search"}}
 ELSEWHERE = {"lut build": "--into", "lut index": "its folder", "init": "its folder"}
 ELSEWHERE["devices trust"] = "the lab"
 WRITE = {"demo", "bench", "lut merge", "lut import", "lut fill", "train", "finetune", "label", "import-checkpoint"}
-WRITE |= {"twins fit", "verify", "export", "report", "search", "archive", "replay", "lut recheck"}
+WRITE |= {"twins fit", "verify", "choose", "export", "report", "search", "archive", "replay", "lut recheck"}
 READ = {"doctor", "devices", "devices check", "devices release", "lut check", "lut show", "lut diff", "estimate"}
 READ |= {"space list", "space facts", "space sample", "space ops", "eval", "twins show"}
 # What is drawn at random; 'finetune' has the seed of its run, the demo its own.
-RANDOM = {"space sample", "bench", "train", "eval", "label", "twins fit", "search", "verify", "lut recheck"}
+RANDOM = {"space sample", "bench", "train", "eval", "label", "twins fit", "search", "verify", "choose", "lut recheck"}
 # What may take hours and goes on where it stopped; 'search' does with '--state', 'lut recheck' where '--out' is given.
-LONG = {"demo", "bench", "train", "finetune", "label", "verify"}
+LONG = {"demo", "bench", "train", "finetune", "label", "verify", "choose"}
 # How long those take nobody can know beforehand.
 FORETOLD = {"bench", "train", "finetune", "lut recheck"}
 
@@ -175,7 +175,7 @@ def test_a_space_may_be_named_either_way_and_only_once(run: Run, tmp_path: Any) 
     command = ("twins", "fit", "--labels", str(tmp_path / "absent.csv"), "--out", str(tmp_path / "twin"))
     for words in (("mobilenet_v3_tiny",), ("--space", "mobilenet_v3_tiny"), ("proxyless", "--space", "proxyless")):
         code, _, err = run(*command, *words)
-        assert code == 2 and "labels are too few" in err
+        assert code == 3 and "absent.csv" in err
     code, _, err = run(*command)
     assert code == 2 and "no search space is named" in err
     code, _, err = run(*command, "proxyless", "--space", "resnet50")

@@ -17,6 +17,8 @@ NANOSECONDS_PER_MS = 1e6
 STATES = ("hot", "cold", "-")
 STATUSES = ("ok", "noisy", "modelled", "unsupported", "failed", "thermal")
 SPLITS = ("fit", "holdout", "verify")
+# What twins are fitted to; a table's own calibration and its stated error rest on "fit" and "holdout" alone.
+LEARNT = ("fit", "verify")
 # A row of these statuses has a time that a sum may use, one of those has none; `thermal` may have one for the record.
 USABLE = frozenset({"ok", "noisy", "modelled"})
 TIMELESS = frozenset({"unsupported", "failed"})

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ofa.search.evolve import Generation
     from ofa.search.finding import Candidate, Found, find
     from ofa.search.limits import Limit, latency_limit
+    from ofa.search.measured import Reading, Tried, settle
     from ofa.search.sweeps import Front, sweep
 
 __all__ = [
@@ -19,9 +20,12 @@ __all__ = [
     "Front",
     "Generation",
     "Limit",
+    "Reading",
+    "Tried",
     "extremes",
     "find",
     "latency_limit",
+    "settle",
     "sweep",
 ]
 
@@ -34,9 +38,12 @@ _ROOMS = {
     "Front": "sweeps",
     "Generation": "evolve",
     "Limit": "limits",
+    "Reading": "measured",
+    "Tried": "measured",
     "extremes": "bound",
     "find": "finding",
     "latency_limit": "limits",
+    "settle": "measured",
     "sweep": "sweeps",
 }
 

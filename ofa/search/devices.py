@@ -17,7 +17,7 @@ from ofa.lut import importers, shelf
 from ofa.lut.errors import ops_missing
 from ofa.lut.format import Lut, read
 from ofa.lut.heldout import genomes_of
-from ofa.lut.rows import NANOSECONDS_PER_MS, NetworkRow
+from ofa.lut.rows import LEARNT, NANOSECONDS_PER_MS, NetworkRow
 from ofa.search import knapsack
 from ofa.search.limits import Limit, Values, twin_limit
 from ofa.search.part import Part
@@ -113,7 +113,7 @@ def energy_limit(device: Device, part: Part, at_most_mj: float, name: str) -> Li
         known = {
             row.genome
             for row in table.networks
-            if row.space == device.space.id and row.split == "fit" and row.energy_uj
+            if row.space == device.space.id and row.split in LEARNT and row.energy_uj
         }
         if len(known) >= latency.FEWEST_NETWORKS:
             twin = tables.fit(device.space, table, quantity="energy")
@@ -195,7 +195,7 @@ def _needed(space: SearchSpace, value: int) -> NDArray[np.int64]:
 
 def _rows(table: Lut, space: SearchSpace) -> list[NetworkRow]:
     """Return the networks of a space that a table's twin may be fitted to."""
-    return [row for row in table.networks if row.space == space.id and row.split == "fit" and row.ns is not None]
+    return [row for row in table.networks if row.space == space.id and row.split in LEARNT and row.ns is not None]
 
 
 def _twin(space: SearchSpace, table: Lut, state: str, values_ms: NDArray[np.float64]) -> LatencyTwin | None:

@@ -55,6 +55,16 @@ def nothing_found(missed: str, nearest: str, subnet: str) -> NoSubnetFits:
     )
 
 
+def none_within_measured(count: int, nearest: str, has: str) -> NoSubnetFits:
+    """Say that of networks that were predicted within the limits none is, as measured."""
+    what = "the one network is not" if count == 1 else f"none of the {count} networks is"
+    return NoSubnetFits(
+        f"{what} within the limits as measured",
+        why=f"the nearest one, {nearest}, has {has}",
+        hint="search again under a lower limit, or for more networks (--top)",
+    )
+
+
 def energy_limit_without_source(limit: str) -> UsageInvalid:
     """Say that nothing can hold a limit of energy: nobody measured any."""
     return UsageInvalid(

@@ -91,7 +91,7 @@ class Run:
         elite = self.archive.take(self._elite.joined(self.archive, self.archive.rows(best.genomes)).rows)
         if self._state is not None:
             self._write()
-        return Ended(best=best, top=_apart(elite), elite=elite.genomes)
+        return Ended(best=best, top=_apart(best, elite), elite=elite.genomes)
 
     def _seeds(self, given: Genomes | None) -> Genomes:
         """Return the corners of the space, the ends of every limit whose ends are known, and what was given."""
@@ -151,11 +151,13 @@ class Run:
         self._alive, self._elite, self.rng = held.alive, held.elite, held.rng
 
 
-def _apart(scored: Scored) -> Scored:
-    """Return the best networks that differ from each other in several genes, best first."""
-    chosen: list[int] = []
+def _apart(best: Scored, elite: Scored) -> Scored:
+    """Return the best network (a Scored of length 1), and the best of others that differ from each other in several
+    genes, best first; none where it misses a limit."""
+    scored = joined([best, elite])
+    chosen: list[int] = [] if best.violation[0] > 0 else [0]
     for row in scored.order():
-        if scored.violation[row] > 0 or len(chosen) == TOP:
+        if scored.violation[row] > 0 or not chosen or len(chosen) == TOP:
             break
         if all((scored.genomes[row] != scored.genomes[other]).sum() >= TOP_APART for other in chosen):
             chosen.append(int(row))

@@ -13,7 +13,7 @@ from ofa import score
 from ofa.lut.calibrate import fit as calibrated
 from ofa.lut.format import Lut
 from ofa.lut.heldout import genomes_of
-from ofa.lut.rows import NetworkRow
+from ofa.lut.rows import LEARNT, NetworkRow
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.facts import FP32_BYTES, op_peak_bytes
 from ofa.space.index import index_of
@@ -81,14 +81,14 @@ def wide_filter_bytes(op: Op) -> int:
 
 
 def fit_memory(lut: Lut, space: SearchSpace) -> MemoryTwin:
-    """Fit a twin to the ``fit`` networks of a table whose memory was measured; its card scores the held-out ones.
+    """Fit a twin to the networks of a table whose memory was measured; its card scores the held-out ones, unseen.
 
     "holdout" holds "networks", "mape_pct", "less_empty_mape_pct" (of what the networks add to the empty runtime, where
     the table says what that holds) and "spearman", None where too few are held out. Raises UsageInvalid for fewer than
     8 different networks with a peak.
     """
     rows = [row for row in lut.networks if row.space == space.id and row.peak_rss_kib is not None]
-    twin = fit(space, *_measured(space, [row for row in rows if row.split == "fit"]))
+    twin = fit(space, *_measured(space, [row for row in rows if row.split in LEARNT]))
     known = [record.get("empty_rss_kib") for record in lut.sessions]
     empty_kib = next((float(kib) for kib in known if isinstance(kib, int)), None)
     found = scores(twin, *_measured(space, [row for row in rows if row.split == "holdout"]), empty_kib=empty_kib)

@@ -9,7 +9,7 @@ import numpy as np
 from ofa.estimate import known_ms, op_values_ms
 from ofa.lut.format import Lut
 from ofa.lut.heldout import genomes_of
-from ofa.lut.rows import NANOSECONDS_PER_MS
+from ofa.lut.rows import LEARNT, NANOSECONDS_PER_MS
 from ofa.space.core import SearchSpace
 from ofa.twins import errors, latency
 from ofa.twins.latency import LatencyTwin, Quantity
@@ -19,14 +19,15 @@ UNKNOWN = "unknown"
 
 
 def fit(space: SearchSpace, lut: Lut, *, quantity: Quantity = "latency", seed: int = 0) -> LatencyTwin:
-    """Fit the twin of a table for a space, to the networks of its split "fit" (held-out ones stay unseen).
+    """Fit the twin of a table for a space, to its networks of the splits "fit" and "verify": what a search chose and
+    was measured then teaches the next twin. Held-out networks stay unseen.
 
     A twin of energy is fitted to networks whose energy was measured, beside their sums of ms where rows price every op;
     its card names what measured it. Raises SpaceMismatch where rows of ops are there and lack some op of the space
     (not of energy), UsageInvalid where nothing was measured.
     """
     energy = quantity == "energy"
-    rows = [row for row in lut.networks if row.space == space.id and row.split == "fit"]
+    rows = [row for row in lut.networks if row.space == space.id and row.split in LEARNT]
     rows = [row for row in rows if (row.energy_uj if energy else row.ns)]
     states = sorted({row.state for row in lut.rows if not row.key.startswith("@")})
     price = known_ms if energy else op_values_ms

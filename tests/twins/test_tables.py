@@ -60,6 +60,16 @@ def test_a_table_and_its_fit_networks_become_a_twin() -> None:
     assert (twin.card["device"], twin.card["runtime"]) == ("board", "litert")
 
 
+def test_networks_that_were_verified_later_teach_the_next_twin_and_held_out_ones_do_not() -> None:
+    lut = table(45)
+    fitted = sum(row.split == "fit" for row in lut.networks)
+    places = [place for place, row in enumerate(lut.networks) if row.split == "fit"][:6]
+    told = [row._replace(split="verify") if place in places else row for place, row in enumerate(lut.networks)]
+    assert tables.fit(TINY, dataclasses.replace(lut, networks=tuple(told))).card["samples"] == fitted
+    fewer = [row for place, row in enumerate(lut.networks) if place not in places]
+    assert tables.fit(TINY, dataclasses.replace(lut, networks=tuple(fewer))).card["samples"] == fitted - len(places)
+
+
 def test_networks_alone_are_enough() -> None:
     twin = tables.fit(TINY, table(60, rows=False, precision="unknown"))
     assert twin.card["tables"] == [] and twin.card["precision"] is None

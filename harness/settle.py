@@ -1,0 +1,247 @@
+"""The best networks of a search labelled on their supernet and measured on their devices, and the choice among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import ofa.space as spaces
+from harness import appraise
+from harness.inventory import Device
+from harness.plan import RuntimeName
+from harness.refusals import answer_of_others, front_has_no_limit
+from harness.session import OnProgress
+from harness.ship import export_all, model_path
+from ofa import files
+from ofa.errors import first_invalid
+from ofa.lut.format import Lut
+from ofa.search import Reading, Tried, settle
+from ofa.search.finding import Candidate
+from ofa.search.kept import FRONT
+from ofa.search.kept import read as read_search
+from ofa.space.core import SearchSpace, Subnet, from_json
+
+if TYPE_CHECKING:
+    from ofa.search.asked import Asked
+
+CHOICE, MODELS, TOP = "choice.json", "models", "top.json"
+SCHEMA = "choice/1"
+RESIDENT = "resident memory"
+BYTES_PER_MIB = 2.0**20
+MAX_BYTES = 64 * files.MEBIBYTE
+
+Facts = dict[str, Any]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Network(BaseModel):
+    """A network as the answer of a search holds it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    subnet: dict[str, Any]
+    accuracy: Finite
+    limits: dict[str, Finite]
+
+
+class Answer(BaseModel):
+    """What is read of the answer of a search for one network: the best, and those that differ, best first."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    chosen: Annotated[tuple[Network, ...], Field(min_length=1, max_length=1, strict=False)]
+    top: Annotated[tuple[Network, ...], Field(max_length=16, strict=False)] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one target of a search is measured: a device, and its table (with its folder, where points go to it)."""
+
+    device: Device
+    runtime: RuntimeName
+    table: Lut
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supernet:
+    """What the networks are subnets of: the run folder of a training, its images, and the file their labels go to."""
+
+    run: Path
+    data: str
+    labels: Path
+
+
+def choose(
+    search: Path,
+    supernet: Supernet,
+    places: Mapping[str, Place],
+    *,
+    out: Path,
+    rounds: int = 7,
+    seed: int = 0,
+    allow_load: bool = False,
+    on_progress: OnProgress,
+) -> Facts:
+    """Try the networks that a search kept, by name of its targets, write ``choice.json`` into ``out``, and return it.
+
+    Each is labelled on images held back from training (the row goes to the file of labels), exported in the form that
+    each device's runtime takes, and measured there whole, beside networks of the table, to which it is added where its
+    folder is given. A device's measured latency and, where the search limits it, resident memory count; the rest is
+    computed. Labels, files and measurements that are there already are not made again. Raises FileInvalid for what is
+    no kept search for one network or an answer of another space, NoSubnetFits where every network exceeds a limit as
+    measured, and what labelling, exporting and measuring raise; whatever was measured stays.
+    """
+    asked = read_search(search)
+    candidates = candidates_of(search, asked)
+    verified: dict[str, appraise.Appraisal] = {}
+
+    def measure(subnets: Sequence[Subnet]) -> dict[str, list[Reading | None]]:
+        for name, place in places.items():
+            verified[name] = _measured(supernet, subnets, place, out, rounds, seed, allow_load, on_progress)
+            if place.folder is not None:
+                appraise.add(verified[name], place.folder)
+        return _readings(subnets, verified, asked)
+
+    at_most = limits_of(asked)
+    tried = settle(candidates, at_most, label=partial(_labels, supernet, out), measure=measure)
+    facts = _facts(tried, at_most, verified) | {"parents": [files.parent(search / FRONT, relative_to=out)]}
+    files.write_atomic(out / CHOICE, files.readable_json(facts))
+    return facts
+
+
+def candidates_of(search: Path, asked: Asked) -> list[Candidate]:
+    """Return the networks that a kept search found, best first; raises FileInvalid, UsageInvalid for a whole front."""
+    if asked.points is not None:
+        raise front_has_no_limit(search)
+    path = search / FRONT
+    content = files.read_json(path, max_bytes=MAX_BYTES, what="answer of a search")
+    try:
+        answer = Answer.model_validate(content)
+    except ValidationError as fault:
+        where, said = first_invalid(fault, "the file")
+        raise answer_of_others(path, f"{where}: {said}") from fault
+    space = spaces.by_id(asked.space)
+    return [_candidate(space, network) for network in answer.top or answer.chosen]
+
+
+def _candidate(space: SearchSpace, network: Network) -> Candidate:
+    """Return a network of the answer; raises FileInvalid or SpaceMismatch where it is none of the space."""
+    return Candidate(subnet=from_json(space, network.subnet), accuracy=network.accuracy, values=dict(network.limits))
+
+
+def limits_of(asked: Asked) -> dict[str, float]:
+    """Return what was asked of a search by name of limit, in the units that limits are held in."""
+    found = {target.name: target.at_most_ms for target in asked.targets if target.at_most_ms is not None}
+    return found | asked.further
+
+
+def _labels(supernet: Supernet, out: Path, subnets: Sequence[Subnet]) -> list[float]:
+    """Return the accuracy of subnets, percent, on images held back; rows that the file of labels has stand."""
+    from ofa.train import accuracy, labelled, ranks
+
+    wanted = out / TOP
+    files.write_atomic(wanted, json.dumps([subnet.to_json() for subnet in subnets]))
+    with ranks.joined() as group:
+        accuracy.label_run(
+            supernet.run,
+            supernet.data,
+            accuracy.Choice(subnets=wanted),
+            supernet.labels,
+            weights="last",
+            ranks=group,
+        )
+    genomes, top1 = labelled.read(supernet.labels, subnets[0].space)
+    known = {bytes(genome): float(value) for genome, value in zip(genomes, top1, strict=True)}
+    return [known[bytes(subnet.array)] for subnet in subnets]
+
+
+def _measured(
+    supernet: Supernet,
+    subnets: Sequence[Subnet],
+    place: Place,
+    out: Path,
+    rounds: int,
+    seed: int,
+    allow_load: bool,
+    on_progress: OnProgress,
+) -> appraise.Appraisal:
+    """Export subnets in the form that a runtime takes, and measure the files on a device."""
+    from ofa.train import folder, runs
+
+    trained = runs.trained(supernet.run, supernet.data)
+    export_all(
+        trained.supernet,
+        subnets,
+        out / MODELS,
+        device=place.device,
+        runtimes=[place.runtime],
+        checkpoint=supernet.run / folder.CHECKPOINT,
+        calibration=trained.images("calibration", supernet.data),
+        on_file=lambda path: None,
+    )
+    return appraise.appraise(
+        [model_path(out / MODELS, subnet, place.runtime) for subnet in subnets],
+        device=place.device,
+        runtime=place.runtime,
+        folder=out / place.device.name,
+        lut=place.table,
+        rounds=rounds,
+        seed=seed,
+        allow_load=allow_load,
+        on_progress=on_progress,
+    )
+
+
+def _readings(
+    subnets: Sequence[Subnet], verified: Mapping[str, appraise.Appraisal], asked: Asked
+) -> dict[str, list[Reading | None]]:
+    """Return what devices said of each network: milliseconds by target, and bytes where memory is limited."""
+    found: dict[str, list[Reading | None]] = {}
+    limited = {target.name for target in asked.targets if target.at_most_ms is not None}
+    peaks: list[list[float]] = [[] for _ in subnets]
+    for name, appraisal in verified.items():
+        own = list(appraisal.found.verdicts)
+        if name in limited:
+            found[name] = [
+                None
+                if verdict.measured_ms is None or verdict.lo_ms is None or verdict.hi_ms is None
+                else Reading(value=verdict.measured_ms, lo=verdict.lo_ms, hi=verdict.hi_ms)
+                for verdict in own
+            ]
+        for place, verdict in enumerate(own):
+            peaks[place] += [] if verdict.peak_rss_mib is None else [verdict.peak_rss_mib * BYTES_PER_MIB]
+    if RESIDENT in asked.limits and any(peaks):
+        # One measurement has no interval; of several devices the one that needs most counts.
+        found[RESIDENT] = [Reading(value=max(own), lo=max(own), hi=max(own)) if own else None for own in peaks]
+    return found
+
+
+def _facts(tried: Sequence[Tried], at_most: Mapping[str, float], verified: Mapping[str, appraise.Appraisal]) -> Facts:
+    """Return the choice as JSON: every network with what was predicted and measured of it, the chosen first."""
+    return {
+        "schema": SCHEMA,
+        "chosen": tried[0].candidate.subnet.id,
+        "predicted_best": max(tried, key=lambda one: one.candidate.accuracy).candidate.subnet.id,
+        "at_most": dict(at_most),
+        "networks": [
+            {
+                "id": one.candidate.subnet.id,
+                "subnet": one.candidate.subnet.to_json(),
+                "predicted": {"top1": one.candidate.accuracy, "limits": one.candidate.values},
+                "measured": {
+                    "top1": one.top1,
+                    "limits": {name: asdict(reading) for name, reading in one.readings.items()},
+                },
+                "over": list(one.over),
+            }
+            for one in tried
+        ],
+        "devices": {name: appraisal.facts() for name, appraisal in verified.items()},
+    }
