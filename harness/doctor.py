@@ -272,17 +272,18 @@ def _runtimes(device: Device) -> Iterator[Check]:
 
 def _condition(device: Device, environment: Facts, state: Facts) -> Iterator[Check]:
     """Say how warm a device is, against what its profile allows, and how busy."""
-    limit_c, now_c, throttled = device.profile.calm.max_temp_c, None, False
+    limit_c, now_c, throttled = device.profile.calm.max_temp_c, None, ""
     try:
-        now = {} if limit_c is None else gate.seen(device, state)
+        now = gate.seen(device, state)
         now_c, throttled = gate.hottest_c(now), gate.held_back(now)
     except OfaError as fault:
         yield _failed("temperature", fault)
         limit_c = None
-    if limit_c is not None:
-        fine = now_c is not None and now_c <= limit_c and not throttled
-        seen = "no sensor can be read" if now_c is None else f"{now_c:.1f} °C, limit {limit_c:g} °C"
-        seen += "; Android holds it back for its heat" if throttled else ""
+    if limit_c is not None or throttled:
+        fine = not throttled and limit_c is not None and now_c is not None and now_c <= limit_c
+        seen = "no sensor can be read" if now_c is None else f"{now_c:.1f} °C"
+        seen += "" if limit_c is None else f", limit {limit_c:g} °C"
+        seen += f"; held back: {throttled}" if throttled else ""
         yield Check(what="temperature", fine=fine, seen=seen, remedy="" if fine else "let it cool, or look at its fan")
     load = state.get("load_1min")
     if isinstance(load, int | float):

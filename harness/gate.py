@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from harness.answers import Facts
@@ -19,6 +20,8 @@ LOOK_S = 0.3
 LOAD_PATIENCE_S = 600.0
 # Once it rests, a device cools below its limit by this much: at the limit itself it would rest again after a moment.
 BELOW_C = 3.0
+# Cooling devices, by their number and type, that hold a clock down; fans and alerts are cooling devices, too.
+CLOCKS = re.compile(r"cpufreq|devfreq|processor|powerclamp|idle|^\d+\.(cpu|gpu)-", re.IGNORECASE)
 
 
 def cool(
@@ -27,29 +30,31 @@ def cool(
     state: Facts,
     at: At,
     *,
-    on_rest: Callable[[float], None] = lambda hottest_c: None,
+    on_rest: Callable[[float | None], None] = lambda hottest_c: None,
 ) -> None:
-    """Rest until the hottest sensor is below the profile's limit, and a phone is not held back for its heat.
+    """Rest until the hottest sensor is below the profile's limit, where it has one, and nothing holds the device back.
 
-    ``on_rest`` is told its reading, °C.
+    ``on_rest`` is told its reading, °C, None where none is.
 
     Raises MeasurementRefused where nothing can be read, or what a phone says is overridden, or after twenty minutes of
     rest; DeviceLost.
     """
     limit_c = device.profile.calm.max_temp_c
-    if limit_c is None:
-        return
-    now = seen(device, state)
-    if (found := hottest_c(now)) is not None and found <= limit_c and not held_back(now):
-        return
+    now, below_c = seen(device, state), 0.0
     rested_s, pause_s = 0.0, FIRST_REST_S
-    while found is None or found > limit_c - BELOW_C or held_back(now):
-        if found is None or rested_s >= PATIENCE_S:
-            raise too_hot(device.name, found, limit_c, held_back=held_back(now))
-        on_rest(found)
-        now = seen(device, conversation.rest(pause_s, at).state)
+    while _warm(now, limit_c, below_c) or held_back(now):
         found = hottest_c(now)
+        if (found is None and limit_c is not None) or rested_s >= PATIENCE_S:
+            raise too_hot(device.name, found, limit_c, held_back(now))
+        on_rest(found)
+        now, below_c = seen(device, conversation.rest(pause_s, at).state), BELOW_C
         rested_s, pause_s = rested_s + pause_s, min(LONGEST_REST_S, 2 * pause_s)
+
+
+def _warm(state: Facts, limit_c: float | None, below_c: float) -> bool:
+    """Say whether the hottest sensor is not below a limit, by so much; of a device that reads none nobody can say."""
+    found = hottest_c(state)
+    return limit_c is not None and (found is None or found > limit_c - below_c)
 
 
 def quieten(
@@ -78,13 +83,16 @@ def quieten(
 
 
 def seen(device: Device, state: Facts) -> Facts:
-    """Return a device's state as its agent has it, for a phone with what Android says of its heat and battery.
+    """Return a device's state as its agent has it, for a phone whose heat is limited with what Android says of that and
+    of its battery.
 
     Few phones let an agent read the files of their sensors. Raises MeasurementRefused where the thermal status is
     overridden, DeviceLost.
     """
     way = device.transport
-    return Phone(device=device.name, ask=way.ask).state(state) if isinstance(way, Adb) else state
+    if device.profile.calm.max_temp_c is None or not isinstance(way, Adb):
+        return state
+    return Phone(device=device.name, ask=way.ask).state(state)
 
 
 def hottest_c(state: Facts) -> float | None:
@@ -95,10 +103,18 @@ def hottest_c(state: Facts) -> float | None:
     return max(known, default=None)
 
 
-def held_back(state: Facts) -> bool:
-    """Say whether Android holds a phone back for its heat: then its thermal status is another than 0 (none)."""
-    status = state.get("thermal_status")
-    return isinstance(status, int) and status > 0
+def held_back(state: Facts) -> str:
+    """Return what holds a device back for its heat, in words: Android, where its thermal status is another than 0
+    (none), and cooling devices that keep a clock down; empty where nothing does."""
+    status, cooling = state.get("thermal_status"), state.get("cooling")
+    steps = cooling.items() if isinstance(cooling, dict) else ()
+    said = [f"Android's thermal status is {status}, not 0"] if isinstance(status, int) and status > 0 else []
+    said += [
+        f"cooling device '{name}' is at step {step}, not 0"
+        for name, step in steps
+        if isinstance(step, int) and step > 0 and CLOCKS.search(str(name))
+    ]
+    return ", ".join(said)
 
 
 def told(state: Facts, drift: float) -> str:

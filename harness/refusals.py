@@ -11,16 +11,17 @@ from harness.errors import RESUME_HINT, file_invalid
 from ofa.errors import FileInvalid, MeasurementRefused, UsageInvalid, printable
 
 
-def too_hot(device: str, hottest_c: float | None, limit_c: float, *, held_back: bool = False) -> MeasurementRefused:
+def too_hot(device: str, hottest_c: float | None, limit_c: float | None, held_back: str) -> MeasurementRefused:
     """Say that a device is above its limit or holds itself back for its heat, or that nobody can tell."""
     why = "no temperature can be read" if hottest_c is None else f"its hottest sensor reads {hottest_c:g} °C"
-    throttled = "; Android's thermal status is not 0: it holds the phone back" if held_back else ""
+    allowed = "" if limit_c is None else f", its profile allows {limit_c:g} °C"
+    throttled = f"; it is held back: {held_back}" if held_back else ""
     return MeasurementRefused(
         f"device '{device}' is not cool enough to be measured",
-        why=f"{why}, its profile allows {limit_c:g} °C{throttled}",
+        why=f"{why}{allowed}{throttled}",
         hint=(
             f"let it cool and {RESUME_HINT}",
-            "or change 'max_temp_c' in its profile",
+            *(() if limit_c is None else ("or change 'max_temp_c' in its profile",)),
         ),
     )
 

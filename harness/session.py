@@ -328,9 +328,9 @@ def _bringing(on_share: Callable[[str, float], None], done: int, total: int) -> 
     on_share(f"bringing files, {done >> 20} of {total >> 20} MiB", 0.0)
 
 
-def _resting(on_share: Callable[[str, float], None], share: float, hottest_c: float) -> None:
+def _resting(on_share: Callable[[str, float], None], share: float, hottest_c: float | None) -> None:
     """Say that the device rests."""
-    on_share(f"cooling, {hottest_c:.0f} °C", share)
+    on_share("cooling" if hottest_c is None else f"cooling, {hottest_c:.0f} °C", share)
 
 
 def _working(on_share: Callable[[str, float], None], limit: float, cores: float) -> None:

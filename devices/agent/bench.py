@@ -18,6 +18,8 @@ Send = Callable[[Dict[str, Any]], None]
 
 FILE_NAME = re.compile(r"^[0-9a-f]{64}\Z")
 MOST_ITEMS = 20000
+# An item's place in its plan, of which a batch is a part.
+MOST_INDEX = 200000
 MOST_CANARIES = 8
 MOST_CANARY_CALLS = 10000
 TICK_S = 0.4
@@ -88,7 +90,7 @@ def check(request: Dict[str, Any]) -> None:
     if not isinstance(items, list) or not 0 < len(items) <= MOST_ITEMS:
         raise RequestInvalid("'items' must be a list of 1 to %d" % MOST_ITEMS)
     for item in items:
-        if not (isinstance(item, list) and len(item) == 3 and whole(item[0], 0, MOST_ITEMS)):
+        if not (isinstance(item, list) and len(item) == 3 and whole(item[0], 0, MOST_INDEX)):
             raise RequestInvalid("an item must be [index, state, file]")
         if item[1] not in ("hot", "cold") or not is_file(item[2]):
             raise RequestInvalid("an item must be [index, 'hot' or 'cold', sha256 of a file]")

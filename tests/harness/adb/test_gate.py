@@ -53,7 +53,7 @@ def resting(rests: list[float]) -> Any:
 @pytest.mark.slow
 def test_a_phone_rests_until_android_says_that_it_is_cool(warm: Callable[..., Device]) -> None:
     rests: list[float] = []
-    told: list[float] = []
+    told: list[float | None] = []
     cool(warm(), resting(rests), {"temperature_c": "unreadable"}, (0, 0, 0), on_rest=told.append)
     assert (rests, told) == ([2.0, 4.0], [33.5, 33.5])
 
@@ -69,9 +69,39 @@ def test_a_phone_rests_while_android_holds_it_back(device: Device, monkeypatch: 
     monkeypatch.setattr("harness.gate.PATIENCE_S", 1.0)
     with pytest.raises(MeasurementRefused, match="cool enough") as refused:
         cool(one, resting([]), {}, (0, 0, 0))
-    assert "21 °C" in refused.value.why and "thermal status is not 0" in refused.value.why
+    assert "21 °C" in refused.value.why and "thermal status is 3, not 0" in refused.value.why
     (check, *_) = doctor._condition(one, {}, {})
-    assert not check.fine and "holds it back" in check.seen
+    assert not check.fine and "held back: Android's thermal status is 3" in check.seen
+
+
+@pytest.mark.parametrize("limit_c", [None, 30.0])
+def test_a_device_rests_while_a_cooling_device_keeps_its_clock_down(
+    device: Device, limit_c: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = replace(device, profile=device.profile.model_copy(update={"calm": Calm(max_temp_c=limit_c)}))
+    said: list[float | None] = []
+
+    def reads(step: int) -> dict[str, Any]:
+        # A fan that turns holds nothing back.
+        coolers = {"0.thermal-cpufreq-0": step, "1.pwm-fan": 3, "2.cpu-balanced": 0, "3.Processor": "unreadable"}
+        return {"cooling": coolers} | ({} if limit_c is None else {"temperature_c": {"soc": 25.0}})
+
+    states, rests = [reads(1), reads(0)], list[float]()
+
+    def rest(seconds: float, at: object) -> Rested:
+        rests.append(seconds)
+        return Rested(id=1, ev="rested", state=states.pop(0))
+
+    cool(one, cast(Any, SimpleNamespace(rest=rest)), reads(2), (0, 0, 0), on_rest=said.append)
+    assert rests == [2.0, 4.0] and not states and said == [None if limit_c is None else 25.0] * 2
+    monkeypatch.setattr("harness.gate.PATIENCE_S", 1.0)
+    states.append(reads(2))
+    with pytest.raises(MeasurementRefused, match="cool enough") as refused:
+        cool(one, cast(Any, SimpleNamespace(rest=rest)), reads(2), (0, 0, 0))
+    assert "cooling device '0.thermal-cpufreq-0' is at step 2, not 0" in refused.value.why
+    assert "fan" not in refused.value.why
+    (check, *_) = doctor._condition(one, {}, reads(1))
+    assert not check.fine and "0.thermal-cpufreq-0" in check.seen
 
 
 def test_a_phone_whose_heat_is_overridden_is_not_measured(warm: Callable[..., Device]) -> None:
