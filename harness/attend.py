@@ -84,7 +84,9 @@ def _way(unit: Any) -> str:
 
 def _use(unit: Any) -> str | None:
     """Return what the list says a device is measured with, where it does."""
-    return " ".join(f"{said} threads" if name == "threads" else str(said) for name, said in unit.use.items()) or None
+    told = {1: "1 thread"}
+    said = [told.get(of, f"{of} threads") if name == "threads" else str(of) for name, of in unit.use.items()]
+    return " ".join(said) or None
 
 
 @devices.command("check", epilog=example("ofa devices check simulated-phone"))

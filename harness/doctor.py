@@ -108,7 +108,8 @@ def _list() -> Check:
         count = len(read_lab().devices)
     except OfaError as fault:
         return _failed("lab's list", fault)
-    return Check(what="lab's list", fine=True, seen=f"{count} devices in {lab}" if lab.exists() else f"none at {lab}")
+    counted = "1 device" if count == 1 else f"{count} devices"
+    return Check(what="lab's list", fine=True, seen=f"{counted} in {lab}" if lab.exists() else f"none at {lab}")
 
 
 def _room() -> Check:
