@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 THIS_COMPUTER = "this-computer"
 
+Search = Annotated[Path, typer.Argument(metavar="SEARCH", help="Folder of 'ofa search --top N --out FOLDER'.")]
+OfRun = Annotated[Path, typer.Option("--run", metavar="RUN", help="The training that is labelled.")]
+Labels = Annotated[
+    Path | None, typer.Option("--labels", metavar="LABELS.csv", help="Accuracies as 'ofa label' writes them.")
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where it is measured: this computer, or of several targets each on its own, if not given.",
+        show_default=False,
+        autocompletion=completing.devices,
+    ),
+]
+
 app = typer.Typer()
 
 
@@ -26,23 +42,11 @@ app = typer.Typer()
     epilog=example("ofa choose runs/best --run runs/mine --data images   # not run: needs the device of its table"),
 )
 def choose(
-    search: Annotated[Path, typer.Argument(metavar="SEARCH", help="Folder of 'ofa search --top N --out FOLDER'.")],
-    run: Annotated[Path, typer.Option("--run", metavar="RUN", help="The training that is labelled.")],
+    search: Search,
+    run: OfRun,
     data: DataPath,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="LABELS.csv", help="Accuracies as 'ofa label' writes them."),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device",
-            metavar="NAME",
-            help="Where it is measured: this computer, or of several targets each on its own, if not given.",
-            show_default=False,
-            autocompletion=completing.devices,
-        ),
-    ] = None,
+    labels: Labels = None,
+    device: DeviceOption = None,
     lut: MaybeLut = None,
     add: Add = False,
     out: MaybeOut = None,
