@@ -22,6 +22,16 @@ ARMS = ("plain", "sandwich", "shrinking", "shrinking_frozen")
 FIRST = "kernel-depth-expand"
 Result = Mapping[str, Any]
 
+ALONE = (
+    "The first of these subnets trained alone, from random weights, for as many epochs as `sandwich` has, and what they "
+    "reach as subnets (seed 0):"
+)
+ABLATION = (
+    "Order of shrinking, importance of channels, and two other ways to sample, each at a fifth of that size (7.2 T), 50 "
+    "subnets on every\nsecond test image. How many subnets a step has belongs to the kind that opens, not to its place, as "
+    "in the paper's schedule: with kernels last\nthe whole space has one a step."
+)
+
 
 def results(name: str) -> dict[tuple[str, int], Result]:
     """Return what each training of a benchmark came to, by arm or variant and seed."""
@@ -96,9 +106,9 @@ def page() -> str:
     found = results("supernet_cifar10")
     parts = [gains(found)]
     if any(arm.startswith("alone-") for arm, _ in found):
-        parts.append(alone(found))
+        parts += [ALONE, alone(found)]
     if ablation := results("supernet_ablation"):
-        parts.append(variants(ablation))
+        parts += [ABLATION, variants(ablation)]
     return "\n\n".join(parts)
 
 
