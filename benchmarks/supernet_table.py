@@ -23,13 +23,13 @@ FIRST = "kernel-depth-expand"
 Result = Mapping[str, Any]
 
 ALONE = (
-    "The first of these subnets trained alone, from random weights, for as many epochs as `sandwich` has, and what they "
-    "reach as subnets (seed 0):"
+    "The first of these subnets trained alone, from random weights, for as many epochs as `sandwich` has, and what "
+    "they reach as subnets (seed 0):"
 )
 ABLATION = (
-    "Order of shrinking, importance of channels, and two other ways to sample, each at a fifth of that size (7.2 T), 50 "
-    "subnets on every\nsecond test image. How many subnets a step has belongs to the kind that opens, not to its place, as "
-    "in the paper's schedule: with kernels last\nthe whole space has one a step."
+    "Order of shrinking, importance of channels, and two other ways to sample, each at a fifth of that size (7.2 T), "
+    "50 subnets on every\nsecond test image. How many subnets a step has belongs to the kind that opens, not to its "
+    "place, as in the paper's schedule: with kernels last\nthe whole space has one a step."
 )
 
 
