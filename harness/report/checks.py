@@ -202,7 +202,9 @@ def accuracy(run: Run) -> Figure | None:
         title="Accuracy: measured against predicted",
         label=f"Scatter of measured against predicted top-1 accuracy in percent for {len(known)} chosen networks, "
         "with the identity line and a band of plus and minus 3 points",
-        note="Measured on the exported file by its runtime, on images that neither training nor the twin saw.",
+        note="Labelled as subnets of the supernet, on images held back from its training."
+        if any(bench.tried for bench, _ in groups)
+        else "Measured on the exported file by its runtime, on images that neither training nor the twin saw.",
         data=data,
         layout=layout(axis("predicted accuracy, %", range=edges), axis("measured accuracy, %", range=edges)),
         header=("device", "runtime", "id", "budget_ms", "predicted_top1", "lo_top1", "hi_top1", "measured_top1"),

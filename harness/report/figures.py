@@ -56,8 +56,8 @@ def front(bench: Bench, number: int) -> Figure | None:
         id=f"front-{bench.runtime}",
         title=bench.titled("accuracy against latency"),
         label=f"Pareto front of {bench.label}: top-1 accuracy in percent against latency in milliseconds, {count} "
-        f"points predicted by the search, {len(bench.choices)} chosen networks measured, {len(budgets)} budgets"
-        f"{_bound_words(known)}",
+        f"points predicted by the search, {len(bench.choices)} {'tried' if bench.tried else 'chosen'} networks "
+        f"measured, {len(budgets)} budgets{_bound_words(known)}",
         note=_front_note(bench, known),
         data=data,
         layout=layout(
@@ -78,7 +78,9 @@ def front(bench: Bench, number: int) -> Figure | None:
 def _front_note(bench: Bench, known: Front) -> str:
     """Say how to read a front: what is predicted, what is proven, what was measured."""
     said = ["The line is the front that the search predicts."]
-    if known.chosen or bench.choices:
+    if bench.tried:
+        said.append("Rings are the networks that were tried under the limit (upright line).")
+    elif known.chosen or bench.choices:
         said.append("Rings are the networks it chose, one under each budget (upright line).")
     if any(row.predicted_lo_top1 is not None for row in bench.choices):
         said.append("Their bars are the accuracy twin's interval.")
@@ -145,9 +147,10 @@ def _ringed(bench: Bench, known: Front) -> list[dict[str, Any]]:
         return []
     xs, ys, texts, lows, highs = zip(*ringed, strict=True)
     ring = {"symbol": "circle-open", "size": 15, "color": INK, "line": {"width": 2}}
-    told = "%{text}<br>chosen: predicted %{x:.3f} ms, %{y:.2f} %<extra></extra>"
+    told = "%{text}<br>predicted %{x:.3f} ms, %{y:.2f} %<extra></extra>"
     limits = bars(list(zip(lows, ys, highs, strict=True)), SOFT)
-    return [points(xs, ys, "chosen", marker=ring, error_y=limits, text=texts, hovertemplate=told)]
+    name = "tried" if bench.tried else "chosen"
+    return [points(xs, ys, name, marker=ring, error_y=limits, text=texts, hovertemplate=told)]
 
 
 def _measured(rows: Sequence[Choice], colour: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from harness.report.reader import Reader
 from harness.report.rounds import Rounds
 from harness.report.searched import Front
 from harness.report.searched import front as parse_front
+from harness.report.trial import Trial
+from harness.report.trial import trial as parse_trial
 from harness.report.verified import Verification, verification
 from harness.tables import JOURNAL
 from ofa.lut.format import HEADER, Lut
 from ofa.lut.validity import Record
 
+CHOICE = "choice.json"
 LATENCY_TWIN, ACCURACY_TWIN = "latency-twin/", "accuracy-twin/"
 
 
@@ -29,7 +33,7 @@ class Bench:
     """One device with one runtime: its folder in the run, and what that holds.
 
     ``label`` is what people read; ``floor_percent`` is what two measurements of one network differ by; ``rechecks`` are
-    those of the table, oldest first.
+    those of the table, oldest first; ``choices`` were chosen or, of a search whose networks were ``tried``, are these.
     """
 
     device: str
@@ -40,6 +44,7 @@ class Bench:
     card: dict[str, Any] | None
     front: Front | None
     choices: tuple[Choice, ...]
+    tried: bool
     networks: tuple[calibration.Compared, ...]
     floor_percent: float | None
     rounds: Rounds | None
@@ -64,6 +69,7 @@ class Run:
     spread: tuple[float, float] | None
     models: dict[str, Any]
     choices: tuple[Choice, ...]
+    trial: Trial | None
     benches: tuple[Bench, ...]
     labels: tuple[Label, ...]
     steps: tuple[Step, ...]
@@ -97,7 +103,8 @@ def gather(folder: Path) -> Run:
     accuracy_card = reader.json("twins/accuracy/card.json") or cards.get(ACCURACY_TWIN)
     models = summary.get("models")
     verified = reader.json("verify.json")
-    benches = _benches(reader, rows, calibration.floors(verified), cards.get(LATENCY_TWIN))
+    tried = parse_trial(reader.json(CHOICE)) if (folder / CHOICE).is_file() else None
+    benches = _benches(reader, rows, tried, calibration.floors(verified), cards.get(LATENCY_TWIN))
     session = verification(verified)
     if run_facts is None and not (summary or benches or label_rows or metric_rows or cards or accuracy_card or session):
         raise nothing_to_report(folder, reader.broken)
@@ -110,6 +117,7 @@ def gather(folder: Path) -> Run:
         spread=_spread(summary.get("accuracy_spread"), label_rows),
         models=models if isinstance(models, dict) else {},
         choices=rows,
+        trial=tried,
         benches=benches,
         labels=label_rows,
         steps=metric_rows,
@@ -139,18 +147,18 @@ def _twins(reader: Reader) -> dict[str, dict[str, Any]]:
 
 
 def _benches(
-    reader: Reader, rows: tuple[Choice, ...], floors: dict[str, float], card: dict[str, Any] | None
+    reader: Reader,
+    rows: tuple[Choice, ...],
+    tried: Trial | None,
+    floors: dict[str, float],
+    card: dict[str, Any] | None,
 ) -> tuple[Bench, ...]:
     """Return one bench for each runtime of the summary or with a folder that holds a table, twin or front.
 
     ``card`` is that of a latency twin which no bench has in its own folder.
     """
     named = {row.runtime: row.device for row in rows}
-    places: dict[str, str | None] = {
-        name: f"{name}/" if _plain(name) else None for name in [*named, *_folders(reader.folder)]
-    }
-    if _is_bench(reader.folder) or (reader.folder / HEADER).is_file():
-        places = {"": "", **places}
+    places = _places(reader.folder, named)
     tables = {
         name: (None, ()) if place is None else reader.table([f"{place}lut", place or "."])
         for name, place in places.items()
@@ -165,6 +173,8 @@ def _benches(
         runtime = name or _of(table, journals[name], "runtime") or reader.folder.resolve().name
         own = None if place is None else reader.json(f"{place}twin/card.json")
         found = None if place is None else parse_front(reader.json(f"{place}front.json"))
+        own_rows = tuple(row for row in rows if row.runtime == runtime)
+        trial_rows = tried.choices() if tried and not name else ()
         shown = found.device if found and found.device and not name and not table else runtime
         benches.append(
             Bench(
@@ -175,7 +185,8 @@ def _benches(
                 rechecks=rechecks,
                 card=own or (card if table is not None and len(places) == 1 else None),
                 front=found,
-                choices=tuple(row for row in rows if row.runtime == runtime),
+                choices=own_rows or trial_rows,
+                tried=bool(trial_rows),
                 networks=() if place is None else reader.networks(f"{place}twin", table),
                 floor_percent=floors.get(runtime, calibration.floor_of(table)),
                 rounds=journals[name],
@@ -183,6 +194,13 @@ def _benches(
             )
         )
     return tuple(benches)
+
+
+def _places(folder: Path, named: Iterable[str]) -> dict[str, str | None]:
+    """Return where each bench stands in a run, by name: those ``named``, and those found; "" is the run itself."""
+    places: dict[str, str | None] = {name: f"{name}/" if _plain(name) else None for name in [*named, *_folders(folder)]}
+    itself = _is_bench(folder) or (folder / HEADER).is_file()
+    return {"": "", **places} if itself else places
 
 
 def _of(table: Lut | None, journal: Rounds | None, fact: str) -> str:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from harness.report.parse import number
-from harness.report.words import figures3, size
+from harness.report.words import COUNTS, amount, figures3
 from ofa.search.front import pareto as rows_of
 
-# What limits are of: counts, and bytes by the words that people use.
-COUNTS = ("parameters", "MACs")
+# What limits are of, by the words that people use.
 OF = {"activation": "activations", "size": "file"}
 _SHOWN = ("points", "front", "best", "top", "chosen", "extremes_ms", "parents")
 
@@ -126,8 +125,7 @@ def _within(request: Any, device: str) -> tuple[str, ...]:
     limits = asked.get("limits")
     for kind, most in limits.items() if isinstance(limits, dict) else ():
         if (value := number(most)) is not None:
-            counted = f"{value:,.0f} {kind}" if kind in COUNTS else f"{size(int(value))} of {OF.get(kind, kind)}"
-            said.append(f"{figures3(value)} mJ of energy" if kind == "energy" else counted)
+            said.append(f"{amount(kind, value)}{' ' if kind in COUNTS else ' of '}{OF.get(kind, kind)}")
     return tuple(said)
 
 

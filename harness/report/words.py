@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+COUNTS = ("parameters", "MACs")
 DASH = "\N{EN DASH}"
 # A number and its unit, which a line's end must not part.
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|µs|px|points?|MiB|KiB|bytes|min|s|°C)(?!\w))")
@@ -109,6 +110,13 @@ def size(size_bytes: int) -> str:
         if size_bytes >= scale:
             return f"{size_bytes / scale:.1f} {unit}"
     return f"{size_bytes} bytes"
+
+
+def amount(kind: str, value: float) -> str:
+    """Return what a limit of a search that is none of latency allows, or a network has of it: a count, mJ, or bytes."""
+    if kind in COUNTS:
+        return f"{value:,.0f}"
+    return f"{figures3(value)} mJ" if kind == "energy" else size(int(value))
 
 
 def when(date: object) -> str:

@@ -255,3 +255,35 @@ def test_a_page_says_what_the_last_recheck_of_its_table_found(tmp_path: Path) ->
     (tmp_path / "lut" / VALIDITY).write_text("{}\n")
     run = read.gather(tmp_path)
     assert run.benches[0].table is None and VALIDITY in " ".join(run.broken)
+
+
+def test_the_page_of_a_search_shows_what_was_tried_beside_what_was_predicted(tmp_path: Path) -> None:
+    stages.search(tmp_path / "search")
+    kept = json.loads((tmp_path / "search/front.json").read_text())["front"][:3]
+    networks = [
+        {
+            "id": point["subnet"]["id"],
+            "subnet": point["subnet"],
+            "predicted": {"top1": point["accuracy"], "limits": {"latency": point["latency_ms"], "MACs": 2e6}},
+            "measured": {"top1": 60.0 - place, "limits": {"latency": {"value": 0.5 + place, "lo": 0.4, "hi": 3.0}}},
+            "over": ["latency"] if place else [],
+        }
+        for place, point in enumerate(kept)
+    ]
+    where = {"latency": {"device": "pixel-8", "runtime": "litert"}}
+    facts = {"at_most": {"latency": 1.0, "MACs": 3e6}, "networks": networks, "devices": where}
+    files.write_atomic(tmp_path / "search/choice.json", json.dumps(facts))
+    run = read.gather(tmp_path / "search")
+    assert run.trial and len(run.benches[0].choices) == 3 and not run.choices
+    drawn = {one.id: one for section in figures.of(run).values() for one in section}
+    assert {"front-search", "check-latency", "check-accuracy"} <= set(drawn)
+    assert [row[3] for row in drawn["front-search"].rows if row[0] == "chosen, measured"] == [0.5, 1.5, 2.5]
+    opened = Page(write(tmp_path / "search").read_text())
+    assert f"3 were tried: the choice, {networks[0]['id']} , is labelled 60.0 % , latency 0.500 ms ." in opened.text
+    assert "The networks that were tried" in opened.text and opened.text.count("✗ latency") == 2
+    assert "not measured" in opened.text and opened.text.count("the choice") == 3
+    facts["networks"] = [networks[1]]
+    files.write_atomic(tmp_path / "search/choice.json", json.dumps(facts))
+    assert "1 was tried: none is within the limits as measured." in Page(write(tmp_path / "search").read_text()).text
+    files.write_atomic(tmp_path / "search/choice.json", json.dumps({"networks": [7], "at_most": "x"}))
+    assert read.gather(tmp_path / "search").trial is None
