@@ -39,7 +39,7 @@ app = typer.Typer()
 
 @app.command(
     "choose",
-    epilog=example("ofa choose runs/best --run runs/mine --data images   # not run: needs the device of its table"),
+    epilog=example("ofa choose runs/best --run runs/mine --data images   # not run: needs the table's device"),
 )
 def choose(
     search: Search,

@@ -82,6 +82,6 @@ def test_few_examples_are_not_run() -> None:
         "demo": "minutes",
         "devices trust": "a board",
         "devices release": "a board",
-        "choose": "the device of its table",
+        "choose": "the table's device",
         "lut recheck": "the table's device",
     }
