@@ -22,6 +22,8 @@ from ofa.errors import DeviceLost, OfaError, printable
 SERVER_S = 20.0  # the first command starts the server, which takes seconds on a busy computer
 RACE_PAUSES_S = (0.5, 1.0, 2.0)
 CONNECT_S = 15.0
+LETS_GO_S = 1.0
+ALREADY = "already connected"
 SETTLE_S = 6.0
 MAX_BYTES = 1 << 20
 MAX_WORDS = 300
@@ -172,16 +174,24 @@ class Client:
             # A stale connection is not replaced: 'adb connect' then says "already connected", and it stays offline.
             if self.serial in known:
                 server(self.adb, self.server_port, "disconnect", self.serial, timeout_s=CONNECT_S)
-            ended = server(self.adb, self.server_port, "connect", self.serial, timeout_s=CONNECT_S)
-            # What came of it stands in the text alone: the exit code was 0 whatever happened, for years.
-            said = ended.why or self.cleaned(ended.out + b"\n" + ended.err)
-            known = states(self.adb, self.server_port)
+            said, known = self._connected()
+            if self.serial not in known and ALREADY in said:
+                # The server had not let go of the old connection yet.
+                time.sleep(LETS_GO_S)
+                said, known = self._connected()
         deadline_s = time.monotonic() + SETTLE_S
         while known.get(self.serial) in ("connecting", "authorizing") and time.monotonic() < deadline_s:
             time.sleep(0.2)
             known = states(self.adb, self.server_port)
         if known.get(self.serial) != "device":
             raise phone_not_ready(self.device, self.serial, known.get(self.serial), tuple(known), said)
+
+    def _connected(self) -> tuple[str, dict[str, str]]:
+        """Ask the server to connect the phone; return what it said, and the state of every phone after that."""
+        ended = server(self.adb, self.server_port, "connect", self.serial, timeout_s=CONNECT_S)
+        # What came of it stands in the text alone: the exit code was 0 whatever happened, for years.
+        said = ended.why or self.cleaned(ended.out + b"\n" + ended.err)
+        return said, states(self.adb, self.server_port)
 
     def features(self) -> frozenset[str]:
         """Return what the phone's daemon can do, by adb's names; raises DeviceLost."""

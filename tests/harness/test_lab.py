@@ -10,7 +10,7 @@ from harness.inventory import device_named
 from harness.lab import FOLDER_VARIABLE, LAB, Lab, read_lab
 from harness.lease import host_id, token_of
 from harness.transport.simulated import Simulated
-from ofa.errors import FileInvalid
+from ofa.errors import FileInvalid, OfaError
 
 GOOD = """
 schema = "lab/1"
@@ -76,7 +76,7 @@ def test_a_kind_alone_says_nothing_of_where_a_device_is(folder: Path, tmp_path: 
     (folder / LAB).write_text("[devices.x]\nkind = 'no-such-kind'\nssh = 'b'")
     with pytest.raises(FileInvalid, match="profile 'no-such-kind'"):
         device_named("x", tmp_path)
-    with pytest.raises(FileInvalid, match="profile 'y'"):
+    with pytest.raises(OfaError, match="no device is called 'y'"):
         device_named("y", tmp_path)
 
 

@@ -24,8 +24,10 @@ from ofa.space.ops import ops_of
 # A virtual measurement takes a minute, so heat and drift are as much quicker than a real device's: work brings the
 # cores to 70 degrees, where they throttle, within ten seconds, and after a minute all is a tenth slower.
 HARSH: dict[str, Any] = {"drift_per_h": 6.0, "heating_c_per_s": 8.0, "cooling_s": 10.0, "cache_bytes": 3e5}
-# Devices: all ops of one share what its reference is off by, so that few of them scatter by points.
-COVERED = {0.005: 12, 0.015: 10, 0.04: 10}
+# Devices: all ops of one share what its reference is off by, so that so few of them scatter by a point or two. More of
+# them, held to 93 to 97 %, are in benchmarks/protocol.py.
+COVERED = {0.005: 8, 0.015: 6, 0.04: 6}
+LEAST, MOST = 0.915, 0.985
 
 
 @pytest.mark.slow
@@ -35,7 +37,7 @@ def test_intervals_hold_the_true_ratios_as_often_as_they_say(noise: float, tmp_p
     held: list[bool] = []
     for seed in range(COVERED[noise]):
         held += holds(phone(tmp_path / str(seed), seed=seed, round_noise=noise, **HARSH), tmp_path / str(seed))
-    assert 0.93 <= np.mean(held) <= 0.97
+    assert LEAST <= np.mean(held) <= MOST
 
 
 @pytest.mark.slow

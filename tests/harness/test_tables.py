@@ -15,7 +15,7 @@ from harness.bench import Scope, bench
 from harness.cli import main
 from harness.inventory import Device, simulated
 from harness.simulation.machine import Machine
-from harness.tables import AGAIN_JOURNAL, AGAIN_PLAN, JOURNAL, PLAN, TABLE, build, missing_in
+from harness.tables import AGAIN_JOURNAL, JOURNAL, PLAN, TABLE, build, missing_in
 from ofa.errors import FileInvalid, UsageInvalid
 from ofa.lut.check import checked
 from ofa.lut.write import write
@@ -130,7 +130,6 @@ def test_the_command_says_where_and_what_is_missing(
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     (run / AGAIN_JOURNAL).unlink()
-    (run / AGAIN_PLAN).unlink()
     options = ["lut", "build", str(run), "--into", str(tmp_path / "tables"), "--allow-simulated"]
     with pytest.raises(SystemExit) as ended:
         main(options)

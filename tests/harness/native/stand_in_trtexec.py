@@ -97,7 +97,7 @@ def built(options: dict[str, str]) -> tuple[float, float]:
     size_bytes = Path(options["onnx"]).stat().st_size
     assert size_bytes > 0
     base_ms = (0.2 + size_bytes / 1e6) / (2 if {"fp16", "int8"} & set(options) else 1)
-    factor = 1 + (os.urandom(1)[0] - 128) / 12800
+    factor = 1 + (int.from_bytes(os.urandom(4), "big") / 2**32 - 0.5) / 50
     if "useDLACore" in options and FAULT != "silent":
         left = FAULT.startswith("left") and size_bytes > int(FAULT.partition(" ")[2] or 0)
         print(ON_DLA + ON_GPU + (LEFT if left else "") + AFTER, end="")

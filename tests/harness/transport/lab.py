@@ -163,6 +163,13 @@ class Sshd:
         """Return the processes that run the agent itself."""
         return sorted(number for number, line in self.processes().items() if re.match(r"\S*python\S* \S*agent-", line))
 
+    def ended(self, within_s: float = 10.0) -> bool:
+        """Say whether no process of an agent is left: on a busy computer a killed one is listed for a moment."""
+        deadline_s = time.monotonic() + within_s
+        while self.agents() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        return not self.agents()
+
     def workers(self) -> list[int]:
         """Return the processes that work without a connection."""
         return [number for number in self.agents() if "--work" in command_of(number)]

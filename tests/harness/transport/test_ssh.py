@@ -31,7 +31,7 @@ def test_the_agent_says_hello_and_leaves(sshd: Sshd, way: Callable[..., Ssh]) ->
     assert hello.protocol == 2 and ssh.remote and len(sshd.agents()) == 1
     assert sorted(path.name for path in (sshd.home / ".cache" / "ofa-lab").iterdir()) == [channel.mark]
     channel.close()
-    assert sshd.agents() == []
+    assert sshd.ended()
     with pytest.raises(DeviceLost):
         channel.receive(timeout_s=1, max_bytes=100)
     channel.kill()
@@ -52,7 +52,7 @@ def test_one_connection_carries_all_and_is_made_anew(sshd: Sshd, way: Callable[.
     assert len(sshd.agents()) == 6 and log.read_text().count("Accepted publickey") == 1
     for channel in channels:
         channel.kill()
-    assert sshd.agents() == []
+    assert sshd.ended()
     ssh.end()
     ssh.open().close()
     assert log.read_text().count("Accepted publickey") == 2
@@ -78,7 +78,7 @@ def test_an_agent_is_the_first_of_a_group_and_ends_with_it(
     began_s = time.monotonic()
     channel.kill()
     assert time.monotonic() - began_s < 60
-    assert sshd.agents() == [] and "sleep 300" not in sshd.processes().values()
+    assert sshd.ended() and "sleep 300" not in sshd.processes().values()
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_a_number_that_is_somebody_elses_by_now_is_left_alone(
     channel.kill()
     assert len(sshd.agents()) == 1
     run(ssh.line, ssh.route, ["sh", "-c", KILL, "sh", str(sshd.agents()[0]), right], timeout_s=10)
-    assert sshd.agents() == []
+    assert sshd.ended()
 
 
 @pytest.mark.slow
@@ -167,7 +167,7 @@ def test_a_device_behind_another(sshd: Sshd, way: Callable[..., Ssh], tmp_path: 
         ssh = way(inner, address=address, known_hosts=hosts)
         channel = ssh.open()
         Conversation(channel, "board").greet()
-        assert len(inner.agents()) == 1 and sshd.agents() == []
+        assert len(inner.agents()) == 1 and sshd.ended()
         channel.close()
         inner.stop()
         with pytest.raises(DeviceLost) as caught:
