@@ -26,8 +26,8 @@ from ofa.space.ops import ops_of
 HARSH: dict[str, Any] = {"drift_per_h": 6.0, "heating_c_per_s": 8.0, "cooling_s": 10.0, "cache_bytes": 3e5}
 # Devices: all ops of one share what its reference is off by, so that so few of them scatter by a point or two. More of
 # them, held to 93 to 97 %, are in benchmarks/protocol.py.
-COVERED = {0.005: 8, 0.015: 6, 0.04: 6}
-LEAST, MOST = 0.915, 0.985
+COVERED = {0.005: 12, 0.015: 10, 0.04: 10}
+LEAST, MOST = 0.92, 0.98
 
 
 @pytest.mark.slow

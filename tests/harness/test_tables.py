@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 import ofa.space as spaces
+from harness import journal as journals
+from harness import plan as plans
 from harness.bench import Scope, bench
 from harness.cli import main
 from harness.inventory import Device, simulated
 from harness.simulation.machine import Machine
-from harness.tables import AGAIN_JOURNAL, JOURNAL, PLAN, TABLE, build, missing_in
+from harness.tables import AGAIN_JOURNAL, AGAIN_PLAN, JOURNAL, PLAN, TABLE, build, missing_in
 from ofa.errors import FileInvalid, UsageInvalid
 from ofa.lut.check import checked
 from ofa.lut.write import write
@@ -130,11 +132,12 @@ def test_the_command_says_where_and_what_is_missing(
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     (run / AGAIN_JOURNAL).unlink()
+    journals.create(run / AGAIN_JOURNAL, plans.read(run / AGAIN_PLAN)).close()
     options = ["lut", "build", str(run), "--into", str(tmp_path / "tables"), "--allow-simulated"]
     with pytest.raises(SystemExit) as ended:
         main(options)
     said = capsys.readouterr().err
-    assert not ended.value.code and "not finished: it lacks the second measurement" in said and "wrote" in said
+    assert not ended.value.code and "rounds of the second measurement of networks" in said and "wrote" in said
     with pytest.raises(SystemExit) as ended:
         main([*options, "--replace", "--json"])
     facts = json.loads(capsys.readouterr().out)
