@@ -84,8 +84,9 @@ def _way(unit: Any) -> str:
 
 def _use(unit: Any) -> str | None:
     """Return what the list says a device is measured with, where it does."""
-    told = {1: "1 thread"}
-    said = [told.get(of, f"{of} threads") if name == "threads" else str(of) for name, of in unit.use.items()]
+    from ofa.lut.markdown import count
+
+    said = [count(int(of), "thread") if name == "threads" else str(of) for name, of in unit.use.items()]
     return " ".join(said) or None
 
 

@@ -27,6 +27,7 @@ from harness.transport.adb import Adb
 from harness.ways import use_of
 from ofa.errors import OfaError
 from ofa.folders import cache_folder
+from ofa.lut.markdown import count
 
 LEAST_FREE_MIB = 2048
 # Packages that the bare verb looks for: one of each kind.
@@ -105,11 +106,11 @@ def _list() -> Check:
     """Say how many devices the lab's list has, and where it lies."""
     lab = lab_folder() / LAB
     try:
-        count = len(read_lab().devices)
+        known = len(read_lab().devices)
     except OfaError as fault:
         return _failed("lab's list", fault)
-    counted = "1 device" if count == 1 else f"{count} devices"
-    return Check(what="lab's list", fine=True, seen=f"{counted} in {lab}" if lab.exists() else f"none at {lab}")
+    seen = f"{count(known, 'device')} in {lab}" if lab.exists() else f"none at {lab}"
+    return Check(what="lab's list", fine=True, seen=seen)
 
 
 def _room() -> Check:

@@ -25,10 +25,12 @@ from ofa.search import Reading, Tried, settle
 from ofa.search.finding import Candidate
 from ofa.search.kept import FRONT
 from ofa.search.kept import read as read_search
+from ofa.search.request import MEASURED, own_name
 from ofa.space.core import SearchSpace, Subnet, from_json
 
 if TYPE_CHECKING:
     from ofa.search.asked import Asked
+    from ofa.train.runs import Trained
 
 CHOICE, MODELS, TOP = "choice.json", "models", "top.json"
 SCHEMA = "choice/1"
@@ -98,18 +100,32 @@ def choose(
     no kept search for one network or an answer of another space, NoSubnetFits where every network exceeds a limit as
     measured, and what labelling, exporting and measuring raise; whatever was measured stays.
     """
+    from ofa.train import runs
+
     asked = read_search(search)
     candidates = candidates_of(search, asked)
     verified: dict[str, appraise.Appraisal] = {}
 
     def measure(subnets: Sequence[Subnet]) -> dict[str, list[Reading | None]]:
+        trained = runs.trained(supernet.run, supernet.data)
         for name, place in places.items():
-            verified[name] = _measured(supernet, subnets, place, out, rounds, seed, allow_load, on_progress)
+            _exported(supernet, trained, subnets, place, out)
+            verified[name] = appraise.appraise(
+                [model_path(out / MODELS, subnet, place.runtime) for subnet in subnets],
+                device=place.device,
+                runtime=place.runtime,
+                folder=out / place.device.name,
+                lut=place.table,
+                rounds=rounds,
+                seed=seed,
+                allow_load=allow_load,
+                on_progress=on_progress,
+            )
             if place.folder is not None:
                 appraise.add(verified[name], place.folder)
-        return _readings(subnets, verified, asked)
+        return _readings(verified, asked)
 
-    at_most = limits_of(asked)
+    at_most = limits_of(asked, candidates)
     tried = settle(candidates, at_most, label=partial(_labels, supernet, out), measure=measure)
     facts = _facts(tried, at_most, verified) | {"parents": [files.parent(search / FRONT, relative_to=out)]}
     files.write_atomic(out / CHOICE, files.readable_json(facts))
@@ -136,10 +152,22 @@ def _candidate(space: SearchSpace, network: Network) -> Candidate:
     return Candidate(subnet=from_json(space, network.subnet), accuracy=network.accuracy, values=dict(network.limits))
 
 
-def limits_of(asked: Asked) -> dict[str, float]:
-    """Return what was asked of a search by name of limit, in the units that limits are held in."""
+def limits_of(asked: Asked, candidates: Sequence[Candidate]) -> dict[str, float]:
+    """Return what was asked of a search by the name that the search gave each limit, in the units limits are held in.
+
+    Of what each device has its own of, those are limited whose tables knew it: the others have no value.
+    """
     found = {target.name: target.at_most_ms for target in asked.targets if target.at_most_ms is not None}
-    return found | asked.further
+    for name, at_most in asked.further.items():
+        own = own_names(asked, name).values() if name in MEASURED else [name]
+        found |= {limit: at_most for limit in own if all(limit in one.values for one in candidates)}
+    return found
+
+
+def own_names(asked: Asked, name: str) -> dict[str, str]:
+    """Return what a limit of what every device has its own of is called, by target."""
+    several = len(asked.targets) > 1
+    return {target.name: own_name(name, target.name, several=several) for target in asked.targets}
 
 
 def _labels(supernet: Supernet, out: Path, subnets: Sequence[Subnet]) -> list[float]:
@@ -162,20 +190,10 @@ def _labels(supernet: Supernet, out: Path, subnets: Sequence[Subnet]) -> list[fl
     return [known[bytes(subnet.array)] for subnet in subnets]
 
 
-def _measured(
-    supernet: Supernet,
-    subnets: Sequence[Subnet],
-    place: Place,
-    out: Path,
-    rounds: int,
-    seed: int,
-    allow_load: bool,
-    on_progress: OnProgress,
-) -> appraise.Appraisal:
-    """Export subnets in the form that a runtime takes, and measure the files on a device."""
-    from ofa.train import folder, runs
+def _exported(supernet: Supernet, trained: Trained, subnets: Sequence[Subnet], place: Place, out: Path) -> None:
+    """Write the files of subnets in the form that a device's runtime takes; those that are there stay."""
+    from ofa.train import folder
 
-    trained = runs.trained(supernet.run, supernet.data)
     export_all(
         trained.supernet,
         subnets,
@@ -186,28 +204,15 @@ def _measured(
         calibration=trained.images("calibration", supernet.data),
         on_file=lambda path: None,
     )
-    return appraise.appraise(
-        [model_path(out / MODELS, subnet, place.runtime) for subnet in subnets],
-        device=place.device,
-        runtime=place.runtime,
-        folder=out / place.device.name,
-        lut=place.table,
-        rounds=rounds,
-        seed=seed,
-        allow_load=allow_load,
-        on_progress=on_progress,
-    )
 
 
-def _readings(
-    subnets: Sequence[Subnet], verified: Mapping[str, appraise.Appraisal], asked: Asked
-) -> dict[str, list[Reading | None]]:
+def _readings(verified: Mapping[str, appraise.Appraisal], asked: Asked) -> dict[str, list[Reading | None]]:
     """Return what devices said of each network: milliseconds by target, and bytes where memory is limited."""
     found: dict[str, list[Reading | None]] = {}
     limited = {target.name for target in asked.targets if target.at_most_ms is not None}
-    peaks: list[list[float]] = [[] for _ in subnets]
+    resident = own_names(asked, RESIDENT) if RESIDENT in asked.limits else {}
     for name, appraisal in verified.items():
-        own = list(appraisal.found.verdicts)
+        own = appraisal.found.verdicts
         if name in limited:
             found[name] = [
                 None
@@ -215,11 +220,10 @@ def _readings(
                 else Reading(value=verdict.measured_ms, lo=verdict.lo_ms, hi=verdict.hi_ms)
                 for verdict in own
             ]
-        for place, verdict in enumerate(own):
-            peaks[place] += [] if verdict.peak_rss_mib is None else [verdict.peak_rss_mib * BYTES_PER_MIB]
-    if RESIDENT in asked.limits and any(peaks):
-        # One measurement has no interval; of several devices the one that needs most counts.
-        found[RESIDENT] = [Reading(value=max(own), lo=max(own), hi=max(own)) if own else None for own in peaks]
+        peaks = [None if verdict.peak_rss_mib is None else verdict.peak_rss_mib * BYTES_PER_MIB for verdict in own]
+        if name in resident and any(peak is not None for peak in peaks):
+            # One measurement has no interval.
+            found[resident[name]] = [None if peak is None else Reading(value=peak, lo=peak, hi=peak) for peak in peaks]
     return found
 
 

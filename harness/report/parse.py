@@ -55,6 +55,16 @@ class Step:
     corners: dict[str, float]
 
 
+def listed(value: Any) -> list[Any]:
+    """Return a list that a file gave, empty for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def mapped(value: Any) -> dict[str, Any]:
+    """Return an object that a file gave, empty for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def number(value: Any) -> float | None:
     """Return a finite float, or None for anything else (a bool and a text that is no number included)."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -76,8 +86,7 @@ def choices(rows: Any) -> tuple[tuple[Choice, ...], int]:
 
 def _choice(row: dict[str, Any]) -> Choice:
     """Read one closing row; the latency on the other device may be a number or, for several, a mapping by name."""
-    subnet = row.get("subnet")
-    subnet = subnet if isinstance(subnet, dict) else {}
+    subnet = mapped(row.get("subnet"))
     other = row.get("measured_on_other_ms")
     if isinstance(other, dict) and len(other) == 1:
         other = next(iter(other.values()))

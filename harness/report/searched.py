@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.report.parse import number
+from harness.report.parse import listed, mapped, number
 from harness.report.words import COUNTS, amount, figures3
 from ofa.search.front import pareto as rows_of
 
@@ -86,7 +86,7 @@ def front(facts: dict[str, Any] | None) -> Front | None:
     device = _swept(entries)
     points = _points(entries, device)
     by_id = {point.id: point for point in points}
-    named = _list(facts.get("chosen"))
+    named = listed(facts.get("chosen"))
     chosen = [by_id[entry] for entry in named if isinstance(entry, str) and entry in by_id]
     # A search for one network says the bound of its one limit once, beside what it chose.
     shared = {"upper_bound": facts.get("upper_bound")}
@@ -114,36 +114,30 @@ def _of_best(best: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
 
 def _within(request: Any, device: str) -> tuple[str, ...]:
     """Return what else a search was limited by than the latency its front is along, of its request."""
-    asked = request if isinstance(request, dict) else {}
-    targets = [one for one in _list(asked.get("targets")) if isinstance(one, dict)]
+    asked = mapped(request)
+    targets = [one for one in listed(asked.get("targets")) if isinstance(one, dict)]
     own = device or (targets[0].get("name") if targets else "")
     said = [
         f"{figures3(ms)} ms on {one.get('name')}"
         for one in targets
         if one.get("name") != own and (ms := number(one.get("at_most_ms"))) is not None
     ]
-    limits = asked.get("limits")
-    for kind, most in limits.items() if isinstance(limits, dict) else ():
+    for kind, most in mapped(asked.get("limits")).items():
         if (value := number(most)) is not None:
             said.append(f"{amount(kind, value)}{' ' if kind in COUNTS else ' of '}{OF.get(kind, kind)}")
     return tuple(said)
 
 
-def _list(entries: Any) -> list[Any]:
-    return entries if isinstance(entries, list) else []
-
-
 def _points(entries: Any, device: str) -> list[Point]:
     """Return the entries that hold an accuracy and a latency."""
     found = []
-    for entry in _list(entries):
-        facts = entry if isinstance(entry, dict) else {}
+    for entry in listed(entries):
+        facts = mapped(entry)
         ms = facts.get("latency_ms")
         accuracy, latency_ms = number(facts.get("accuracy")), number(ms.get(device) if isinstance(ms, dict) else ms)
         if accuracy is None or latency_ms is None:
             continue
-        subnet = facts.get("subnet")
-        subnet = subnet if isinstance(subnet, dict) else {}
+        subnet = mapped(facts.get("subnet"))
         budget_ms = number(facts.get("budget_ms"))
         found.append(
             Point(
@@ -160,7 +154,7 @@ def _points(entries: Any, device: str) -> list[Point]:
 
 def _swept(entries: Any) -> str:
     """Return the device of several whose limit rose along the front: the one whose latencies come nearest to it."""
-    found = [entry for entry in _list(entries) if isinstance(entry, dict)]
+    found = [entry for entry in listed(entries) if isinstance(entry, dict)]
     told = [entry["latency_ms"] for entry in found if isinstance(entry.get("latency_ms"), dict)]
     if not told:
         return ""

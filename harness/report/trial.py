@@ -6,7 +6,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.parse import Choice, number
+from harness.report.parse import Choice, listed, mapped, number
 from harness.report.words import DASH, amount, figures3
 
 
@@ -61,28 +61,28 @@ def trial(facts: dict[str, Any] | None) -> Trial | None:
     """Return what was tried; None where the facts are of nothing that could be shown."""
     if facts is None:
         return None
-    limits = _of(facts.get("at_most"))
+    limits = mapped(facts.get("at_most"))
     places = {
-        str(name): (str(_of(found).get("device") or ""), str(_of(found).get("runtime") or ""))
-        for name, found in _of(facts.get("devices")).items()
+        str(name): (str(mapped(found).get("device") or ""), str(mapped(found).get("runtime") or ""))
+        for name, found in mapped(facts.get("devices")).items()
     }
-    networks = [_tried(_of(entry), limits, places) for entry in _list(facts.get("networks"))]
+    networks = [_tried(mapped(entry), limits, places) for entry in listed(facts.get("networks"))]
     known = tuple(one for one in networks if one.id)
     return Trial(networks=known, places=places) if known else None
 
 
 def _tried(entry: dict[str, Any], limits: dict[str, Any], places: Container[str]) -> Tried:
-    predicted, measured = _of(entry.get("predicted")), _of(entry.get("measured"))
+    predicted, measured = mapped(entry.get("predicted")), mapped(entry.get("measured"))
     held = []
     for name, most in limits.items():
-        at_most, reading = number(most), _of(_of(measured.get("limits")).get(name))
+        at_most, reading = number(most), mapped(mapped(measured.get("limits")).get(name))
         if at_most is not None:
             held.append(
                 Held(
                     name=str(name),
                     timed=str(name) in places,
                     at_most=at_most,
-                    predicted=number(_of(predicted.get("limits")).get(name)),
+                    predicted=number(mapped(predicted.get("limits")).get(name)),
                     measured=number(reading.get("value")),
                     lo=number(reading.get("lo")),
                     hi=number(reading.get("hi")),
@@ -90,11 +90,11 @@ def _tried(entry: dict[str, Any], limits: dict[str, Any], places: Container[str]
             )
     return Tried(
         id=str(entry.get("id") or ""),
-        subnet=_of(entry.get("subnet")),
+        subnet=mapped(entry.get("subnet")),
         predicted_top1=number(predicted.get("top1")),
         measured_top1=number(measured.get("top1")),
         held=tuple(held),
-        over=tuple(str(name) for name in _list(entry.get("over"))),
+        over=tuple(str(name) for name in listed(entry.get("over"))),
     )
 
 
@@ -115,11 +115,3 @@ def _choice(one: Tried, held: Held, device: str, runtime: str) -> Choice:
         predicted_hi_top1=None,
         measured_top1=one.measured_top1,
     )
-
-
-def _of(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -116,7 +116,8 @@ def amount(kind: str, value: float) -> str:
     """Return what a limit of a search that is none of latency allows, or a network has of it: a count, mJ, or bytes."""
     if kind in COUNTS:
         return f"{value:,.0f}"
-    return f"{figures3(value)} mJ" if kind == "energy" else size(int(value))
+    # Of several devices each has a limit of its own: "energy on board".
+    return f"{figures3(value)} mJ" if kind.partition(" on ")[0] == "energy" else size(int(value))
 
 
 def when(date: object) -> str:

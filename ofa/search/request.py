@@ -193,6 +193,12 @@ def _more(names: Sequence[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
+def own_name(name: str, device: str, *, several: bool) -> str:
+    """Return what a limit of what every device has its own of is called on one: by its name alone where it is the only
+    one."""
+    return f"{name} on {device}" if several else name
+
+
 def _computed(part: Part, name: str, at_most: float) -> Limit:
     """Return a limit of what is the same on every device."""
     space = part.space
@@ -215,7 +221,7 @@ def _measured(
     """Return a limit of what each device has its own of, for every device that measured it; raises UsageInvalid where
     none did."""
     made = {"energy": energy_limit, "resident memory": _memory_limit}[name]
-    own = [f"{name} on {each.name}" if len(devices) > 1 else name for each in devices]
+    own = [own_name(name, each.name, several=len(devices) > 1) for each in devices]
     found = [made(each, part, at_most, called) for each, called in zip(devices, own, strict=True)]
     held = [limit for limit in found if limit is not None]
     if not held and name == "energy":
