@@ -1,8 +1,9 @@
 """What int8 costs in accuracy and gains in latency: 50 subnets as fp32 and as int8 files, in two runtimes.
 
 For the tiny MobileNetV3 (h-swish, squeeze-excite) and its lite form (ReLU6, no squeeze-excite), each trained by
-``supernet_cifar10.py`` (arms ``sandwich`` and ``lite``). Top-1 is that of the files in their runtimes on test images;
-int8 ranges come from training images. Latencies of the two files of a subnet are taken in turn, on one thread.
+``supernet_cifar10.py`` (arms ``sandwich`` and ``lite``, of one ``--share``). Top-1 is that of the files in their
+runtimes on test images; int8 ranges come from training images. Latencies of the two files of a subnet are taken in
+turn, on one thread.
 
     python benchmarks/int8.py --data FOLDER --tiny RUN --lite RUN
 """

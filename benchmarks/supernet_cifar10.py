@@ -5,7 +5,8 @@ true labels, neither shrinking nor distillation) train a supernet; ``shrinking_f
 whose largest network is trained alone, half of all epochs, and then teaches frozen. The same 100 subnets are tested in
 every arm, on test images that no arm trained on or chose by; batch norm is calibrated on training images. ``alone-0``
 to ``alone-4`` train the architecture of one of the first five subnets by itself, for as many epochs as the sandwich
-arm. ``lite`` is the sandwich arm on the lite space, for ``int8.py``.
+arm. ``lite`` is the sandwich arm on the lite space, for ``int8.py``. With ``--share`` an arm is trained for a part of
+that compute and only its checkpoint is kept: enough to ask what int8 costs.
 
     python benchmarks/supernet_cifar10.py --data FOLDER --arm shrinking --seed 0
 """
@@ -55,9 +56,19 @@ def main() -> None:
     parser.add_argument("--arm", required=True, choices=[*ARMS, *(f"alone-{number}" for number in range(ALONE))])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/supernet_cifar10"), help="where checkpoints are kept")
+    parser.add_argument("--share", type=float, help="train for this share of the compute, and test nothing")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    arm(given.data, given.arm, given.seed, given.runs / f"{given.arm}-{given.seed}")
+    run = given.runs / f"{given.arm}-{given.seed}"
+    if given.share is None:
+        arm(given.data, given.arm, given.seed, run)
+    else:
+        train(given.data, recipe_of(given.arm, given.seed, given.share), run.with_name(f"{run.name}-{given.share:g}"))
+
+
+def train(images: Path, recipe: Recipe, run: Path) -> None:
+    """Train by a recipe, or go on with it, and test nothing."""
+    loop.train(recipe, data.divided(read(images / "cifar10_train.npz", IMAGES), recipe), run, on_step=tell)
 
 
 def arm(images: Path, name: str, seed: int, run: Path) -> None:
@@ -91,8 +102,8 @@ def arm(images: Path, name: str, seed: int, run: Path) -> None:
     write("supernet_cifar10", f"{name}-{seed}", command, found)
 
 
-def recipe_of(name: str, seed: int) -> Recipe:
-    """Return an arm's recipe: the same but for its phases and losses, and so long that it takes ``MACS``."""
+def recipe_of(name: str, seed: int, share: float = 1) -> Recipe:
+    """Return an arm's recipe: the same but for its phases and losses, and so long that it takes a share of ``MACS``."""
     base = dataclasses.replace(recipes.small_images(), name=name, seed=seed, batch=64, log_steps=50)
     rate = base.phases[0].learning_rate
     if name.startswith("alone-"):
@@ -110,7 +121,7 @@ def recipe_of(name: str, seed: int) -> Recipe:
         base = dataclasses.replace(base, phases=(phase,))
     elif name == "lite":
         base = dataclasses.replace(base, space="mobilenet_v3_tiny_lite")
-    return lasting(base, MACS, IMAGES)
+    return lasting(base, share * MACS, IMAGES)
 
 
 def frozen() -> tuple[Phase, ...]:

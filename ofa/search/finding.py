@@ -16,6 +16,7 @@ from ofa.search.proof import Above
 from ofa.search.run import Ended, Plan, Run
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
+from ofa.threads import on_one_thread
 
 Namer = Callable[[Genomes], Subnet]
 
@@ -57,6 +58,7 @@ class Found:
     bound_reason: str
 
 
+@on_one_thread
 def find(
     space: SearchSpace,
     accuracy: Predictor,

@@ -16,6 +16,7 @@ from ofa.search.proof import Above
 from ofa.search.run import Ended, Plan, Run
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace
+from ofa.threads import on_one_thread
 
 POPULATION, GENERATIONS, ROUNDS = 96, 5, 110
 # Trees are bounded exactly at so many limits, seconds each; what their prices say holds at all.
@@ -48,6 +49,7 @@ class Front:
     bound_reason: str
 
 
+@on_one_thread
 def sweep(
     space: SearchSpace,
     accuracy: Predictor,

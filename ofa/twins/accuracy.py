@@ -11,6 +11,7 @@ import xgboost
 from numpy.typing import NDArray
 
 from ofa.space.core import Genomes
+from ofa.threads import on_one_thread
 from ofa.twins import boost, card, features, intervals, members, ridge, samples, stack, store
 from ofa.twins.genes import Space, genes_digest
 
@@ -78,6 +79,7 @@ class AccuracyTwin:
         store.save(Path(folder), self.card, arrays, [boost.to_bytes(trees) for _, trees in self.boosters])
 
 
+@on_one_thread
 def fit(
     space: Space,
     genomes: Genomes,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ofa import files, score
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
+from ofa.threads import on_one_thread
 from ofa.twins import boost, calibrate, errors, features, intervals, measured, samples, store, work
 from ofa.twins.genes import genes_digest
 from ofa.twins.measured import TABLE, Measured, Samples
@@ -78,6 +79,7 @@ class LatencyTwin:
         store.save(Path(folder), self.card, arrays, [] if self.trees is None else [boost.to_bytes(self.trees)])
 
 
+@on_one_thread
 def fit(
     space: SearchSpace,
     tables: Mapping[str, NDArray[np.floating]],
@@ -122,6 +124,7 @@ def fit(
     )
 
 
+@on_one_thread
 def fit_measured(
     space: SearchSpace,
     genomes: Genomes,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa import score
+from ofa.threads import on_one_thread
 from ofa.twins import errors
 from ofa.twins.samples import finite
 
@@ -88,6 +89,7 @@ class Transfer:
         return mean, self.weights @ (variances + (means - mean) ** 2)
 
 
+@on_one_thread
 def choose_networks(known_ms: NDArray[np.floating], count: int = 10) -> Rows:
     """Return the rows, int64[count], of the networks whose measurement on a new device would say most of the others.
 
@@ -113,6 +115,7 @@ def choose_networks(known_ms: NDArray[np.floating], count: int = 10) -> Rows:
     return np.asarray(compared[chosen], dtype=np.int64)
 
 
+@on_one_thread
 def transfer(known_ms: NDArray[np.floating], rows: Rows, measured_ms: NDArray[np.floating]) -> Transfer:
     """Fit a new device to ``measured_ms`` float64[n], of the networks ``rows`` int64[n] of ``known_ms`` float64[N, D].
 

@@ -1,0 +1,66 @@
+"""Searching and fitting keep linear algebra to one thread, whatever the computer or the environment allows."""
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import ofa.space as spaces
+from ofa.search import Limit, find, sweep
+from ofa.threads import on_one_thread
+from ofa.twins import fit_accuracy, members
+
+SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+
+
+@pytest.fixture(autouse=True)
+def many():
+    """Allow two threads, as most computers do."""
+    with threadpool_limits(2, user_api="blas"):
+        yield
+
+
+class Watched:
+    """A predictor that notes how many threads there are when it is called."""
+
+    def __init__(self):
+        self.threads = set()
+
+    def __call__(self, genomes):
+        self.threads |= threads()
+        return genomes.sum(axis=1).astype(np.float64)
+
+
+def threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_threads_are_many_again_afterwards():
+    assert on_one_thread(threads)() == {1}
+    assert threads() == {2}
+
+
+def test_they_are_also_where_it_failed():
+    with pytest.raises(ZeroDivisionError):
+        on_one_thread(lambda: 1 / 0)()
+    assert threads() == {2}
+
+
+def test_predictors_are_called_on_one_thread():
+    watched = Watched()
+    limit = Limit(name="latency", predict=watched, at_most=60.0, unit="ms")
+    find(SPACE, watched, [limit], seed=0, population=16, generations=1, rounds=1)
+    sweep(SPACE, watched, limit, seed=0, points=2)
+    assert watched.threads == {1}
+
+
+def test_twins_are_fitted_on_one_thread(monkeypatch):
+    watched, fitted = Watched(), members.fit
+
+    def noted(*given, **named):
+        watched.threads |= threads()
+        return fitted(*given, **named)
+
+    monkeypatch.setattr(members, "fit", noted)
+    genomes = spaces.sample.random(SPACE, 40, np.random.default_rng(0))
+    fit_accuracy(SPACE, genomes, 50 + genomes.mean(axis=1))
+    assert watched.threads == {1}
