@@ -59,13 +59,15 @@ class Archive:
 
     def fresh(self, genomes: Genomes) -> Genomes:
         """Return the distinct rows that were not scored yet, in order of appearance."""
-        met: set[bytes] = set()
-        rows: list[int] = []
-        for row, key in enumerate(_keys(genomes)):
-            if key not in self._row_of and key not in met:
-                met.add(key)
-                rows.append(row)
-        return genomes[rows]
+        return genomes[self._unknown(_keys(genomes))]
+
+    def _unknown(self, keys: Sequence[bytes]) -> list[int]:
+        """Return where each distinct key that was not met yet appears first, in order of appearance."""
+        met: dict[bytes, int] = {}
+        for row, key in enumerate(keys):
+            if key not in self._row_of:
+                met.setdefault(key, row)
+        return list(met.values())
 
     def limit_values(self, genomes: Genomes) -> Values:
         """Return float64[n, L]: what each limit predicts."""
@@ -83,13 +85,12 @@ class Archive:
     def rows(self, genomes: Genomes) -> NDArray[np.int64]:
         """Return int64[n]: where each genome stands in the archive, scored first where it was not met before."""
         keys = _keys(genomes)
-        rows = [self._row_of.get(key, -1) for key in keys]
-        if -1 in rows:
-            new = self.fresh(genomes)
+        unknown = self._unknown(keys)
+        if unknown:
+            new = genomes[unknown]
             # Nothing is kept where a predictor fails.
             self.restore(new, *self.predicted(new))
-            rows = [self._row_of[key] for key in keys]
-        return np.array(rows, dtype=np.int64)
+        return np.array([self._row_of[key] for key in keys], dtype=np.int64)
 
     def within(self, genomes: Genomes) -> NDArray[np.int64]:
         """Return the archive's rows of those genomes that meet every limit; the others are not scored for accuracy."""
@@ -130,9 +131,10 @@ class Archive:
 
 def _keys(genomes: Genomes) -> list[bytes]:
     """Return the bytes of each row."""
-    width = genomes.shape[1]
-    text = np.ascontiguousarray(genomes).tobytes()
-    return [text[start : start + width] for start in range(0, len(text), width)]
+    # As plain memory, which loses no zero at the end as text would.
+    rows = np.ascontiguousarray(genomes).view(np.dtype((np.void, genomes.shape[1])))
+    keys: list[bytes] = rows[:, 0].tolist()
+    return keys
 
 
 def _empty(count: int, genes: int, limits: int) -> Scored:

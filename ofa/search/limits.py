@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,8 @@ class Limit:
     """A network may have at most ``at_most`` of what ``predict`` returns (float64[n] for canonical uint8[n, G]).
 
     ``floor`` returns the exact extremes of ``predict`` over the space, where they are known: then an impossible limit
-    is refused with proof. Without it the search looks for the smallest value itself and says that it is not proven.
+    is refused with proof. Without it the search looks for the smallest value itself and says that it is not proven. It
+    is asked for by every island, so it should remember its answer.
     ``below`` is a sum that ``predict`` never lies below, and with ``exact`` equals: what is proven of a search rests on
     it. ``source`` is what measured the values that ``predict`` rests on (`Lut.energy_sources`): a limit of energy (its
     unit is one of joules) is refused without, since most devices say nothing of what they draw.
@@ -76,6 +78,7 @@ def twin_limit(
     def predict(genomes: Genomes) -> Values:
         return twin.predict(genomes) * factor
 
+    @cache
     def floor() -> Extremes:
         return extremes(twin.space, twin.op_values_ms, twin.constant_ms).scaled(factor)
 
@@ -95,6 +98,7 @@ def sum_limit(space: SearchSpace, name: str, at_most: float, unit: str, of: Call
     """Limit a value that the ops of a network add up to: MACs, parameters, bytes of a file."""
     total = of_ops(space, index_of(space).values(of))
 
+    @cache
     def floor() -> Extremes:
         return ends(space, total)
 
@@ -109,6 +113,7 @@ def activation_limit(space: SearchSpace, at_most_bytes: float, name: str = "acti
     def predict(genomes: Genomes) -> Values:
         return index.most(genomes, peaks)
 
+    @cache
     def floor() -> Extremes:
         return extremes(space, peaks, combine=np.maximum)
 
