@@ -38,9 +38,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str =
     from rich.text import Text
 
     console = _console(sys.stdout)
-    grid = Table(
-        title=Text(_lines_of(title)) if title else None, title_justify="left", box=_box(console), pad_edge=False
-    )
+    grid = Table(box=_box(console), pad_edge=False)
     grid.show_header = any(columns)
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
@@ -48,6 +46,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str =
     for row in rows:
         grid.add_row(*(Text(cell(value)) for value in row))
     with console.capture() as drawn:
+        # Not the table's own title: that is folded to the width of its columns, and a path in two lines is none.
+        if title:
+            console.print(Text(_lines_of(title), style="italic"), soft_wrap=True)
         console.print(grid)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
@@ -69,7 +70,7 @@ def show(facts: Mapping[str, Any], *, title: str = "") -> None:
 
 
 def cell(value: Any) -> str:
-    """Return a value as a table shows it: integers in thousands, other numbers to 4 digits, None as a dash."""
+    """Return a value as a table shows it: integers in thousands, other numbers to 4 digits, nothing as a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -79,6 +80,8 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list | tuple):
+        if not value:
+            return "–"
         said = [cell(item) for item in value]
         return (", " if any(" " in item for item in said) else " ").join(said)
     return _lines_of(str(value))

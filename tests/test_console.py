@@ -32,6 +32,12 @@ def test_a_piped_table_is_plain_whole_and_aligned(capsys: pytest.CaptureFixture[
     assert len(first) == len(second) == len(head) and title == "ops"
 
 
+def test_a_title_longer_than_its_table_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show({"a": 1, "none": []}, title="runs/a-long-name/labels.csv")
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "runs/a-long-name/labels.csv" and out[-1].split() == ["none", "–"]
+
+
 def test_show_puts_records_below_single_values(capsys: pytest.CaptureFixture[str]) -> None:
     console.show({"name": "tiny", "corners": {"max": {"macs": 10}, "min": {"macs": 2}}, "deep": {"width": 1.0}})
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
