@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ofa.errors import FileInvalid
 from ofa.train.sources import arrays, errors, folders, shards
 from ofa.train.sources.decode import Cut, Problems
 
@@ -115,7 +116,30 @@ def open_source(
             return shards.read(tars, channels=channels or 3, problems=problems, threads=workers)
         if (path / name).is_dir():
             return folders.read(path / name, channels=channels or 3, problems=problems, threads=workers)
-    raise errors.no_images_at(path, split, _looked_for(split))
+    raise _absent(path, split)
+
+
+def holds(path: Path, split: Split) -> bool:
+    """Say whether a folder has anything that is named as the images of a split are, usable or not."""
+    return any((path / name).is_dir() or any(path.glob(f"{name}*.tar")) for name in NAMES[split]) or any(
+        (path / f"{name}.npz").is_file() for name in NAMES[split]
+    )
+
+
+def _absent(path: Path, split: Split) -> FileInvalid:
+    """Return what is wrong with a path that no images are read from: how they lie there, where there are some."""
+    if path.is_dir() and not holds(path, "train"):
+        loose, classes = folders.sorted_otherwise(path)
+        if classes:
+            mistaken = path.resolve().name in {name for names in NAMES.values() for name in names}
+            return (
+                errors.split_itself(path, split)
+                if mistaken
+                else errors.split_unnamed(path, split, classes, NAMES[split][0])
+            )
+        if loose:
+            return errors.images_unsorted(path, split, loose, NAMES[split][0])
+    return errors.no_images_at(path, split, _looked_for(split))
 
 
 def same_classes(train: Source, test: Source) -> None:

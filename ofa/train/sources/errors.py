@@ -11,10 +11,42 @@ from ofa.errors import FileInvalid, UsageInvalid
 def no_images_at(path: Path, split: str, looked_for: Sequence[str]) -> FileInvalid:
     """Say that a path holds no images of a split that we know to read."""
     there = f"looked for {', '.join(looked_for)}" if path.is_dir() else "it is neither a folder nor an .npz file"
+    held_back = "put them there as one of these, or test on images held back from training (--split holdout)"
     return FileInvalid(
         f"'{path}' holds no {split} images",
         why=there if path.exists() else "there is no such file or folder",
-        hint="name an .npz file of training images, or a folder that holds one of these",
+        hint=held_back
+        if path.is_dir() and split == "test"
+        else "name an .npz file of training images, or a folder that holds one of these",
+    )
+
+
+def images_unsorted(path: Path, split: str, count: int, name: str) -> FileInvalid:
+    """Say that images lie directly in a folder, where nothing says of which class they are."""
+    return FileInvalid(
+        f"'{path}' holds no {split} images that have a class",
+        why=f"an image is labelled by the folder it is in, and {count:,} lie directly in this one",
+        hint=f"sort them into '{path}/{name}/<class>/<image>'",
+    )
+
+
+def split_unnamed(path: Path, split: str, classes: Sequence[str], name: str) -> FileInvalid:
+    """Say that class folders lie where folders of splits are looked for."""
+    listed = ", ".join(f"'{one}'" for one in classes[:3]) + (", …" if len(classes) > 3 else "")
+    return FileInvalid(
+        f"'{path}' holds no {split} images in a folder named '{name}'",
+        why=f"it holds folders of images ({listed}), and nothing says which are to train and which to test with",
+        hint=f"move them into '{path}/{name}': '{path}/{name}/{classes[0]}/<image>'",
+    )
+
+
+def split_itself(path: Path, split: str) -> FileInvalid:
+    """Say that the folder of one split was given in place of the one that holds it."""
+    above = path.parent
+    return FileInvalid(
+        f"'{path}' holds no {split} images in a folder of their own",
+        why="it holds the classes of one split; others lie beside it",
+        hint=f"name the folder above it: --data {above if above.name else above.resolve()}",
     )
 
 
@@ -92,7 +124,7 @@ def image_broken(place: str, why: str) -> FileInvalid:
     return FileInvalid(
         f"image '{place}' cannot be read",
         why=why,
-        hint="mend or remove it, or let unreadable images be skipped and counted",
+        hint="mend or remove it, or add --skip-corrupt: unreadable images are then skipped and counted",
     )
 
 

@@ -119,6 +119,14 @@ def read(root: Path, *, channels: int = 3, problems: Problems = "raise", threads
     )
 
 
+def sorted_otherwise(root: Path) -> tuple[int, list[str]]:
+    """Return how many images lie directly in a folder, and which folders in it hold some: neither is a layout.
+
+    Raises what ``read`` does of folders.
+    """
+    return len(_listing(root).names), [name for name in _classes(root)[0] if len(_listing(root / name).names)]
+
+
 def _classes(root: Path) -> tuple[list[str], int]:
     """Return the sorted names of the class folders and the number of files beside them."""
     found, others = [], 0

@@ -98,6 +98,27 @@ def test_channels_are_those_asked_for(tmp_path: Path, pictures: Picture, encode:
         open_source(tmp_path / "a.npz", split="train", channels=1)
 
 
+@pytest.mark.parametrize(
+    ("lie", "given", "split", "said"),
+    [
+        ("*.png", ".", "train", r"12 lie directly in this one\n.*/train/<class>/<image>'"),
+        ("*/*.png", ".", "train", r"holds folders of images \('0', '1', '2'\).*\n.*/train/0/<image>'"),
+        ("train/*/*.png", "train", "train", r"classes of one split.*\n.*name the folder above it: --data "),
+        ("train/*/*.png", ".", "test", r"looked for val.*\n.*put them there as one of these.*--split holdout"),
+    ],
+)
+def test_images_that_lie_otherwise_are_told_where_to_lie(
+    lie: str, given: str, split: Split, said: str, tmp_path: Path, pictures: Picture, encode: Encode
+) -> None:
+    folder = (tmp_path / lie).parent
+    for at, picture in enumerate(pictures):
+        path = (folder.parent / str(at % 3) if folder.name == "*" else folder) / f"{at:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(picture))
+    with pytest.raises(FileInvalid, match=said):
+        open_source(tmp_path / given, split=split)
+
+
 def test_classes_must_be_the_same_in_the_same_order(pictures: Picture) -> None:
     def source(names: str) -> Source:
         return arrays.of(pictures[: len(names)], np.arange(len(names)), list(names))

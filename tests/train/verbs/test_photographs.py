@@ -42,7 +42,7 @@ def test_without_leave_to_skip_the_image_is_named(
     monkeypatch.chdir(tmp_path)
     code, out, err = run(*steps(photographs, tmp_path / "run"))
     assert (code, out) == (3, "") and "Traceback" not in err
-    assert "class-1/13.png' cannot be read" in err and "skipped and counted" in err
+    assert "class-1/13.png' cannot be read" in err and "add --skip-corrupt" in err
     code, _, again = run(*steps(photographs, tmp_path / "run", "--skip-corrupt"))
     assert code == 0, again
 
