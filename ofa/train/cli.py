@@ -113,14 +113,17 @@ def train(
 
     Ctrl-C is safe: the same command with --resume goes on where it stopped.
     """
+    from ofa import console
     from ofa.train import data as datas
-    from ofa.train import ranks, runs
+    from ofa.train import errors, ranks, runs
 
     seeded = [] if seed is None else [f"seed={seed}"]
     chosen = runs.recipe_named(recipe, [*(settings or ()), *seeded], epochs_scale, schedule)
     with ranks.joined(on) as group:
         source = runs.opened(data, "train", problems="skip" if skip_corrupt else "raise", threads=1)
         divided = datas.divided(source, chosen)
+        if group.first and (fault := runs.tests_fault(data, source)):
+            console.warn(errors.tests_unlike(fault))
         if dry_run:
             _foretell(chosen, divided, group, json)
         else:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid, VerificationFailed
+from ofa.errors import FileInvalid, OfaError, SpaceMismatch, UsageInvalid, VerificationFailed
 
 
 def checkpoint_broken(path: Path, why: str) -> FileInvalid:
@@ -50,12 +50,33 @@ def not_labels(path: Path, why: str) -> FileInvalid:
     return FileInvalid(f"labels '{path}' cannot be used", why=why, hint="delete the file; labelling then starts anew")
 
 
+def other_labels(path: Path, line: int, space: str) -> FileInvalid:
+    """Say that a row of labels names a subnet that a space does not have."""
+    return FileInvalid(
+        f"labels '{path}' cannot be used",
+        why=f"line {line} does not describe a subnet of '{space}'",
+        hint=(
+            "name the space of the training they are of: --space, --width, --channels, --classes",
+            "or, where the file is damaged, delete it; labelling then starts anew",
+        ),
+    )
+
+
+def tests_unlike(fault: OfaError) -> str:
+    """Warn that the test images beside training images will not serve."""
+    return f"the test images there cannot be used: {fault.what}" + (f", {fault.why}" if fault.why else "")
+
+
 def too_few_images(images: int, holdout: int, batch: int) -> UsageInvalid:
     """Say that a training set does not fill one batch."""
+    fewer = images // 5
+    # Some steps an epoch: a batch of all images would be one.
+    smaller = min(batch, 2 ** max(0, ((images - fewer) // 4).bit_length() - 1))
     return UsageInvalid(
         f"{images:,} images are too few to train on",
         why=f"{holdout:,} are held back, and a step takes {batch:,}",
-        hint="use a smaller batch or hold back fewer: --set batch=…, --set holdout=…, import-checkpoint --holdout …",
+        hint=f"hold back fewer, in smaller batches: --set holdout={fewer} --set batch={smaller} "
+        f"(of a published checkpoint: import-checkpoint --holdout {fewer})",
     )
 
 

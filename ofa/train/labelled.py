@@ -65,7 +65,7 @@ def _row(path: Path, space: SearchSpace, number: int, row: list[str]) -> Row:
     except (ValueError, IndexError) as fault:
         raise errors.not_labels(path, f"line {number} cannot be read: {fault}") from fault
     except SpaceMismatch as fault:
-        raise errors.not_labels(path, f"line {number}: {fault.what}") from fault
+        raise errors.other_labels(path, number, space.id) from fault
     if found.subnet.id != row[0] or not 0 <= found.top1 <= 100 or found.images < 1:
-        raise errors.not_labels(path, f"line {number} does not describe a subnet of '{space.id}'")
+        raise errors.other_labels(path, number, space.id)
     return found

@@ -84,6 +84,20 @@ def opened(
     return sources.open_source(Path(path), split=split, problems=problems, channels=channels, threads=threads)
 
 
+def tests_fault(path: str, source: Source) -> OfaError | None:
+    """Return why test images beside those to train on cannot be used, None where they can or there are none.
+
+    Known before a training rather than after it: `ofa eval` asks for them at its end.
+    """
+    if path == DIGITS or not sources.holds(Path(path), "test"):
+        return None
+    try:
+        sources.same_classes(source, opened(path, "test", channels=source.channels))
+    except OfaError as fault:
+        return fault
+    return None
+
+
 def recipe_named(name: str, wanted: Sequence[str], epochs_scale: float, preset: str | None = None) -> Recipe:
     """Return a recipe by name or as ``module:function``, with ``key=value`` settings and longer or shorter phases.
 

@@ -5,8 +5,9 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -84,6 +85,7 @@ def fit(
     card = saved.fit(
         chosen, out, labels=labels, lut=lut, energy=energy, seed=seed, rounds=further, by_latency=by_latency
     )
+    _doubt(card)
     console.emit_json(card) if json else console.show(card, title=str(out))
 
 
@@ -97,4 +99,17 @@ def show(
     from ofa.twins import saved
 
     card = saved.load(path).card
+    _doubt(card)
     console.emit_json(card) if json else console.show(card, title=str(path))
+
+
+def _doubt(card: Mapping[str, Any]) -> None:
+    """Warn where an accuracy twin's own cross-validation says that it learned nothing."""
+    from ofa import console
+    from ofa.twins import errors
+
+    if not str(card["schema"]).startswith("accuracy-twin/"):
+        return
+    error, scatter = card["models"][card["chosen"]]["rmse_points"], card["label_sd"]
+    if error is not None and scatter is not None and error >= scatter:
+        console.warn(errors.tells_nothing(error, scatter))

@@ -25,6 +25,15 @@ def not_a_number(what: str, wanted: str) -> UsageInvalid:
     return UsageInvalid(f"{what} holds a value that is not {wanted}", hint="drop the failed rows before fitting")
 
 
+def tells_nothing(error: float, scatter: float) -> str:
+    """Warn that an accuracy twin is no better than one number for all networks."""
+    return (
+        "this twin knows nothing of how networks differ: on labels it had not seen "
+        f"it errs by {error:.3g} points (rms), and their own scatter is {scatter:.3g}; "
+        "a search by it finds what is cheap, not what is accurate. Train longer, or label more subnets on more images"
+    )
+
+
 def broken(path: Path, why: str) -> FileInvalid:
     """Say that a saved twin cannot be used."""
     return FileInvalid(f"twin '{path}' cannot be used", why=why, hint="fit the twin again; do not edit its files")
@@ -35,7 +44,7 @@ def other_space(path: Path, found: str, expected: str) -> SpaceMismatch:
     return SpaceMismatch(
         f"twin '{path}' does not belong to '{expected}'",
         why=f"it was fitted on '{found}'",
-        hint="fit a twin on this space, or search the space of the twin",
+        hint=("name the space it was fitted on, --width, --channels and --classes too", "or fit a twin on this one"),
     )
 
 

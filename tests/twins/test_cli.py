@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +51,25 @@ def test_labels_become_a_twin_that_shows_its_card(run: Run, labels: Path, tmp_pa
     assert {key: value for key, value in json.loads(printed).items() if key != "files"} == card
     code, printed, _ = run("twins", "show", str(out))
     assert code == 0 and "base+boosted" in printed
+
+
+def test_labels_of_another_space_are_not_to_be_deleted(run: Run, labels: Path, tmp_path: Path) -> None:
+    for more in (("--classes", "4"), ("--space", "mobilenet_v3", "--classes", "10")):
+        space = more if "--space" in more else ("--space", "mobilenet_v3_tiny", "--channels", "1", *more)
+        code, _, err = run("twins", "fit", *space, "--labels", str(labels), "--out", str(tmp_path / "twin"))
+        assert code == 3 and "try: name the space of the training they are of" in err, err
+
+
+@pytest.mark.parametrize(("error", "warned"), [(5.0, True), (4.0, False)])
+def test_a_twin_that_learned_nothing_is_doubted(
+    error: float, warned: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = {"schema": "accuracy-twin/2", "label_sd": 4.5, "chosen": "base", "models": {"base": {"rmse_points": error}}}
+    monkeypatch.setattr("ofa.twins.saved.load", lambda path: SimpleNamespace(card=card))
+    monkeypatch.setattr("ofa.twins.saved.fit", lambda *_, **__: card)
+    for verb in (("show", "twin"), ("fit", *SPACE, "--labels", "labels.csv", "--out", str(tmp_path / "twin"))):
+        code, _, err = run("twins", *verb)
+        assert code == 0 and ("knows nothing of how networks differ" in err) == warned, err
 
 
 def test_a_twin_of_a_stale_table_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

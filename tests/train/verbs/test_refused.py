@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     assert told in refuse(code, *training(shown, tmp_path / "run", *more))
     assert told in refuse(code, *training(shown, tmp_path / "run", *more, "--dry-run"))
+
+
+def test_test_images_of_other_classes_are_known_before_a_training(shown: Path, tmp_path: Path, run: Run) -> None:
+    data = Path(shutil.copytree(shown, tmp_path / "images"))
+    assert "warning" not in run(*training(data, tmp_path / "run", "--dry-run"))[2]
+    for path in data.glob("test*"):
+        path.unlink()
+    (data / "val" / "dog").mkdir(parents=True)
+    code, _, err = run(*training(data, tmp_path / "run", "--dry-run"))
+    assert code == 0 and "warning: the test images there cannot be used: class 'dog' has no image" in err
 
 
 def test_a_gpu_that_is_not_there_is_refused(
