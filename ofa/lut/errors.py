@@ -310,10 +310,16 @@ def unlike_measured(table: str, *, missing: int, first: str, part: str) -> Space
 
 def none_fits(path: Path, asked: Mapping[str, str], names: Sequence[str]) -> FileInvalid:
     """Say that no table of a folder is what was asked for."""
-    wanted = ", ".join(f"{name} {quoted(value)}" for name, value in asked.items()) or "any table"
+    if not names:
+        return FileInvalid(
+            f"there is no table under '{path}'",
+            why="no folder in it holds a lut.json; a measurement that is not finished has none yet",
+            hint="name the folder of a table, or finish the measurement: 'ofa bench' as it was begun, with --resume",
+        )
+    wanted = ", ".join(f"{name} {quoted(value)}" for name, value in asked.items())
     return FileInvalid(
         f"no table under '{path}' fits: {wanted}",
-        why="it holds " + (_few(names) or "none"),
+        why="it holds " + _few(names),
         hint="name the folder of one table, or ask for one of these",
     )
 

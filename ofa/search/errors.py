@@ -94,7 +94,8 @@ def no_quantity(text: str, kind: str, units: Sequence[str]) -> UsageInvalid:
     """Say that a text is no quantity of a kind."""
     return UsageInvalid(
         f"'{text}' is not a quantity of {kind}",
-        why="it is a number with its unit, such as " + {"latency": "25ms", "energy": "8mJ"}.get(kind, "4M"),
+        why="it is a number with its unit, such as "
+        + {"latency": "25ms", "energy": "8mJ", "memory": "4MB"}.get(kind, "4M"),
         hint="units are " + ", ".join(unit or "none" for unit in units),
     )
 

@@ -131,6 +131,12 @@ def test_a_search_and_a_twin_are_warned(saved: Path, table: Lut) -> None:
         assert len(shelf.warnings(path)) == 1
 
 
+def test_a_folder_without_a_table_is_told_so_and_how_it_may_get_one(tmp_path: Path) -> None:
+    (tmp_path / "begun").mkdir()
+    with pytest.raises(FileInvalid, match=r"there is no table under .*begun'\n.*not finished.*\n.*--resume"):
+        shelf.place(tmp_path / "begun")
+
+
 def test_the_list_of_tables_marks_what_was_rechecked(table: Lut, tmp_path: Path) -> None:
     folder = tmp_path / "luts" / str(table.header.place)
     write(table, folder)

@@ -202,6 +202,7 @@ def test_what_cannot_be_is_refused_with_what_why_and_try(run: Run, place: Path) 
     wrong = [
         (6, (*lut, *twin, "--under", "0.0001ms"), "the exact minimum of the space is"),
         (2, (*lut, *twin, "--under", "25"), "units are ms"),
+        (2, (*lut, *twin, "--under-size", "4"), "such as 4MB"),
         (2, (*lut, *twin), "--under 25ms"),
         (2, (*twin,), "give --lut"),
         (2, (*twin, "--under", "3ms"), "give the table"),
