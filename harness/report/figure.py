@@ -170,9 +170,14 @@ def vertical(
     return shape, words
 
 
-def span(values: Sequence[float], *, margin: float = 0.08, below: float | None = None) -> list[float]:
-    """Return a range that holds all values with room around them, as shares of their extent."""
+def span(
+    values: Sequence[float], *, margin: float = 0.08, below: float | None = None, least: float = 0.0
+) -> list[float]:
+    """Return a range that holds all values with room around them, as shares of their extent, which is ``least`` or more
+    unless they are one value."""
     low, high = min(values), max(values)
+    if 0 < high - low < least:
+        low, high = (low + high - least) / 2, (low + high + least) / 2
     extent = (high - low) or abs(high) or 1.0
     return [low - extent * (margin if below is None else below), high + extent * margin]
 

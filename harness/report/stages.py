@@ -133,7 +133,7 @@ def searched(label: str, front: Front) -> Searched:
     one = front.chosen[0] if len(front.chosen) == 1 and front.chosen[0].budget_ms is not None else None
     return Searched(
         label=label,
-        points=len(front.points),
+        points=len({point.id for point in front.points}),
         least_ms=front.points[0].latency_ms,
         most_ms=one.latency_ms if one else front.points[-1].latency_ms,
         top1=one.accuracy if one else max(point.accuracy for point in front.points),

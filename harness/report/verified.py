@@ -61,7 +61,8 @@ def verification(facts: dict[str, Any] | None) -> Verification | None:
         device=str(facts.get("device") or ""),
         runtime=str(facts.get("runtime") or ""),
         table=str(facts.get("table") or ""),
-        slower=number(facts.get("slower")),
+        # Without a table there is no speed to compare with.
+        slower=None if facts.get("table", "") is None else number(facts.get("slower")),
         floor_percent=number(facts.get("floor_pct")),
         files=tuple(_verified(entry) for entry in verdicts if isinstance(entry, dict)),
     )

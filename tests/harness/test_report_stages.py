@@ -207,6 +207,29 @@ def test_a_search_tells_its_bound_and_how_near_it_came(made: Callable[[str], Pat
     assert [row[-1] for row in drawn.rows] == bound["y"] == [71.5 + 5 * place for place in range(6)]
 
 
+def test_one_network_under_several_limits_is_one(tmp_path: Path) -> None:
+    folder = stages.search(tmp_path / "search")
+    kept = json.loads((folder / "front.json").read_text())
+    first = kept["front"][0]
+    same = {"subnet": first["subnet"], "accuracy": first["accuracy"], "latency_ms": first["latency_ms"]}
+    bound = {"upper_bound": first["accuracy"] + 4e-7}
+    kept["front"] = [point | same | bound for point in kept["front"]]
+    files.write_atomic(folder / "front.json", json.dumps(kept))
+    assert "1 network found at 0.380 ms" in Page(write(folder, tmp_path / "page.html").read_text()).text
+    (drawn,) = figures.of(read.gather(folder))["front"]
+    low, high = drawn.layout["yaxis"]["range"]
+    assert low < first["accuracy"] < high and high - low > 0.1
+
+
+def test_files_verified_without_a_table_have_no_speed_beside_it(tmp_path: Path) -> None:
+    folder = stages.verify(tmp_path / "verify")
+    kept = json.loads((folder / "verify.json").read_text())
+    for table, told in (("a table", True), (None, False)):
+        files.write_atomic(folder / "verify.json", json.dumps(kept | {"table": table}))
+        opened = Page(write(folder, tmp_path / "page.html").read_text())
+        assert ("device, against its table" in opened.text) == told
+
+
 def test_a_front_of_several_devices_is_along_the_one_whose_limit_rose(tmp_path: Path) -> None:
     (bench,) = read.gather(stages.search(tmp_path / "search", device="phone")).benches
     assert bench.front and bench.front.device == bench.label == "phone"
