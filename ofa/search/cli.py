@@ -179,11 +179,24 @@ def _show_best(made: Request, how: How, *, explain: bool, state: Path | None, ou
         console.emit_json(facts | reasons)
         return
     console.show({"best": _flat(facts["best"]), **{key: facts[key] for key in facts if key not in ("best", "top")}})
+    _show_limits(made, facts["best"]["limits"])
     if "top" in facts:
         rows = [_flat(network) for network in facts["top"]]
         console.listing(rows, title="\nsubnets that differ, best first")
     if explain:
         _show_why(reasons["why"])
+
+
+def _show_limits(made: Request, values: dict[str, float]) -> None:
+    """Print what a network counts as in each limit: of what is predicted that is more than the prediction itself."""
+    from ofa import console
+
+    rows = [
+        {"limit": limit.name, "at most": limit.at_most, "counted as": values[limit.name], "unit": limit.unit}
+        for limit in made.limits
+    ]
+    if rows:
+        console.listing(rows, title="\nlimits; a prediction counts with the margin that its errors ask for")
 
 
 def _show_why(why: dict[str, Any]) -> None:

@@ -197,6 +197,19 @@ def test_a_front_rises_to_the_limit(run: Run, place: Path) -> None:
     assert accuracies == sorted(accuracies)
 
 
+def test_every_limit_is_printed_with_what_the_best_counts_as(run: Run, place: Path) -> None:
+    lut = ("--lut", str(place / "measured"), "--accuracy", str(place / "twin"))
+    asked_for = (*lut, "--under", f"{2 * middle_ms(place, 'measured')}ms", "--under-activation", "4MB")
+    best = asked(run, *asked_for)["best"]
+    code, out, err = run("search", *SPACE, *asked_for)
+    assert code == 0, err
+    shown = {line.split("  ")[0]: line.split() for line in out.splitlines()}
+    assert shown["activation memory"][2:] == ["4,000,000", f"{best['limits']['activation memory']:,.0f}", "B"]
+    counted = float(shown["latency"][2].replace(",", ""))
+    assert shown["latency"][3] == "ms" and counted == pytest.approx(best["limits"]["latency"], rel=1e-3)
+    assert counted > best["latency_ms"], "a prediction counts with a margin"
+
+
 def test_what_cannot_be_is_refused_with_what_why_and_try(run: Run, place: Path) -> None:
     lut, twin = ("--lut", str(place / "table")), ("--accuracy", str(place / "twin"))
     wrong = [
