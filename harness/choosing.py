@@ -104,8 +104,9 @@ def _devices(asked: Asked, named: str | None) -> list[tuple[AskedTarget, str]]:
 
 def _place(search: Path, target: AskedTarget, name: str, lut: Path | None, add: bool, program: Path | None) -> Place:
     """Return where a target is measured, by its table: the one named, or the copy that the search was made from."""
-    from harness.refusals import choice_in_fp32, choice_needs_table
+    from harness.refusals import choice_in_fp32, choice_needs_files, choice_needs_table
     from harness.settle import Place
+    from ofa.graphs.forms import FORMATS, SUFFIX
     from ofa.lut import shelf
     from ofa.lut.format import read
 
@@ -116,6 +117,8 @@ def _place(search: Path, target: AskedTarget, name: str, lut: Path | None, add: 
     if table.header.precision != "fp32":
         raise choice_in_fp32(table.name, table.header.precision)
     runtime: Any = table.header.runtime
+    if FORMATS.get(runtime) not in SUFFIX:
+        raise choice_needs_files(name, runtime)
     return Place(device=device_for(name, runtime, program), runtime=runtime, table=table, folder=place if add else None)
 
 

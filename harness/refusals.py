@@ -281,3 +281,12 @@ def one_device_for(targets: Sequence[str]) -> UsageInvalid:
         why=f"its targets are {', '.join(targets)}: each is measured on the device of that name",
         hint="leave --device out, and give the targets of a search the names of devices",
     )
+
+
+def choice_needs_files(device: str, runtime: str) -> UsageInvalid:
+    """Say that the table of a search is of a runtime that runs no model file."""
+    return UsageInvalid(
+        f"networks cannot be tried on '{device}'",
+        why=f"each is exported with its trained weights, and runtime '{runtime}' of its table runs no such file",
+        hint="search by the table of a device that runs model files: 'ofa bench' makes one, of this computer too",
+    )

@@ -46,6 +46,14 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(replace(lut, header=lut.header.model_copy(update=here)), place / "table")
     asked = ("--accuracy", str(place / "twin"), "--lut", str(place / "table"), "--under", "5ms")
     command("search", *TINY, *asked, "--top", "3", "--out", str(place / "best"))
+    # As measured by a device that does not exist.
+    lut = read(place / "table")
+    write(
+        replace(lut, header=lut.header.model_copy(update={"device": "simulated-phone", "runtime": "simulated"})),
+        place / "no-files",
+    )
+    other = ("--accuracy", str(place / "twin"), "--lut", str(place / "no-files"), "--under", "5ms")
+    command("search", *TINY, *other, "--top", "3", "--out", str(place / "simulated"))
     command("search", *TINY, *asked, "--front", "--points", "2", "--out", str(place / "front"))
     return place
 
@@ -84,6 +92,9 @@ def test_the_choice_is_made_on_labels_and_times_and_not_made_twice(run: Run, sea
 def test_what_nothing_can_be_chosen_from_is_refused(refuse: Refuse, searched: Path, tmp_path: Path) -> None:
     assert "it holds a front" in refuse(2, *choosing(searched, "front"))
     assert "--lut" in refuse(2, *choosing(searched, "best", "--add"))
+    before = (searched / "run" / "labels.csv").read_bytes()
+    assert "runtime 'simulated' of its table runs no such file" in refuse(2, *choosing(searched, "simulated"))
+    assert (searched / "run" / "labels.csv").read_bytes() == before, "it is known before anything is labelled"
     broken = tmp_path / "broken"
     broken.mkdir()
     for path in (searched / "best").rglob("*"):
