@@ -331,7 +331,7 @@ def which_subnet(text: str, identity: str | None, ids: Sequence[str]) -> UsageIn
     return UsageInvalid(
         f"'{text}' holds {len(ids)} subnets" if identity is None else f"'{text}' holds no subnet '{identity}'",
         why=f"their ids are {listed}",
-        hint="say which one with --id",
+        hint=f"say which one, such as the first: --id {ids[0]}" if ids else "give a file that holds some",
     )
 
 
