@@ -132,8 +132,9 @@ def _misspelt(fault: Any) -> OfaError:
         sys.exit(fault.exit_code)
     command = fault.ctx.command_path if fault.ctx is not None else "ofa"
     near = getattr(fault, "possibilities", None) or ()
-    # With no guesses in it: they are told apart.
-    return misspelt(fault.message if near else fault.format_message(), command, near)
+    # With no guesses in it: they are told apart. What a check of Typer's raised is named by its class there.
+    said = fault.message if near else fault.format_message()
+    return misspelt(said.replace(": Value error, ", ": "), command, near)
 
 
 def _leave(fault: OfaError) -> NoReturn:

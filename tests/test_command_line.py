@@ -161,6 +161,7 @@ def test_no_message_names_an_option_that_its_verb_lacks() -> None:
     [
         (("bench", "--sapce", "x"), ("no such option: --sapce", "did you mean '--space'?", "ofa bench --help")),
         (("lut", "shwo"), ("no such command 'shwo'", "ofa lut --help")),
+        (("doctor", "verify"), (": 'verify' is not one of 'bench', ", "ofa doctor --help")),
         (("space", "facts"), ("missing argument 'SPACE'", "ofa space facts --help")),
         (("space", "sample", "mobilenet_v3", "-n", "0"), ("'--count' / '-n'", "ofa space sample --help")),
     ],
