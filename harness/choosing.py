@@ -132,7 +132,9 @@ def _show(facts: Facts, labels: Path, folder: Path) -> None:
         row = {"subnet": network["id"], "predicted %": predicted["top1"], "measured %": measured["top1"]}
         for name, most in facts["at_most"].items():
             reading = measured["limits"].get(name)
-            row |= {f"{name} ≤ {most:g}": predicted["limits"].get(name) if reading is None else reading["value"]}
+            row |= {
+                f"{name} ≤ {console.cell(most)}": predicted["limits"].get(name) if reading is None else reading["value"]
+            }
         rows.append(row | {"exceeds": ", ".join(network["over"]) or "nothing"})
     console.listing(rows, title="tried, the choice first; limits as measured where something measures them")
     console.note(f"the choice is {facts['chosen']}; predicted best was {facts['predicted_best']}")
