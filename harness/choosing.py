@@ -124,6 +124,7 @@ def _place(search: Path, target: AskedTarget, name: str, lut: Path | None, add: 
 
 def _show(facts: Facts, labels: Path, folder: Path) -> None:
     """Print every network that was tried, the chosen one first, and where the new points are."""
+    from harness.report.trial import CHOICE
     from ofa import console
 
     rows = []
@@ -138,4 +139,4 @@ def _show(facts: Facts, labels: Path, folder: Path) -> None:
         rows.append(row | {"exceeds": ", ".join(network["over"]) or "nothing"})
     console.listing(rows, title="tried, the choice first; limits as measured where something measures them")
     console.note(f"the choice is {facts['chosen']}; predicted best was {facts['predicted_best']}")
-    console.note(f"wrote {folder / 'choice.json'}; labels are in {labels}")
+    console.note(f"wrote {folder / CHOICE}; labels are in {labels}")

@@ -16,6 +16,7 @@ from harness import appraise
 from harness.inventory import Device
 from harness.plan import RuntimeName
 from harness.refusals import answer_of_others, front_has_no_limit
+from harness.report.trial import CHOICE
 from harness.session import OnProgress
 from harness.ship import export_all, model_path
 from ofa import files
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ofa.search.asked import Asked
     from ofa.train.runs import Trained
 
-CHOICE, MODELS, TOP = "choice.json", "models", "top.json"
+MODELS, TOP = "models", "top.json"
 SCHEMA = "choice/1"
 RESIDENT = "resident memory"
 BYTES_PER_MIB = 2.0**20
@@ -171,7 +172,10 @@ def own_names(asked: Asked, name: str) -> dict[str, str]:
 
 
 def _labels(supernet: Supernet, out: Path, subnets: Sequence[Subnet]) -> list[float]:
-    """Return the accuracy of subnets, percent, on images held back; rows that the file of labels has stand."""
+    """Return the accuracy of subnets, percent, on images held back; rows that the file of labels has stand.
+
+    It opens the supernet by itself: on a GPU where there is one, while files are written on the CPU.
+    """
     from ofa.train import accuracy, labelled, ranks
 
     wanted = out / TOP

@@ -10,7 +10,6 @@ from harness.report.parse import number
 from ofa.lut import heldout
 from ofa.lut.format import Lut
 from ofa.lut.heldout import genomes_of
-from ofa.lut.rows import LEARNT
 
 DEEPEST = 4
 
@@ -54,7 +53,7 @@ def compare(twin: Path, table: Lut) -> tuple[Compared, ...]:
     return tuple(
         Compared(
             id=row.id,
-            fitted=row.split in LEARNT,
+            fitted=row.learnt,
             resolution=found.space.subnet(genome).resolution,
             predicted_ms=float(ms),
             measured_ms=ns / 1e6,

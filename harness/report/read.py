@@ -17,14 +17,13 @@ from harness.report.reader import Reader
 from harness.report.rounds import Rounds
 from harness.report.searched import Front
 from harness.report.searched import front as parse_front
-from harness.report.trial import Trial
+from harness.report.trial import CHOICE, Trial
 from harness.report.trial import trial as parse_trial
 from harness.report.verified import Verification, verification
 from harness.tables import JOURNAL
 from ofa.lut.format import HEADER, Lut
 from ofa.lut.validity import Record
 
-CHOICE = "choice.json"
 LATENCY_TWIN, ACCURACY_TWIN = "latency-twin/", "accuracy-twin/"
 
 

@@ -1,4 +1,4 @@
-"""The networks of a search that `ofa choose` tried: its ``choice.json`` as frozen rows."""
+"""The networks of a search that `ofa choose` tried: the file that it writes, as frozen rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from harness.report.parse import Choice, listed, mapped, number
 from harness.report.words import DASH, amount, figures3
+
+CHOICE = "choice.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,6 +176,11 @@ def genomes_of(space: SearchSpace, rows: Sequence[NetworkRow]) -> Genomes:
     return genomes
 
 
+def learnt_of(lut: Lut, space: SearchSpace) -> list[NetworkRow]:
+    """Return the networks of a space that a table's twins are fitted to, with or without what a twin is of."""
+    return [row for row in lut.networks if row.space == space.id and row.learnt]
+
+
 def _ways(lut: Lut, part: Part) -> dict[str, Vector]:
     """Return the held-out networks of a space as each way prices them, ms, float64[n]."""
     index = index_of(part.space)

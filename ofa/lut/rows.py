@@ -17,8 +17,6 @@ NANOSECONDS_PER_MS = 1e6
 STATES = ("hot", "cold", "-")
 STATUSES = ("ok", "noisy", "modelled", "unsupported", "failed", "thermal")
 SPLITS = ("fit", "holdout", "verify")
-# What twins are fitted to; a table's own calibration and its stated error rest on "fit" and "holdout" alone.
-LEARNT = ("fit", "verify")
 # A row of these statuses has a time that a sum may use, one of those has none; `thermal` may have one for the record.
 USABLE = frozenset({"ok", "noisy", "modelled"})
 TIMELESS = frozenset({"unsupported", "failed"})
@@ -84,6 +82,11 @@ class NetworkRow(NamedTuple):
     energy_hi: int | None = None
     energy_source: str | None = None
     energy_averaging_ms: int | None = None
+
+    @property
+    def learnt(self) -> bool:
+        """Say whether twins are fitted to it; a table's own calibration and stated error rest on the other splits."""
+        return self.split in ("fit", "verify")
 
 
 OPS_COLUMNS = Row._fields[:11]

@@ -17,8 +17,8 @@ from ofa import estimate
 from ofa.lut import importers, shelf
 from ofa.lut.errors import ops_missing
 from ofa.lut.format import Lut, read
-from ofa.lut.heldout import genomes_of
-from ofa.lut.rows import LEARNT, NANOSECONDS_PER_MS, NetworkRow
+from ofa.lut.heldout import genomes_of, learnt_of
+from ofa.lut.rows import NANOSECONDS_PER_MS
 from ofa.search import knapsack
 from ofa.search.limits import Limit, Values, twin_limit
 from ofa.search.part import Part
@@ -111,11 +111,7 @@ def energy_limit(device: Device, part: Part, at_most_mj: float, name: str) -> Li
     from ofa.twins import latency, tables
 
     for table in device.tables:
-        known = {
-            row.genome
-            for row in table.networks
-            if row.space == device.space.id and row.split in LEARNT and row.energy_uj
-        }
+        known = {row.genome for row in learnt_of(table, device.space) if row.energy_uj}
         if len(known) >= latency.FEWEST_NETWORKS:
             twin = tables.fit(device.space, table, quantity="energy")
             return _of_twin(twin, part, at_most_mj, name=name, unit="mJ", source=", ".join(table.energy_sources))
@@ -194,14 +190,9 @@ def _needed(space: SearchSpace, value: int) -> NDArray[np.int64]:
     return found[found < len(index.ops)]
 
 
-def _rows(table: Lut, space: SearchSpace) -> list[NetworkRow]:
-    """Return the networks of a space that a table's twin may be fitted to."""
-    return [row for row in table.networks if row.space == space.id and row.split in LEARNT and row.ns is not None]
-
-
 def _twin(space: SearchSpace, table: Lut, state: str, values_ms: NDArray[np.float64]) -> LatencyTwin | None:
     """Return the latency twin of a table whose networks were measured, None where too few were."""
-    rows = _rows(table, space)
+    rows = [row for row in learnt_of(table, space) if row.ns is not None]
     if not rows:
         return None
     # Here, because the library of trees takes half a second to load.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa.lut import shelf
-from ofa.lut.rows import LEARNT
+from ofa.lut.heldout import learnt_of
 from ofa.search import errors, limits, proof, published
 from ofa.search.devices import Device, device, energy_limit
 from ofa.search.limits import Limit, Predictor
@@ -252,5 +252,4 @@ def _knows_memory(table: Any, space: SearchSpace) -> bool:
     """Say whether enough networks of a space were measured for their memory."""
     from ofa.twins import memory
 
-    rows = [row for row in table.networks if row.space == space.id and row.split in LEARNT]
-    return sum(row.peak_rss_kib is not None for row in rows) >= memory.FEWEST_NETWORKS
+    return sum(row.peak_rss_kib is not None for row in learnt_of(table, space)) >= memory.FEWEST_NETWORKS

@@ -13,7 +13,7 @@ from ofa import score
 from ofa.lut.calibrate import fit as calibrated
 from ofa.lut.format import Lut
 from ofa.lut.heldout import genomes_of
-from ofa.lut.rows import LEARNT, NetworkRow
+from ofa.lut.rows import NetworkRow
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.facts import FP32_BYTES, op_peak_bytes
 from ofa.space.index import index_of
@@ -88,7 +88,7 @@ def fit_memory(lut: Lut, space: SearchSpace) -> MemoryTwin:
     8 different networks with a peak.
     """
     rows = [row for row in lut.networks if row.space == space.id and row.peak_rss_kib is not None]
-    twin = fit(space, *_measured(space, [row for row in rows if row.split in LEARNT]))
+    twin = fit(space, *_measured(space, [row for row in rows if row.learnt]))
     known = [record.get("empty_rss_kib") for record in lut.sessions]
     empty_kib = next((float(kib) for kib in known if isinstance(kib, int)), None)
     found = scores(twin, *_measured(space, [row for row in rows if row.split == "holdout"]), empty_kib=empty_kib)

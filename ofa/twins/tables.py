@@ -8,8 +8,8 @@ import numpy as np
 
 from ofa.estimate import known_ms, op_values_ms
 from ofa.lut.format import Lut
-from ofa.lut.heldout import genomes_of
-from ofa.lut.rows import LEARNT, NANOSECONDS_PER_MS
+from ofa.lut.heldout import genomes_of, learnt_of
+from ofa.lut.rows import NANOSECONDS_PER_MS
 from ofa.space.core import SearchSpace
 from ofa.twins import errors, latency
 from ofa.twins.latency import LatencyTwin, Quantity
@@ -27,8 +27,7 @@ def fit(space: SearchSpace, lut: Lut, *, quantity: Quantity = "latency", seed: i
     (not of energy), UsageInvalid where nothing was measured.
     """
     energy = quantity == "energy"
-    rows = [row for row in lut.networks if row.space == space.id and row.split in LEARNT]
-    rows = [row for row in rows if (row.energy_uj if energy else row.ns)]
+    rows = [row for row in learnt_of(lut, space) if (row.energy_uj if energy else row.ns)]
     states = sorted({row.state for row in lut.rows if not row.key.startswith("@")})
     price = known_ms if energy else op_values_ms
     tables = {state: found for state in states if not np.isnan(found := price(lut, space, state)).any()}
