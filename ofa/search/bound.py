@@ -91,11 +91,6 @@ def extremes_of(
     return Extremes(least=least + constant, most=most + constant, argleast=argleast, argmost=argmost)
 
 
-def most_of(space: SearchSpace, terms: Sequence[Factor]) -> tuple[float, Genomes]:
-    """Return the largest sum of factors over a space, and a genome uint8[G] that attains it."""
-    return _eliminate(space, terms, np.argmax, np.add)
-
-
 def _eliminate(
     space: SearchSpace, terms: Sequence[Factor], pick: Callable[..., NDArray[np.int64]], combine: np.ufunc
 ) -> tuple[float, Genomes]:
