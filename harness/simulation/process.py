@@ -6,22 +6,24 @@ import json
 import math
 import os
 import sys
-import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from zipimport import zipimporter
 
 from harness.simulation import rail
 from harness.simulation.machine import Machine
 from harness.simulation.truth import Work, bare_work, resident_bytes, work_of
+from harness.simulation.unpacked import unpacked
 from harness.simulation.weather import Moment, Weather
 from ofa.files import MEBIBYTE, canonical_json, read_json, write_atomic
 
 RUNTIME = "simulated"
 MOMENTS = "simulated-moments.json"
+# The agent's modules that have something of the device under them.
+TAKEN_OVER = ("bench", "energy", "power", "probe", "runtimes", "timing", "tuning")
 At = tuple[int, int, int]
 Verb = Callable[..., None]
 
@@ -154,30 +156,26 @@ def untuned(request: dict[str, Any], folder: str, send: Verb) -> None:
 
 def agent_of(archive: Path, simulation: Simulation) -> dict[str, Any]:
     """Return the names of the agent's main module, loaded anew from its archive, with the device under it simulated."""
-    code = zipimporter(str(archive)).get_code("__main__")
-    assert code is not None
-    with zipfile.ZipFile(archive) as packed:
-        own = {name.partition("/")[0].removesuffix(".py") for name in packed.namelist()} - {"__main__"}
+    packed = unpacked(archive)
     agent: dict[str, Any] = {"__name__": "agent"}
     before = set(sys.modules)
-    sys.path.insert(0, str(archive))
+    sys.meta_path.insert(0, packed)
     try:
-        exec(code, agent)
-        modules: dict[str, Any] = {name: import_module(name) for name in own}
+        exec(packed.code["__main__"], agent)
+        modules: list[Any] = [import_module(name) for name in TAKEN_OVER]
     finally:
         # The agent's modules have everyday names, and the next agent of this process must be another one.
-        sys.path.remove(str(archive))
-        for name in set(sys.modules) - before:
-            if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{archive}{os.sep}"):
-                del sys.modules[name]
-    bench, energy, power, probe, runtimes, timing, tuning = (
-        modules[name] for name in ("bench", "energy", "power", "probe", "runtimes", "timing", "tuning")
-    )
+        sys.meta_path.remove(packed)
+        for name in (set(sys.modules) - before) & set(packed.code):
+            del sys.modules[name]
+    bench, energy, power, probe, runtimes, timing, tuning = modules
     runtimes.ADAPTERS.clear()
     runtimes.ADAPTERS[RUNTIME] = runtimes.Adapter(lambda: {"version": "1"}, simulation.load, simulation.load_bare)
     clocks = timing.Clocks(simulation.now_ns, simulation.cpu_ns, "virtual", "virtual", 0, 0)
     timing.wall_clock = lambda: (simulation.now_ns, "virtual")
     timing.clocks = lambda threads, unit="cpu": clocks
+    # Virtual time does not feel the collector, and all that this process holds is much to collect before each batch.
+    timing.collector_off = nullcontext
     probe.environment, probe.state, probe.cpu_seconds = simulation.environment, simulation.state, simulation.cpu_seconds
     probe.own_seconds = lambda: simulation.weather.cpu_s
     probe.residency, probe.peak_rss_kib = dict, simulation.peak_rss_kib
