@@ -90,7 +90,8 @@ DeviceNames = Annotated[
     ),
 ]
 UnitOption = Annotated[
-    Unit | None, typer.Option("--unit", help="What of the device computes; cpu if not given.", show_default=False)
+    Unit | None,
+    typer.Option("--unit", metavar="NAME", help="What computes: cpu (if not given), gpu or npu.", show_default=False),
 ]
 KernelsOption = Annotated[
     Kernels | None,
@@ -110,15 +111,21 @@ Threads = Annotated[
 ]
 CoresOption = Annotated[
     Cores | None,
-    typer.Option("--cores", help="Where cores differ: the profile's (big), or others.", show_default=False),
+    typer.Option(
+        "--cores",
+        metavar="NAME",
+        help="Where they differ: usual (big), big, little or all.",
+        show_default=False,
+    ),
 ]
-RegimeOption = Annotated[Regime, typer.Option("--regime", help="Measured cool, or as hot as work makes it.")]
-ROUNDS = "Fresh processes, each in a new order."
+RegimeOption = Annotated[
+    Regime,
+    typer.Option("--regime", metavar="NAME", help="burst (cool, if not given) or sustained (hot).", show_default=False),
+]
+ROUNDS = "Fresh processes, shuffled."
 Rounds = Annotated[int, typer.Option("--rounds", metavar="N", min=1, max=1000, help=ROUNDS)]
 VerifyRounds = Annotated[int, typer.Option("--rounds", metavar="N", min=2, max=1000, help=ROUNDS)]
-RoundsMost = Annotated[
-    int, typer.Option("--rounds-most", metavar="N", min=1, max=1000, help="Of what is not known to 1 % by then.")
-]
+RoundsMost = Annotated[int, typer.Option("--rounds-most", metavar="N", min=1, max=1000, help="Where 1 % takes more.")]
 Fit = Annotated[
     int | None,
     typer.Option(
@@ -126,7 +133,7 @@ Fit = Annotated[
         metavar="N",
         min=0,
         max=5000,
-        help="Whole networks to calibrate on; 20 if not given.",
+        help="Networks to calibrate on; 20 by itself.",
         show_default=False,
     ),
 ]
@@ -157,13 +164,13 @@ Ops = Annotated[
     bool | None,
     typer.Option(
         "--ops/--no-ops",
-        help="Measure ops, or whole networks alone; see docs/reading-a-lut.md.",
+        help="Ops, or whole networks alone: docs/reading-a-lut.md.",
         show_default=False,
     ),
 ]
 AllowLoad = Annotated[
     bool,
-    typer.Option("--allow-load", help="Measure although others work there; the table says 'loaded'."),
+    typer.Option("--allow-load", help="Measure a busy device; the table says 'loaded'."),
 ]
 Add = Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")]
 ProgramFile = Annotated[
@@ -171,7 +178,7 @@ ProgramFile = Annotated[
     typer.Option(
         "--program",
         metavar="FILE",
-        help="The runtime's program; device:PATH is one on the device.",
+        help="The runtime's program, or device:PATH on the device.",
     ),
 ]
 EnergyOption = Annotated[bool, typer.Option("--energy", help="Measure energy, where the device can say it.")]
@@ -179,7 +186,7 @@ Pulses = Annotated[
     bool,
     typer.Option(
         "--pulses",
-        help="The same for a meter beside it; then 'ofa lut build --meter'.",
+        help="For a meter beside it; then 'ofa lut build --meter'.",
     ),
 ]
 EnergyNetworks = Annotated[
@@ -189,7 +196,7 @@ EnergyNetworks = Annotated[
         metavar="N",
         min=1,
         max=1000,
-        help="Energy of so many networks; 12 if not given.",
+        help="Of so many networks; 12 if not given.",
         show_default=False,
     ),
 ]

@@ -58,9 +58,7 @@ Channels = Annotated[int | None, typer.Option("--channels", metavar="C", help="C
 Classes = Annotated[int | None, typer.Option("--classes", metavar="N", help="Number of classes; 1000 if not given.")]
 
 COUNT = "How many random subnets."
-SUBNETS = typer.Option(
-    "--subnets", metavar="FILE.json", help="These subnets, as 'ofa space sample --json' prints them."
-)
+SUBNETS = typer.Option("--subnets", metavar="FILE.json", help="Subnets as 'ofa space sample --json' prints them.")
 Subnets = Annotated[Path, SUBNETS]
 MaybeSubnets = Annotated[Path | None, SUBNETS]
 
@@ -81,11 +79,13 @@ OUT = "Folder that everything is written into."
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help=OUT)]
 MaybeOut = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help=OUT, show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what that folder holds.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, for how long, in how much memory.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, how long, in what memory.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Write over what is there.")]
 PrecisionName = Annotated[
     Precision | None,
-    typer.Option("--precision", help="What the networks compute in; fp32 if not given.", show_default=False),
+    typer.Option(
+        "--precision", metavar="NAME", help="Computed in fp32 (if not given), fp16 or int8.", show_default=False
+    ),
 ]
 
 
