@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,10 +30,14 @@ class Above:
     base: Sum
     forests: tuple[trees.Forest, ...] = ()
     lines: bool = False
+    # By space. A front asks at every point, and each time it would be the same; a copy of other parts asks anew.
+    _leaves: dict[SearchSpace, Sum] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def leaves(self, space: SearchSpace) -> Sum:
         """Return a sum that it never exceeds, each tree bounded alone."""
-        return added([self.base, *(trees.above(space, forest) for forest in self.forests)])
+        if space not in self._leaves:
+            self._leaves[space] = added([self.base, *(trees.above(space, forest) for forest in self.forests)])
+        return self._leaves[space]
 
     def within(self, space: SearchSpace, limits: Sequence[tuple[Sum, float]]) -> linear.Plane | None:
         """Return what it never exceeds within limits, all parts together: seconds for hundreds of trees."""

@@ -90,6 +90,15 @@ def test_bounds_hold_for_every_network_of_random_twins(family: str) -> None:
     assert np.median(tightness) < 3.0
 
 
+def test_leaves_are_found_once_and_anew_where_a_part_of_them_differs() -> None:
+    space = cut("mbconv", np.random.default_rng(0))
+    above, everything = Twins(space, 0).above(), every_genome(space)
+    found = above.leaves(space)
+    assert above.leaves(space) is found
+    lower = replace(above, base=replace(above.base, constant=above.base.constant - 1.0)).leaves(space)
+    assert lower.predict(everything) == pytest.approx(found.predict(everything) - 1.0)
+
+
 def test_features_of_which_nothing_is_known_are_bounded_by_the_largest_leaf() -> None:
     space = cut("mbconv", np.random.default_rng(0))
     twins = Twins(space, 0)
