@@ -122,10 +122,12 @@ RegimeOption = Annotated[
     Regime,
     typer.Option("--regime", metavar="NAME", help="burst (cool, if not given) or sustained (hot).", show_default=False),
 ]
-ROUNDS = "Fresh processes, shuffled."
+ROUNDS = "Fresh processes, each in a new order."
 Rounds = Annotated[int, typer.Option("--rounds", metavar="N", min=1, max=1000, help=ROUNDS)]
 VerifyRounds = Annotated[int, typer.Option("--rounds", metavar="N", min=2, max=1000, help=ROUNDS)]
-RoundsMost = Annotated[int, typer.Option("--rounds-most", metavar="N", min=1, max=1000, help="Where 1 % takes more.")]
+RoundsMost = Annotated[
+    int, typer.Option("--rounds-most", metavar="N", min=1, max=1000, help="Of what is not known to 1 % by then.")
+]
 Fit = Annotated[
     int | None,
     typer.Option(
@@ -170,7 +172,7 @@ Ops = Annotated[
 ]
 AllowLoad = Annotated[
     bool,
-    typer.Option("--allow-load", help="Measure a busy device; the table says 'loaded'."),
+    typer.Option("--allow-load", help="Measure although busy; the table says 'loaded'."),
 ]
 Add = Annotated[bool, typer.Option("--add", help="Add verified networks to the table.")]
 ProgramFile = Annotated[
@@ -196,7 +198,7 @@ EnergyNetworks = Annotated[
         metavar="N",
         min=1,
         max=1000,
-        help="Of so many networks; 12 if not given.",
+        help="Energy of so many networks; 12 by itself.",
         show_default=False,
     ),
 ]
