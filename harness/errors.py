@@ -39,8 +39,20 @@ def file_invalid(what: str, path: Path | str, why: str, *hints: str) -> FileInva
     )
 
 
-def fields_invalid(what: str, path: Path | str, fault: ValidationError, known: Iterable[str]) -> FileInvalid:
-    """Say which field of a file is wrong, and which known name an unknown one resembles."""
+def fields_invalid(
+    what: str,
+    path: Path | str,
+    fault: ValidationError,
+    known: Iterable[str],
+    *,
+    instead: Mapping[str, str] | None = None,
+    told: str | None = None,
+) -> FileInvalid:
+    """Say which field of a file is wrong, and which known name an unknown one resembles.
+
+    ``instead``: what is written in place of names that people look for and that no such file has; ``told``: where
+    every name is told, for one that resembles none.
+    """
     # A mistyped key is also a missing one: the typo is what can be mended.
     found = sorted(
         fault.errors(include_url=False, include_input=False), key=lambda one: one["type"] != "extra_forbidden"

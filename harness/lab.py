@@ -21,6 +21,14 @@ __all__ = ["FOLDER_VARIABLE", "KNOWN_HOSTS", "LAB", "Group", "Lab", "Unit", "kno
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
+# Parts of an address, which other programs' lists keep in keys of their own.
+_BY_SSH = 'all of it in one: ssh = "user@host:port"'
+INSTEAD = {
+    **dict.fromkeys(("host", "hostname", "address", "user", "username", "port"), _BY_SSH),
+    "serial": 'adb = "SERIAL"',
+    "transport": 'ssh = "user@host:port" or adb = "SERIAL"',
+}
+
 
 class Unit(Part):
     """One device: its kind (a profile), and how it is reached: by SSH, by ADB, or simulated.
@@ -97,4 +105,4 @@ def read_lab() -> Lab:
     path = lab_folder() / LAB
     if not path.exists():
         return Lab()
-    return toml.read(path, "list of devices", Lab, parts=(Lab, Unit, Group, Machine))
+    return toml.read(path, "list of devices", Lab, parts=(Lab, Unit, Group, Machine), instead=INSTEAD)

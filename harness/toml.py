@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,10 +22,22 @@ class Part(BaseModel):
 P = TypeVar("P", bound=Part)
 
 
-def read(path: Path, what: str, kind: type[P], *, parts: Sequence[type[BaseModel]]) -> P:
+# Where the keys of such files are told, by its path among the sources.
+TOLD = "devices/README.md of ofa-lab"
+
+
+def read(
+    path: Path,
+    what: str,
+    kind: type[P],
+    *,
+    parts: Sequence[type[BaseModel]],
+    instead: Mapping[str, str] | None = None,
+) -> P:
     """Return a file of at most 1 MiB as a ``kind``; ``parts`` are all models whose keys it may hold.
 
-    Raises FileInvalid where it is damaged, too large, or has a key that means nothing: then it names the nearest one.
+    ``instead``: keys that people look for and no such file has, and what is written in their place. Raises FileInvalid
+    where it is damaged, too large, or has a key that means nothing: then it names the nearest one.
     """
     raw = read_capped(path, max_bytes=MEBIBYTE, what=what)
     try:
@@ -36,4 +48,4 @@ def read(path: Path, what: str, kind: type[P], *, parts: Sequence[type[BaseModel
         return kind.model_validate(content)
     except ValidationError as fault:
         known = {name for part in parts for name in part.model_fields} | {"schema"}
-        raise fields_invalid(what, path, fault, known) from fault
+        raise fields_invalid(what, path, fault, known, instead=instead, told=TOLD) from fault

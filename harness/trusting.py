@@ -14,10 +14,11 @@ ASK_S = 10.0
 
 
 def trusted(name: str, *, yes: bool, replace: bool) -> dict[str, Any]:
-    """Show a device's fingerprint, ask, and trust its key from then on; return what is trusted.
+    """Show a device's fingerprint, ask, and trust its key from then on; return what is trusted, and if that is new.
 
-    Asks only at a terminal; elsewhere ``yes`` must say that the fingerprint was compared. A key that differs from the
-    trusted one is taken only where ``replace``. Raises UsageInvalid, DeviceLost.
+    A key that is trusted already is said to be. Asks only at a terminal; elsewhere ``yes`` must say that the
+    fingerprint was compared. A key that differs from the trusted one is taken only where ``replace``. Raises
+    UsageInvalid, DeviceLost.
     """
     from harness.transport import trust
     from harness.transport.sshconfig import resolve
@@ -27,12 +28,17 @@ def trusted(name: str, *, yes: bool, replace: bool) -> dict[str, Any]:
         raise not_by_ssh(name)
     address = resolve(unit.ssh)
     key = trust.fetch_key(address, ASK_S, device=name, known_hosts=known_hosts())
+    facts = {"device": name, "key": key.kind, "fingerprint": key.fingerprint, "kept_in": str(known_hosts())}
     console.note(f"device '{name}' shows the key {key.kind} {key.fingerprint}")
+    if trust.pinned(known_hosts(), address) == (key,):
+        # Who is asked to compare what was compared before learns to agree without looking.
+        console.note("that is the one that is trusted already: nothing was changed")
+        return facts | {"changed": False}
     console.note("compare it with what the device itself says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
     if not yes and not _agreed():
         raise not_trusted(name, key.fingerprint)
     trust.pin(known_hosts(), address, key, device=name, replace=replace)
-    return {"device": name, "key": key.kind, "fingerprint": key.fingerprint, "kept_in": str(known_hosts())}
+    return facts | {"changed": True}
 
 
 def _agreed() -> bool:

@@ -54,6 +54,11 @@ def test_devices_of_the_list_have_files_and_seeds_of_their_own(folder: Path, tmp
     [
         ("devices = 3", "devices"),
         ("[devices.x]\nkindd = 'a'", "did you mean 'kind'?"),
+        ("[devices.x]\nkind = 'a'\nssh = 'b'\nport = 22", 'ssh = "user@host:port"'),
+        ("[devices.x]\nkind = 'a'\nssh = 'b'\nprot = 22", "there is no 'port'; write all of it in one"),
+        ("[devices.x]\nkind = 'a'\nserial = 'b'", 'adb = "SERIAL"'),
+        ("[devices.x]\nkind = 'a'\nadb = 'b'\nadb_prot = 22", "did you mean 'adb_port'?"),
+        ("[devices.x]\nkind = 'a'\nzzz = 'b'", "every key is told in devices/README.md"),
         ("[devices.x]\nkind = 'a'\nssh = 'b'\nadb = 'c'", "reached in one way"),
         ("[devices.x]\nkind = 'a'\nadb_port = 5", "goes with 'adb'"),
         ("[devices.x]\nkind = 'a'\ngroup = 'rack'", "which [groups] does not have"),

@@ -10,7 +10,9 @@ from unittest.mock import MagicMock
 import pytest
 from transport.lab import Sshd, make_key
 
-from harness.transport import sshlink
+from harness import trusting
+from harness.lab import FOLDER_VARIABLE, LAB
+from harness.transport import sshlink, trust
 from harness.transport.knownhosts import HostKey
 from harness.transport.ssh import Ssh
 from harness.transport.sshconfig import Address
@@ -86,6 +88,24 @@ def test_a_revoked_key_is_refused_though_it_is_pinned(
     with pytest.raises(DeviceLost, match="was revoked") as caught:
         sshlink._check_key(route, MagicMock(), (ONE,))
     assert str(own) in caught.value.why and ONE.fingerprint in caught.value.why
+
+
+def test_a_key_that_is_trusted_already_is_said_to_be(
+    tmp_path: Path, other: HostKey, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / LAB).write_text('schema = "lab/1"\n[devices.nano-1]\nkind = "jetson-nano"\nssh = "me@board:2222"\n')
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(trust, "fetch_key", lambda *_, **__: ONE)
+    assert trusting.trusted("nano-1", yes=True, replace=False)["changed"]
+    assert "compare it with" in capsys.readouterr().err
+    # Nobody is asked, whatever was agreed to.
+    assert not trusting.trusted("nano-1", yes=False, replace=False)["changed"]
+    said = capsys.readouterr().err
+    assert "trusted already: nothing was changed" in said and "compare it with" not in said
+    pin(tmp_path / "known_hosts", HERE, other, replace=True)
+    with pytest.raises(UsageInvalid):
+        trusting.trusted("nano-1", yes=True, replace=False)
+    assert trusting.trusted("nano-1", yes=True, replace=True)["changed"]
 
 
 @pytest.mark.parametrize("line", ["{} ssh-ed25519 AAAA!", "{} ssh-ed25519", "{}", "{} ssh-new AAAA", "{} ssh-rsa AAAA"])
