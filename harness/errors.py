@@ -63,9 +63,14 @@ def fields_invalid(
     why = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}{more}"
     if first["type"] == "extra_forbidden":
         why = f"unknown key '{where}'{more}"
-        near = difflib.get_close_matches(str(first["loc"][-1]), list(known), n=1)
+        looked_for = instead or {}
+        near = difflib.get_close_matches(str(first["loc"][-1]), [*looked_for, *known], n=1)
+        if near and near[0] in looked_for:
+            return file_invalid(what, path, why, f"there is no '{near[0]}'; write {looked_for[near[0]]}")
         if near:
             return file_invalid(what, path, why, f"did you mean '{near[0]}'?")
+        if told is not None:
+            return file_invalid(what, path, why, f"every key is told in {told}")
     return file_invalid(what, path, why)
 
 
@@ -119,19 +124,6 @@ def nothing_to_report(folder: Path, broken: Iterable[str]) -> FileInvalid:
         f"run folder '{folder}' holds nothing to report",
         why="; ".join(broken) or "it has no run.json, journal, table, twin, front, labels, training log or summary",
         hint="name the folder that 'ofa demo' or 'ofa bench' wrote",
-    )
-
-
-def nothing_to_compare(a: Path, b: Path, of_a: Sequence[str], of_b: Sequence[str]) -> FileInvalid:
-    """Say that two runs have neither a table nor a front in common, with what each of them holds."""
-    held = [printable("; ".join(found))[:300] or "no table and no front" for found in (of_a, of_b)]
-    return FileInvalid(
-        f"'{a}' and '{b}' have nothing that could be compared",
-        why=f"the first holds {held[0]}, the second {held[1]}",
-        hint=(
-            "name two tables that have ops in common, two runs of 'ofa bench', or two searches with a front.json",
-            "of runs with several runtimes name the folders of the two to compare",
-        ),
     )
 
 

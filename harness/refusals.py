@@ -1,5 +1,5 @@
 """Messages about a device that cannot be measured on now, or as asked: too hot, too busy, held; a runtime or unit it is
-not used with; settings that cannot be changed; energy that cannot be known."""
+not used with; settings that cannot be changed; energy that cannot be known; runs that cannot be compared."""
 
 from __future__ import annotations
 
@@ -289,4 +289,21 @@ def choice_needs_files(device: str, runtime: str) -> UsageInvalid:
         f"networks cannot be tried on '{device}'",
         why=f"each is exported with its trained weights, and runtime '{runtime}' of its table runs no such file",
         hint="search by the table of a device that runs model files: 'ofa bench' makes one, of this computer too",
+    )
+
+
+def nothing_to_compare(
+    a: Path, b: Path, of_a: Sequence[str], of_b: Sequence[str], broken: Sequence[str] = ()
+) -> FileInvalid:
+    """Say that two runs have neither a table nor a front in common, with what each of them holds or could not read."""
+    held = [printable("; ".join(found))[:300] or "no table and no front" for found in (of_a, of_b)]
+    return FileInvalid(
+        f"'{a}' and '{b}' have nothing that could be compared",
+        why=f"the first holds {held[0]}, the second {held[1]}"
+        + ("; what could not be read: " + "; ".join(map(printable, broken)) if broken else ""),
+        hint=(
+            *(("see what is wrong with a table: ofa lut check FOLDER",) if broken else ()),
+            "name two tables that have ops in common, two runs of 'ofa bench', or two searches with a front.json",
+            "of runs with several runtimes name the folders of the two to compare",
+        ),
     )

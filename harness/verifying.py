@@ -111,10 +111,13 @@ def report(
     from harness.errors import compare_what
     from ofa import console
 
+    def left_out(line: str) -> None:
+        console.warn(f"left out of the page: {line}")
+
     if len(paths) == 1:
-        path = reports.write(paths[0], out, on_broken=lambda line: console.warn(f"left out of the page: {line}"))
+        path = reports.write(paths[0], out, on_broken=left_out)
     elif len(paths) == 3 and str(paths[0]) == "compare":
-        path = reports.compare(paths[1], paths[2], out or Path("comparison.html"))
+        path = reports.compare(paths[1], paths[2], out or Path("comparison.html"), on_broken=left_out)
     else:
         raise compare_what(paths)
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ from harness.report.pairs import Comparison, Pair, comparison
 MOST_ROWS = 15
 
 
-def write(a: Path, b: Path, out: Path) -> Path:
+def write(a: Path, b: Path, out: Path, on_broken: Callable[[str], object] | None = None) -> Path:
     """Write the page that compares two runs, tables or searches to ``out``, and return its path.
 
-    Equal folders give equal bytes. Raises FileInvalid where a side cannot be read or they have nothing in common, and
-    PackageMissing without plotly or Jinja2.
+    ``on_broken`` is told of each input that could not be read. Equal folders give equal bytes. Raises FileInvalid where
+    a side cannot be read or they have nothing in common, and PackageMissing without plotly or Jinja2.
     """
-    return written(render(comparison(Path(a), Path(b))), Path(out))
+    found = comparison(Path(a), Path(b))
+    if on_broken is not None:
+        for name, run in zip(found.names, found.runs, strict=True):
+            for line in run.broken:
+                on_broken(f"{name}, {line}")
+    return written(render(found), Path(out))
 
 
 def render(found: Comparison) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import nothing_to_compare
+from harness.refusals import nothing_to_compare
 from harness.report.read import Bench, Run, gather
 from harness.report.searched import Front, Point, pareto
 from ofa import score
@@ -137,7 +137,8 @@ def comparison(a: Path, b: Path) -> Comparison:
     )
     if not pairs:
         held = [[_held(bench) for bench in run.benches] for run in (first, second)]
-        raise nothing_to_compare(folders[0], folders[1], held[0], held[1])
+        broken = [f"{name}, {line}" for name, run in zip(names, (first, second), strict=True) for line in run.broken]
+        raise nothing_to_compare(folders[0], folders[1], held[0], held[1], broken)
     return Comparison(names=names, runs=(first, second), pairs=pairs)
 
 

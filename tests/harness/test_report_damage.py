@@ -48,6 +48,28 @@ def test_a_table_that_is_not_as_it_was_written_is_said_and_left_out(
     assert found.benches[0].table is None and any(line.startswith("litert/lut: ") for line in found.broken)
 
 
+def test_a_comparison_says_what_could_not_be_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("whole", "cut"):
+        shutil.copytree(folder / "litert" / "lut", tmp_path / name)
+    path = tmp_path / "cut" / "ops.csv"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-3]))
+    words = ["report", "compare", str(tmp_path / "whole"), str(tmp_path / "cut"), "--out", str(tmp_path / "c.html")]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    said = capsys.readouterr().err
+    assert ended.value.code == 3 and "cut short or changed" in said and "ofa lut check" in said
+    # Where something else can be compared, there is a page, and what it lacks is said.
+    for name in ("first", "second"):
+        shutil.copytree(folder, tmp_path / name)
+    shutil.copy(path, tmp_path / "second" / "litert" / "lut" / "ops.csv")
+    with pytest.raises(SystemExit) as ended:
+        main([*words[:2], str(tmp_path / "first"), str(tmp_path / "second"), *words[4:]])
+    said = capsys.readouterr().err
+    assert ended.value.code == 0 and "warning: left out of the page: second, litert/lut" in said
+
+
 def test_where_nothing_could_be_read_page_and_terminal_say_so(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
