@@ -25,11 +25,13 @@ MICROJOULES_PER_MJ = 1e3
 ROUNDING = 0.0021
 
 
-def check(path: Path, on_table: Callable[[], object] = lambda: None) -> dict[str, Any]:
+def check(
+    path: Path, on_table: Callable[[], object] = lambda: None, folders: Sequence[Path] | None = None
+) -> dict[str, Any]:
     """Validate the table in a folder, or every table below it; an invalid one is listed, not raised.
 
     One that was found valid and has not changed is not read again (`verdicts`). ``on_table`` is called
-    after each.
+    after each. ``folders`` are what `find` returns, where somebody has looked already.
 
     Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
     `refuse` for the error. A table's "monotonicity" counts pairs of ops of which the larger one is faster beyond both
@@ -39,7 +41,7 @@ def check(path: Path, on_table: Callable[[], object] = lambda: None) -> dict[str
     path = Path(path)
     tables: list[dict[str, Any]] = []
     faults: list[dict[str, Any]] = []
-    for folder, found in verdicts.each(find(path), judged):
+    for folder, found in verdicts.each(find(path) if folders is None else folders, judged):
         if isinstance(found, FileInvalid):
             faults.append({"path": str(folder), "what": found.what, "why": found.why, "try": list(found.hints)})
         else:

@@ -5,11 +5,11 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,17 +46,27 @@ def check(path: Table, json: Json = False) -> None:
     from ofa import console
     from ofa.lut import check as checks
 
-    with _told(checks.find(path)) as on_table:
-        report = checks.check(path, on_table)
+    folders = checks.find(path)
+    with _told(folders) as on_table:
+        report = checks.check(path, on_table, folders)
     if json:
         console.emit_json(report)
     else:
-        columns = ("path", "device", "runtime", "precision", "conditions", "ops", "modelled", "rows")
-        rows = [[*(table[name] for name in columns), table["monotonicity"]["unexpected"]] for table in report["tables"]]
-        console.table((*columns, "unexpected"), rows)
+        if rows := [_line(table) for table in report["tables"]]:
+            console.table(("path", "table", "ops", "modelled", "rows", "unexpected"), rows)
+        # The error that ends this is about the first one, and all of it where there is no other.
+        if len(wrong := report["invalid"]) > 1:
+            console.table(("invalid", "why"), [[entry["what"], entry["why"]] for entry in wrong])
         for line in checks.warnings(report):
             console.warn(line)
     checks.refuse(report)
+
+
+def _line(table: Mapping[str, Any]) -> list[Any]:
+    """Return a checked table as one line of a listing; what it is of is one word, for which a terminal has room."""
+    name = "{device}/{runtime}-{precision}-{conditions}".format(**table)
+    counts = (table[count] for count in ("ops", "modelled", "rows"))
+    return [table["path"], name, *counts, table["monotonicity"]["unexpected"]]
 
 
 @app.command("show", epilog=example("ofa lut show runs/table/lut"))
@@ -264,8 +274,9 @@ def index(
     from ofa.lut import index as indexes
     from ofa.lut.markdown import count
 
-    with _told(checks.below(root)) as on_table:
-        found = (indexes.index if check_only else indexes.write)(root, on_table)
+    folders = checks.below(root)
+    with _told(folders) as on_table:
+        found = (indexes.index if check_only else indexes.write)(root, on_table, folders)
     if json:
         console.emit_json(found)
     else:

@@ -73,7 +73,9 @@ def part_missing(path: Path) -> FileInvalid:
 
 
 def schema_unknown(path: Path, found: Any, ours: str) -> FileInvalid:
-    """Say that a header is of another schema; a newer one of ours is recognised."""
+    """Say that a header is of another schema, or names none; a newer one of ours is recognised."""
+    if found is None:
+        return file_invalid(path, f"it names no schema; this version reads '{ours}'")
     family, _, number = ours.partition("/")
     if isinstance(found, str) and re.fullmatch(rf"{family}/[0-9]{{1,9}}", found):
         newer = int(found[len(family) + 1 :]) > int(number)

@@ -23,24 +23,29 @@ COLUMNS = (
 NUMBERS = ("ops", "held-out error", "units")
 
 
-def index(root: Path, on_table: Callable[[], object] = lambda: None) -> dict[str, Any]:
+def index(
+    root: Path, on_table: Callable[[], object] = lambda: None, folders: Sequence[Path] | None = None
+) -> dict[str, Any]:
     """Return the tables below a folder and whether its page lists other ones: {"root", "stale", "tables": [...]}.
 
     A table is what `ofa lut check` sums up, its path relative to the root, and "held_out", its error on its own
-    held-out networks. Raises FileInvalid for an invalid table, and where the page has no place for the list.
+    held-out networks. ``folders`` are what `check.below` returns, where somebody has looked already. Raises FileInvalid
+    for an invalid table, and where the page has no place for the list.
     """
     root = Path(root)
-    tables = entries(root, on_table)
+    tables = entries(root, on_table, folders)
     return {"root": str(root), "stale": _page(root) != _with(root, tables), "tables": tables}
 
 
-def write(root: Path, on_table: Callable[[], object] = lambda: None) -> dict[str, Any]:
+def write(
+    root: Path, on_table: Callable[[], object] = lambda: None, folders: Sequence[Path] | None = None
+) -> dict[str, Any]:
     """Write the list into the folder's page and return what ``index`` returned before; a page that is right is not
     touched.
 
     Raises FileInvalid as ``index`` does, or where the page cannot be written.
     """
-    found = index(root, on_table)
+    found = index(root, on_table, folders)
     if found["stale"]:
         files.write_atomic(Path(root) / PAGE, _with(Path(root), found["tables"]))
     return found
@@ -52,14 +57,16 @@ def refuse(found: Mapping[str, Any]) -> None:
         raise errors.index_stale(Path(found["root"]) / PAGE)
 
 
-def entries(root: Path, on_table: Callable[[], object] = lambda: None) -> list[dict[str, Any]]:
+def entries(
+    root: Path, on_table: Callable[[], object] = lambda: None, folders: Sequence[Path] | None = None
+) -> list[dict[str, Any]]:
     """Return what each table below a folder is, in a fixed order; raises FileInvalid for an invalid one.
 
     One that was found valid and has not changed is not read again (`verdicts`). ``on_table`` is called after
     each.
     """
     found = []
-    for folder, judged in verdicts.each(check.below(root), check.judged):
+    for folder, judged in verdicts.each(check.below(root) if folders is None else folders, check.judged):
         if isinstance(judged, FileInvalid):
             raise judged
         path = folder.relative_to(root).as_posix()

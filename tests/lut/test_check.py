@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from ofa.errors import FileInvalid
-from ofa.lut import check, format, monotony
+from ofa.lut import check, format, index, monotony
 from ofa.lut.format import Lut, Row
 from ofa.lut.write import write
 
@@ -91,6 +92,41 @@ def test_a_tree_is_checked_as_a_whole(table: Lut, tmp_path: Path) -> None:
     first = report["invalid"][0]
     assert caught.value.what == f"2 of 4 tables are invalid; the first: {first['what']}"
     assert (caught.value.why, list(caught.value.hints), caught.value.exit_code) == (first["why"], first["try"], 3)
+
+
+def test_every_invalid_table_is_named_and_no_empty_table_is_printed(run: Run, saved: Path, tmp_path: Path) -> None:
+    root = tmp_path / "tables"
+    for name in ("one", "two"):
+        shutil.copytree(saved, root / name)
+    (root / "one" / "ops.csv").unlink()
+    code, out, err = run("lut", "check", str(root / "one"))
+    assert (code, out) == (3, "") and "lacks 'ops.csv'" in err
+    (root / "two" / "networks.csv").write_text("")
+    code, out, err = run("lut", "check", str(root))
+    assert code == 3 and "2 of 2 tables are invalid" in err
+    head, *lines = out.splitlines()
+    assert head.split() == ["invalid", "why"] and len(lines) == 2
+    assert str(root / "one") in lines[0] and str(root / "two") in lines[1] and "it is empty" in lines[1]
+
+
+@pytest.mark.parametrize("words", [("check",), ("index",), ("index", "--check")])
+def test_the_folder_is_walked_once(
+    run: Run, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    root = tmp_path / "tables"
+    shutil.copytree(saved, root / "one")
+    (root / "README.md").write_text(f"{index.BEGIN}\n{index.END}\n")
+    index.write(root)
+    walked: list[Path] = []
+    walk = os.walk
+
+    def seen(path: Path) -> Any:
+        walked.append(path)
+        return walk(path)
+
+    monkeypatch.setattr("os.walk", seen)
+    assert run("lut", *words, str(root))[0] == 0
+    assert walked == [root]
 
 
 def test_a_single_invalid_table_is_raised_as_it_is(saved: Path, spoil) -> None:

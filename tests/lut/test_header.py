@@ -54,7 +54,7 @@ SPOILT: dict[str, tuple[Change, str]] = {
     "inner key twice": (instead('"ops"', '"ops": 1, "ops"'), "key 'ops' stands twice"),
     "a list": (lambda text: f"[{text}]", "it holds no JSON object"),
     "null": (lambda text: "null", "it holds no JSON object"),
-    "no schema": (without("schema"), "its schema is 'None'"),
+    "no schema": (without("schema"), "it names no schema"),
     "other schema": (setting(schema="plan/1"), "its schema is 'plan/1'"),
     "newer schema": (setting(schema="lut/2"), "'lut/2' is newer than 'lut/1'"),
     "older schema": (setting(schema="lut/0"), "'lut/0' is other than 'lut/1'"),
