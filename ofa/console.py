@@ -20,6 +20,11 @@ Advance = Callable[..., None]
 
 PLAIN_WIDTH_CHARACTERS = 10_000
 PLAIN_PROGRESS_EVERY_S = 10.0
+# In a table that is wider than the terminal: up to so long cells stay whole, a folded one keeps so much, and what is
+# between two.
+SHORT_CHARACTERS = 20
+FOLDED_CHARACTERS = 12
+GAP_CHARACTERS = 3
 
 
 def emit_json(value: Any) -> None:
@@ -40,17 +45,43 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str =
     console = _console(sys.stdout)
     grid = Table(box=_box(console), pad_edge=False)
     grid.show_header = any(columns)
+    cells = [[cell(value) for value in row] for row in rows]
+    whole = _whole([_lines_of(column) for column in columns], cells, console.width)
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
-        grid.add_column(Text(_lines_of(column)), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(cell(value)) for value in row))
+        grid.add_column(
+            Text(_lines_of(column)),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=whole[index],
+        )
+    for row in cells:
+        grid.add_row(*map(Text, row))
     with console.capture() as drawn:
         # Not the table's own title: that is folded to the width of its columns, and a path in two lines is none.
         if title:
             console.print(Text(_lines_of(title), style="italic"), soft_wrap=True)
         console.print(grid)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
+
+
+def _whole(columns: Sequence[str], cells: Sequence[Sequence[str]], width_characters: int) -> list[bool]:
+    """Return which columns of a table are never folded: the shortest, as long as that leaves room for the others.
+
+    A table that is too wide is otherwise folded everywhere a little, and numbers stand in two lines.
+    """
+    from rich.cells import cell_len
+
+    widths = [
+        max(cell_len(line) for text in (column, *(row[index] for row in cells)) for line in text.split("\n"))
+        for index, column in enumerate(columns)
+    ]
+    left = width_characters - GAP_CHARACTERS * len(widths) - sum(min(width, FOLDED_CHARACTERS) for width in widths)
+    whole = [False] * len(widths)
+    for width, index in sorted((width, index) for index, width in enumerate(widths) if width <= SHORT_CHARACTERS):
+        left -= max(0, width - FOLDED_CHARACTERS)
+        whole[index] = left >= 0
+    return whole
 
 
 def listing(entries: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
@@ -79,6 +110,8 @@ def cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list | tuple) and not value:
+        return cell(None)
     if isinstance(value, list | tuple):
         if not value:
             return "–"

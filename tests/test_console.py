@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from collections.abc import Callable
 
 import pytest
 
@@ -61,6 +64,7 @@ def test_no_text_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None
     ("value", "shown"),
     [
         (None, "–"),
+        ([], "–"),
         (True, "yes"),
         (12345, "12,345"),
         (0.123456, "0.1235"),
@@ -72,6 +76,36 @@ def test_no_text_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None
 )
 def test_cells(value: object, shown: str) -> None:
     assert console.cell(value) == shown
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Return a function that says what a terminal of 80 columns shows from now on."""
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", stream)
+    for name, value in {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    return lambda: re.sub("\x1b\\[[0-9;]*m", "", stream.getvalue())
+
+
+def test_a_long_cell_is_folded_and_short_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    long = "mbconv with 7x7 depthwise kernels, and all the rest that can be said of such"
+    short = ("hot", "399 of 399 faster", "-87.0 %", "-87.3 % to -86.8 %")
+    console.table(("group", "state", "rows", "beside all", "95 % interval"), [(long, *short)])
+    shown = screen()
+    assert all(len(line) <= 80 for line in shown.splitlines()) and len(shown.splitlines()) > 4
+    assert all(cell in shown for cell in (*short, "beside all", "95 % interval"))
+    assert "".join(long.split()) in "".join(line[:18].replace(" ", "") for line in shown.splitlines())
+
+
+def test_cells_that_cannot_all_stand_whole_are_folded_and_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    cells = [f"{letter * 14}{index}" for index, letter in enumerate("abcdefgh")]
+    console.table(tuple(map(str, range(8))), [cells])
+    shown = screen()
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert all(shown.count(letter) == 14 for letter in "abcdefgh")
 
 
 def test_progress_without_a_terminal_is_lines(
