@@ -12,6 +12,7 @@ from typing import Any
 
 from harness import gate
 from harness.answers import Facts
+from harness.errors import RESUME_HINT
 from harness.inventory import Device
 from harness.lab import read_lab
 from harness.lease import for_a_moment, leased
@@ -263,7 +264,8 @@ def _runtimes(device: Device) -> Iterator[Check]:
         said[name] = running or (found[0].reason if found else None) or "unknown there"
     for runtime, seen in said.items():
         spare = not ready[runtime] and runtime != named and (named is not None or any(ready.values()))
-        remedy = f"install it for the device's Python, or take another: --runtime ({runtime})"
+        listed = unit is not None and f"'{unit.python}' there, or name one that has it by 'python' in the list"
+        remedy = f"install it for {listed or 'its Python'}"
         yield Check(
             what=f"runtime {runtime}",
             fine=ready[runtime] or spare,
@@ -296,10 +298,10 @@ def _condition(device: Device, environment: Facts, state: Facts) -> Iterator[Che
 
 
 def _failed(what: str, fault: OfaError) -> Check:
-    """Return an error as a check that failed."""
+    """Return an error as a check that failed; here nothing is measured that could be gone on with."""
     return Check(
         what=what,
         fine=False,
         seen=f"{fault.what}" + (f": {fault.why}" if fault.why else ""),
-        remedy="; ".join(fault.hints),
+        remedy="; ".join(hint for hint in fault.hints if hint != RESUME_HINT) or "look at the way to it, and ask again",
     )

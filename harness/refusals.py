@@ -146,7 +146,14 @@ def no_runtime(device: str, known: Iterable[str]) -> UsageInvalid:
     """Say that nobody said what runs the networks on a device."""
     what = f"nobody says which runtime device '{device}' is measured with"
     why = "neither '--runtime' nor its part of the lab's list does"
-    return UsageInvalid(what, why=why, hint="add --runtime with one of: " + ", ".join(known))
+    return UsageInvalid(
+        what,
+        why=why,
+        hint=(
+            "add --runtime with one of: " + ", ".join(known),
+            f"see which of them it has: ofa devices check {device}",
+        ),
+    )
 
 
 def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefused:
