@@ -294,10 +294,10 @@ def origin_invalid(fault: ValidationError) -> UsageInvalid:
     )
 
 
-def nothing_to_learn(table: str, why: str) -> SpaceMismatch:
-    """Say that a table has too little for its missing cells to be priced."""
+def nothing_to_learn(table: str, why: str, *, what: str = "ops") -> SpaceMismatch:
+    """Say that a table has too little for its missing cells to be priced: too few ``what``."""
     return SpaceMismatch(
-        f"the missing ops of table '{table}' cannot be priced", why=why, hint="measure more ops into this table"
+        f"the missing ops of table '{table}' cannot be priced", why=why, hint=f"measure more {what} into this table"
     )
 
 

@@ -9,6 +9,9 @@ from ofa.lut import check, errors, validity
 from ofa.lut.diff import differing
 from ofa.lut.format import HEADER, Header, Lut, header_of, read
 
+# What sets two tables apart before anything of their environments does.
+IDENTITY = ("device", "runtime", "precision", "conditions")
+
 
 def one(path: Path, **wanted: str | None) -> Lut:
     """Return the table in the folder that ``place`` finds."""
@@ -27,14 +30,15 @@ def place(path: Path, **wanted: str | None) -> Path:
     if (path / HEADER).exists() or not path.is_dir():
         return path.parent if path.name == HEADER and path.is_file() else path
     asked = {name: value for name, value in wanted.items() if value is not None}
-    headers = {folder: header_of(folder) for folder in check.below(path)}
+    headers = {folder: header_of(folder) for folder in check.below(path) if _headed(folder)}
     fitting = {folder: header for folder, header in headers.items() if _agrees(header, asked)}
     if len(fitting) == 1:
         return next(iter(fitting))
     if not fitting:
         raise errors.none_fits(path, asked, sorted({str(header.place) for header in headers.values()}))
     first, second = list(fitting.values())[:2]
-    found = [entry["path"] for entry in differing(first.environment, second.environment)]
+    found = [name for name in IDENTITY if getattr(first, name) != getattr(second, name)]
+    found += [entry["path"] for entry in differing(first.environment, second.environment) if entry["path"] not in found]
     raise errors.several_fit(path, asked, [str(header.place) for header in fitting.values()], found)
 
 
@@ -47,6 +51,13 @@ def warnings(path: Path) -> list[str]:
     folder = place(path)
     said = validity.warning(read(folder), folder)
     return [] if said is None else [said]
+
+
+def _headed(folder: Path) -> bool:
+    """Say that a table has a header; raises FileInvalid where it has other files alone."""
+    if not (folder / HEADER).exists():
+        raise errors.part_missing(folder / HEADER)
+    return True
 
 
 def _agrees(header: Header, asked: Mapping[str, str]) -> bool:

@@ -44,6 +44,7 @@ def priced(lut: Lut, space: SearchSpace, ops: Sequence[Op]) -> Lut:
         raise errors.nothing_to_learn(
             lut.name,
             f"{len(rows)} networks of {space.id} are measured to fit to; {physics.FEWEST_NETWORKS} are the fewest",
+            what="whole networks (ofa bench --fit)",
         )
     genomes = heldout.genomes_of(space, rows)
     ns = np.array([row.ns or 0 for row in rows], dtype=np.float64)

@@ -52,6 +52,12 @@ def test_networks_alone_price_networks_where_there_are_enough(table: Lut) -> Non
     assert heldout.of_table(of_networks(table, physics.FEWEST_NETWORKS - 1, 50))["holdout"] is None
 
 
+def test_too_few_networks_are_told_by_what_brings_more(table: Lut) -> None:
+    with pytest.raises(SpaceMismatch, match="cannot be priced") as caught:
+        fill.fill(of_networks(table, physics.FEWEST_NETWORKS - 1, 5), SPACE)
+    assert caught.value.hints == ("measure more whole networks (ofa bench --fit) into this table",)
+
+
 def test_a_filled_table_of_networks_sums_to_them(table: Lut, tmp_path: Path) -> None:
     lut = of_networks(table, 100, 50, noise=0.01)
     filled = fill.fill(lut, SPACE)
