@@ -23,6 +23,9 @@ from ofa import console
 from ofa.lut import check as checks
 from ofa.space.core import SearchSpace
 
+# So many reasons why rows have no time are told; the run's journal has all.
+MOST_REASONS = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -56,6 +59,8 @@ def measured(
             bench(space, device=ready, runtime=runtime, folder=out, scope=scope, on_progress=on_progress)
     for unknown in tables.unknown_in(out):
         console.warn(f"the energy of a network on '{device.name}' is not known: {unknown}")
+    for untimed in tables.untimed_in(out)[:MOST_REASONS]:
+        console.warn(f"no time is known on '{device.name}' of {untimed}")
     if scope.energy is not None and scope.energy.pulses:
         console.note(f"the pulses are kept: 'ofa lut build {out} --meter FILE.csv' finds them in what a meter read")
     return checks.show(out / tables.TABLE)

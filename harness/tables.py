@@ -22,6 +22,7 @@ from harness.refusals import no_pulses
 from harness.stopping import next_round
 from ofa.lut.diff import differing
 from ofa.lut.format import HEADER, Lut, read
+from ofa.lut.markdown import count
 from ofa.lut.write import refuse_occupied, refuse_place, write
 
 PLAN, JOURNAL, TABLE = "plan.json", "journal.sqlite", "lut"
@@ -68,6 +69,7 @@ def build(
         "energies": sum(row.energy_uj is not None for row in lut.networks),
         "missing": list(missing_in(folder, metered=meter is not None)),
         "energy_unknown": unknown_in(folder, meter),
+        "untimed": untimed_in(folder),
         "replaced": before is not None,
         "rows_lost": sum(row[:2] not in rows for row in before.rows) if before is not None else 0,
     }
@@ -90,6 +92,16 @@ def missing_in(folder: Path, *, metered: bool = False) -> Iterator[str]:
     elif later is not None:
         with journals.open_journal(folder / AGAIN_JOURNAL) as again:
             yield from _rounds_missing(again, " of the second measurement of networks")
+
+
+def untimed_in(folder: Path) -> list[str]:
+    """Return in words why items of the complete rounds in a folder have no time: each reason, of how many, and one."""
+    with journals.open_journal(folder / JOURNAL) as journal:
+        found: dict[str, list[str]] = {}
+        for index, reason in journal.failures().items():
+            item = journal.plan.items[index]
+            found.setdefault(reason, []).append(f"{item.key} ({item.state})")
+    return [f"{count(len(items), 'row')}, such as {items[0]}: {reason}" for reason, items in found.items()]
 
 
 def _rounds_missing(journal: Journal, whose: str) -> Iterator[str]:

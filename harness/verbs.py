@@ -282,6 +282,7 @@ def lut_build(
 
     That is a folder for the device, and in it one for runtime, precision and conditions.
     """
+    from harness import campaign
     from harness.tables import build
     from ofa import console
 
@@ -295,6 +296,8 @@ def lut_build(
         console.warn(f"the run is not finished: it lacks {missing}")
     for unknown in facts["energy_unknown"]:
         console.warn(f"the energy of a network is not known: {unknown}")
+    for untimed in facts["untimed"][: campaign.MOST_REASONS]:
+        console.warn(f"no time is known of {untimed}")
     if facts["rows_lost"]:
         console.warn(f"{facts['rows_lost']:,} rows of the table that was there are in this one no more")
     console.note(f"wrote {facts['table']}")

@@ -51,6 +51,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_why_rows_have_no_time_is_told(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(journals.Journal, "failures", lambda _: {0: "it broke", 1: "it is too short", 2: "it broke"})
+    with pytest.raises(SystemExit) as ended:
+        main(["lut", "build", str(finished), "--into", str(tmp_path), "--allow-simulated"])
+    items, said = plans.read(finished / PLAN).items, capsys.readouterr().err
+    assert ended.value.code == 0
+    assert f"no time is known of 2 rows, such as {items[0].key} ({items[0].state}): it broke" in said
+    assert f"no time is known of 1 row, such as {items[1].key} ({items[1].state}): it is too short" in said
+
+
+@pytest.mark.slow
 def test_a_finished_run_goes_to_its_place(finished: Path, tmp_path: Path) -> None:
     facts = build(finished, tmp_path, allow_simulated=True)
     place = tmp_path / "simulated-phone" / "simulated-fp32-cpu-1t-full"
