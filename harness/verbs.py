@@ -5,7 +5,8 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -190,11 +191,13 @@ def _scoped(
     return replace(scope, way=use.way, ops=ops, fit=fit, holdout=holdout)
 
 
-def _told(json: bool, facts: Facts, title: str) -> None:
-    """Print facts, as JSON where that is asked for."""
+def _told(json: bool, facts: Facts, title: str, runs: Sequence[Path] = ()) -> None:
+    """Print facts, as JSON where that is asked for, and how the tables of runs come to others."""
     from ofa import console
 
     console.emit_json(facts) if json else console.show(facts, title=title)
+    for run in runs:
+        console.note(f"to its place among other tables: ofa lut build {shlex.quote(str(run))}")
 
 
 def files() -> Path:
@@ -232,8 +235,8 @@ def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
 
 def _measured(
     space: SearchSpace, tasks: list[Task], out: Path, *, resume: bool, tuning: Tuning | None
-) -> tuple[Facts, str]:
-    """Measure, or go on; return what there is to say of the table, and where it is, or what came of each device."""
+) -> tuple[Facts, str, list[Path]]:
+    """Measure, or go on; return what there is to say of the table, where it is, and the run, or the same of each."""
     from harness import campaign, tables
     from harness.phases import phases
     from ofa import console
@@ -245,10 +248,10 @@ def _measured(
     with console.resumable("measuring interrupted; every complete round is safe"):
         if len(tasks) == 1:
             with phases(f"measuring with {tasks[0].runtime}") as tell:
-                return work(tasks[0], out, tell), str(out / tables.TABLE)
+                return work(tasks[0], out, tell), str(out / tables.TABLE), [out]
         found = campaign.campaign(tasks, out, work)
     campaign.refuse_failed(found, out)
-    return {"devices": campaign.rows(found, out)}, str(out)
+    return {"devices": campaign.rows(found, out)}, str(out), [out / task.device.name for task in tasks]
 
 
 def _foretold(space: SearchSpace, tasks: list[Task], out: Path) -> tuple[Facts, str]:
