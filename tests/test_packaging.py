@@ -39,7 +39,15 @@ def names_in(requirements: list[str]) -> set[str]:
 def test_only_training_brings_torch() -> None:
     extras = PROJECT["optional-dependencies"]
     assert {extra for extra, wanted in extras.items() if "torch" in names_in(wanted)} == {"train", "demo", "dev"}
-    assert names_in(PROJECT["dependencies"]) == {"numpy", "platformdirs", "pydantic", "rich", "scipy", "typer"}
+    assert names_in(PROJECT["dependencies"]) == {
+        "numpy",
+        "platformdirs",
+        "pydantic",
+        "rich",
+        "scipy",
+        "threadpoolctl",
+        "typer",
+    }
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -16,7 +16,7 @@ from harness.archive.listing import MadeWith
 # What ofa-lab asks for beside torch: its own dependencies and those of its extras `search` and `bench`.
 ROOTS = (
     "ai-edge-litert", "flatbuffers", "numpy", "onnx", "onnxruntime", "platformdirs", "pydantic", "rich", "scipy",
-    "typer", "xgboost-cpu",
+    "threadpoolctl", "typer", "xgboost-cpu",
 )  # fmt: skip
 PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})==([A-Za-z0-9][A-Za-z0-9.+!_-]{0,99})")
 REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
