@@ -102,7 +102,7 @@ def show(facts: Mapping[str, Any], *, title: str = "") -> None:
 
 def cell(value: Any) -> str:
     """Return a value as a table shows it: integers in thousands, other numbers to 4 digits, nothing as a dash."""
-    if value is None:
+    if value is None or (isinstance(value, list | tuple) and not value):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -110,11 +110,7 @@ def cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    if isinstance(value, list | tuple) and not value:
-        return cell(None)
     if isinstance(value, list | tuple):
-        if not value:
-            return "–"
         said = [cell(item) for item in value]
         return (", " if any(" " in item for item in said) else " ").join(said)
     return _lines_of(str(value))
