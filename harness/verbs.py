@@ -76,6 +76,8 @@ Facts = dict[str, Any]
 # What options say of the use of a runtime, by their names; None where one is not given.
 Asked = dict[str, Any]
 SOAK_S = 180
+# What a table says of itself in many lines: 'ofa lut show' has them.
+LONG = ("environment", "protocol", "overheads", "largest", "energies", "calibration")
 
 
 app = typer.Typer()
@@ -192,12 +194,14 @@ def _scoped(
 
 
 def _told(json: bool, facts: Facts, title: str, runs: Sequence[Path] = ()) -> None:
-    """Print facts, as JSON where that is asked for, and how the tables of runs come to others."""
+    """Print facts, as JSON where that is asked for; of what was measured the short ones, and how to go on."""
     from ofa import console
 
-    console.emit_json(facts) if json else console.show(facts, title=title)
+    shown = {name: fact for name, fact in facts.items() if name not in LONG} if runs else facts
+    console.emit_json(facts) if json else console.show(shown, title=title)
     for run in runs:
-        console.note(f"to its place among other tables: ofa lut build {shlex.quote(str(run))}")
+        name = shlex.quote(str(run))
+        console.note(f"all of it: ofa lut show {name}/lut; to its place among other tables: ofa lut build {name}")
 
 
 def files() -> Path:

@@ -52,8 +52,9 @@ def test_at_once_is_as_one_by_one(lab: None, run: Any, tmp_path: Path, monkeypat
     assert [row["result"] for row in json.loads(out)["devices"]] == ["measured", "measured"]
     caches(monkeypatch, tmp_path, "alone")
     for name in ("one", "two"):
-        code, _, err = run("bench", *SCOPE, "--device", name, "--out", str(tmp_path / name))
+        code, out, err = run("bench", *SCOPE, "--device", name, "--out", str(tmp_path / name))
         assert code == 0, err
+        assert f"ofa lut build {tmp_path / name}" in err.replace("\n", "") and "protocol." not in out
         alone, beside = checked(tmp_path / name / "lut"), checked(tmp_path / "both" / name / "lut")
         values = [[(row.key, row.state, row.ns, row.lo, row.hi) for row in lut.rows] for lut in (alone, beside)]
         assert values[0] == values[1]
