@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from record import record
 
 import ofa.space as spaces
-from ofa.search import Limit, find, knapsack, proof, sums
+from ofa.search import Limit, bound, find, proof, sums
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
 from ofa.twins import accuracy
@@ -49,7 +49,7 @@ def measured(path: Path, expands: tuple[float, ...], labels: int) -> dict[str, A
     chosen = np.random.default_rng(labels).permutation(len(top1))[:labels]
     twin = accuracy.fit(space, genomes[chosen], top1[chosen], seed=0)
     macs = sums.of_ops(space, index_of(space).values(lambda op: op.macs * 1e-6))
-    ends, above = knapsack.ends(space, macs), proof.accuracy_above(twin)
+    ends, above = bound.ends(space, macs), proof.accuracy_above(twin)
     gaps, cpu_s = [], []
     for share in SHARES:
         at_most = ends.least + share * (ends.most - ends.least)

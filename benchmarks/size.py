@@ -9,6 +9,7 @@ is what a large lab has. Every command is a process of its own; "first" begins w
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import sys
@@ -81,6 +82,9 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         """Make it."""
         self.folder, self.cache = folder / "lab", folder / "cache"
+        # As pip leaves an installed copy: compiled.
+        for package in ("harness", "ofa"):
+            compileall.compile_dir(ROOT / package, quiet=1)
         founded(self.folder)
         units = [f'[devices.unit-{n}]\nkind = "simulated-phone"\n' for n in range(DEVICES)]
         with (self.folder / "lab.toml").open("a") as stream:

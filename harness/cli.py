@@ -11,8 +11,10 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from importlib.abc import MetaPathFinder
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -106,8 +108,23 @@ app.add_typer(verifying)
 app.add_typer(archiving)
 
 
+class Lean(MetaPathFinder):
+    """Keeps xgboost from loading scikit-learn where it is installed: half a second, for wrappers no verb uses.
+
+    Only while xgboost itself is being loaded: whoever else asks for scikit-learn gets it.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> None:
+        """Refuse that one module at that one moment; leave every other to the finders after this one."""
+        asking = sys.modules.get("xgboost.compat")
+        if name == "sklearn" and asking is not None and not hasattr(asking, "SKLEARN_INSTALLED"):
+            raise ModuleNotFoundError("nothing here uses xgboost's wrappers for it", name=name)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code; ``arguments`` are those of the process where not given."""
+    if not any(isinstance(finder, Lean) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Lean())
     try:
         code = app(arguments, prog_name="ofa", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

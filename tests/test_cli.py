@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -184,3 +186,11 @@ def test_ops_are_listed_by_key(run: Run) -> None:
     code, out, _ = run("space", "ops", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--json")
     found = json.loads(out)
     assert code == 0 and len(found) == 260 and all(op["macs"] > 0 and op["key"].endswith(".n1") for op in found)
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_trees_begin_without_scikit_learn_which_others_still_get(lean: bool) -> None:
+    begun = "from harness.cli import Lean; sys.meta_path.insert(0, Lean()); " if lean else ""
+    code = f"import sys; {begun}import xgboost; print('sklearn' in sys.modules); import sklearn"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(not lean)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ofa.search.bound import ends
 from ofa.search.finding import find
-from ofa.search.knapsack import ends
 from ofa.search.limits import Limit, Predictor, Values
 from ofa.search.sums import of_ops
 from ofa.space.core import Genomes, SearchSpace

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search.sums import Term, of_ops
+from ofa.search.sums import Sum, Term, of_ops
 from ofa.space.core import Genomes, SearchSpace
 
 Values = NDArray[np.float64]
@@ -49,6 +50,11 @@ def extremes(space: SearchSpace, values: Values, constant: float = 0.0, *, combi
     elimination) visits every network without listing them.
     """
     return extremes_of(space, factors(space, values), constant, combine=combine)
+
+
+def ends(space: SearchSpace, total: Sum) -> Extremes:
+    """Return the exact extremes of a sum over a space, and networks that attain them."""
+    return extremes_of(space, [factor_of(space, term) for term in total.terms], total.constant)
 
 
 def factors(space: SearchSpace, values: Values) -> list[Factor]:
@@ -96,11 +102,9 @@ def _eliminate(
 ) -> tuple[float, Genomes]:
     """Eliminate every gene, cheapest first; return the extreme sum and a genome that attains it."""
     remaining = list(terms)
-    waiting = {column for term in terms for column in term.columns}
+    sizes = tuple(len(gene.choices) for gene in space.genes)
     trail: list[tuple[int, tuple[int, ...], NDArray[np.int64]]] = []
-    while waiting:
-        column = min(waiting, key=lambda gene: (_size_after(space, remaining, gene), gene))
-        waiting.remove(column)
+    for column in _order(sizes, tuple(term.columns for term in terms)):
         touching = [term for term in remaining if column in term.columns]
         joint = _combined(space, touching, combine)
         axis = joint.columns.index(column)
@@ -116,10 +120,25 @@ def _eliminate(
     return total, space.canonical(genome[None])[0]
 
 
-def _size_after(space: SearchSpace, terms: Sequence[Factor], column: int) -> int:
-    """Return how many entries the table has that eliminating a gene leaves behind."""
-    touched = {gene for term in terms if column in term.columns for gene in term.columns}
-    return math.prod(len(space.genes[gene].choices) for gene in touched if gene != column)
+@lru_cache(maxsize=32)
+def _order(sizes: tuple[int, ...], scopes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    """Return the genes of factors in the order they are eliminated: next the one that leaves the smallest table behind.
+
+    ``sizes`` counts the choices of each gene, ``scopes`` are the factors' genes. Factors of other values ask it again.
+    """
+    remaining = [frozenset(scope) for scope in scopes]
+    waiting = frozenset[int]().union(*remaining)
+    order: list[int] = []
+
+    def left(gene: int) -> frozenset[int]:
+        return frozenset[int]().union(*(scope for scope in remaining if gene in scope)) - {gene}
+
+    while waiting:
+        column = min(waiting, key=lambda gene: (math.prod(sizes[other] for other in left(gene)), gene))
+        remaining = [scope for scope in remaining if column not in scope] + [left(column)]
+        waiting -= {column}
+        order.append(column)
+    return tuple(order)
 
 
 def _combined(space: SearchSpace, terms: Sequence[Factor], combine: np.ufunc) -> Factor:

@@ -19,7 +19,7 @@ from ofa.lut.errors import ops_missing
 from ofa.lut.format import Lut, read
 from ofa.lut.heldout import genomes_of, learnt_of
 from ofa.lut.rows import NANOSECONDS_PER_MS
-from ofa.search import knapsack
+from ofa.search import bound
 from ofa.search.limits import Limit, Values, twin_limit
 from ofa.search.part import Part
 from ofa.search.sums import of_ops
@@ -65,7 +65,7 @@ class Device:
             predict=total,
             at_most=at_most_ms,
             unit="ms",
-            floor=cache(lambda: knapsack.ends(part.space, total)),
+            floor=cache(lambda: bound.ends(part.space, total)),
             below=total,
             exact=True,
         )
@@ -126,7 +126,7 @@ def _of_twin(
     whole = twin_limit(twin, at_most, coverage=covered, name=name, unit=unit, source=source)
     assert whole.below is not None
     below = part.cut(whole.below)
-    floor = cache(lambda: knapsack.ends(part.space, below)) if whole.exact else None
+    floor = cache(lambda: bound.ends(part.space, below)) if whole.exact else None
     return replace(whole, predict=part.of(whole.predict), floor=floor, below=below)
 
 

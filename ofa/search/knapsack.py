@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search.bound import Extremes
 from ofa.search.sums import Sum, Term
 from ofa.space.core import Genomes, SearchSpace
 
@@ -106,14 +105,6 @@ def solve(
     if not states:
         return None
     return Optimum(front=states[()], exact=exact)
-
-
-def ends(space: SearchSpace, total: Sum) -> Extremes:
-    """Return the exact extremes of a sum over a space, and networks that attain them."""
-    least, most = solve(space, total.scaled(-1.0)), solve(space, total)
-    # Without a limit a state keeps one network, so that nothing is ever made one.
-    assert least is not None and most is not None
-    return Extremes(least=-least.gain, most=most.gain, argleast=least.genome, argmost=most.genome)
 
 
 def _steps(space: SearchSpace, gain: Sum, cost: Sum) -> Iterator[_Step]:

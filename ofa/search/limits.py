@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search.bound import Extremes, extremes
+from ofa.search.bound import Extremes, ends, extremes
 from ofa.search.errors import energy_limit_without_source, limit_unusable
-from ofa.search.knapsack import ends
 from ofa.search.proof import latency_below
 from ofa.search.sums import Sum, of_ops
 from ofa.space.core import Genomes, SearchSpace

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.sparse import csr_matrix
 
 Values = NDArray[np.float64]
 
@@ -56,6 +54,10 @@ class Programme:
         point that meets all rows is at most what the rows cost at these prices and, of every variable, what it still
         gains at one of its two ends (weak duality; Neumaier and Shcherbina 2004, section 2).
         """
+        # Here, not above: they take as long to load as everything else that a search begins with.
+        from scipy.optimize import linprog
+        from scipy.sparse import csr_matrix
+
         gains = np.zeros(self.variables)
         gains[list(self.gains)] = list(self.gains.values())
         starts = np.cumsum([0, *self.sizes])
