@@ -55,6 +55,12 @@ class Way:
     threads: int = 1
     cores: Cores = "usual"
 
+    @classmethod
+    def of(cls, told: Any) -> Self:
+        """Return it from what a plan or a request says of it; without a word on cores, all of them."""
+        named = {name: getattr(told, name) for name in ("unit", "kernels", "precision", "threads")}
+        return cls(**named, cores=told.cores or "all")
+
     def said(self) -> dict[str, Any]:
         """Return it as plans and requests name it: cores only where the process is kept to some of them."""
         pinned = {"cores": self.cores} if self.cores in ("big", "little") else {}
@@ -189,13 +195,7 @@ class Plan(Entry):
     @property
     def way(self) -> Way:
         """Return how the runtime is used."""
-        return Way(
-            unit=self.unit,
-            kernels=self.kernels,
-            precision=self.precision,
-            threads=self.threads,
-            cores=self.cores or "all",
-        )
+        return Way.of(self)
 
     @property
     def rounds_most(self) -> int:

@@ -1,7 +1,13 @@
 """Searching and fitting keep linear algebra to one thread, whatever the computer or the environment allows."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import ofa.space as spaces
@@ -13,7 +19,7 @@ SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 
 
 @pytest.fixture(autouse=True)
-def many():
+def many() -> Iterator[None]:
     """Allow two threads, as most computers do."""
     with threadpool_limits(2, user_api="blas"):
         yield
@@ -22,30 +28,30 @@ def many():
 class Watched:
     """A predictor that notes how many threads there are when it is called."""
 
-    def __init__(self):
-        self.threads = set()
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
 
-    def __call__(self, genomes):
+    def __call__(self, genomes: NDArray[np.uint8]) -> NDArray[np.float64]:
         self.threads |= threads()
         return genomes.sum(axis=1).astype(np.float64)
 
 
-def threads():
+def threads() -> set[int]:
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
-def test_threads_are_many_again_afterwards():
+def test_threads_are_many_again_afterwards() -> None:
     assert on_one_thread(threads)() == {1}
     assert threads() == {2}
 
 
-def test_they_are_also_where_it_failed():
+def test_they_are_also_where_it_failed() -> None:
     with pytest.raises(ZeroDivisionError):
         on_one_thread(lambda: 1 / 0)()
     assert threads() == {2}
 
 
-def test_predictors_are_called_on_one_thread():
+def test_predictors_are_called_on_one_thread() -> None:
     watched = Watched()
     limit = Limit(name="latency", predict=watched, at_most=60.0, unit="ms")
     find(SPACE, watched, [limit], seed=0, population=16, generations=1, rounds=1)
@@ -53,10 +59,10 @@ def test_predictors_are_called_on_one_thread():
     assert watched.threads == {1}
 
 
-def test_twins_are_fitted_on_one_thread(monkeypatch):
+def test_twins_are_fitted_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     watched, fitted = Watched(), members.fit
 
-    def noted(*given, **named):
+    def noted(*given: Any, **named: Any) -> Any:
         watched.threads |= threads()
         return fitted(*given, **named)
 

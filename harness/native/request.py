@@ -74,13 +74,7 @@ class Used(Request):
     @property
     def way(self) -> Way:
         """Return how networks are run."""
-        return Way(
-            unit=self.unit,
-            kernels=self.kernels,
-            precision=self.precision,
-            threads=self.threads,
-            cores=self.cores or "all",
-        )
+        return Way.of(self)
 
 
 class Footprint(Used):

@@ -72,6 +72,36 @@ class Files(Protocol):
         """Return where an image is, for messages."""
 
 
+class Encoded:
+    """What sources of encoded images have in common: all but where an image lies and in which order they are read."""
+
+    __slots__ = ()
+
+    @property
+    def cut(self) -> Cut:
+        """Return "middle": that is what evaluation looks at."""
+        return "middle"
+
+    def __len__(self: Files) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def whole(self: Files, index: int) -> NDArray[np.uint8]:
+        """Return an image before it is cut and resized; what it raises is in ``decode.whole``."""
+        return whole(self.encoded(index), self.place(index), channels=self.channels)
+
+    def load(
+        self: Files,
+        indices: ArrayLike,
+        *,
+        side_px: int | None,
+        crops: NDArray[np.float32] | None = None,
+        among: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Return images uint8[n, side_px, side_px, c], cut and resized; what it raises is in ``decode.batch``."""
+        return batch(self, indices, side_px=side_px, crops=crops, among=among)
+
+
 def batch(
     files: Files,
     indices: ArrayLike,

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ofa.files import read_capped
 from ofa.train.sources import decode, errors
-from ofa.train.sources.decode import Problems
+from ofa.train.sources.decode import Encoded, Problems
 from ofa.train.sources.names import Names, joined, packed, printable
 
 _ENDINGS = tuple(f".{extension}".encode() for extension in decode.EXTENSIONS)
@@ -23,7 +23,7 @@ _LISTERS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Folder:
+class Folder(Encoded):
     """A ``Source`` (see ``ofa.train.sources``) of image files; ``ignored`` counts the other files among them."""
 
     root: Path
@@ -37,33 +37,9 @@ class Folder:
     threads: int
     skipped: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def cut(self) -> decode.Cut:
-        """Return "middle": that is what evaluation looks at."""
-        return "middle"
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.labels)
-
-    def whole(self, index: int) -> NDArray[np.uint8]:
-        """Return an image before it is cut and resized; what it raises is in ``decode.whole``."""
-        return decode.whole(self.encoded(index), self.place(index), channels=self.channels)
-
     def order(self, seed: Sequence[int]) -> NDArray[np.int64]:
         """Return all indices in the order of one epoch, int64[n]: a permutation by the seed alone."""
         return np.random.default_rng(list(seed)).permutation(len(self))
-
-    def load(
-        self,
-        indices: ArrayLike,
-        *,
-        side_px: int | None,
-        crops: NDArray[np.float32] | None = None,
-        among: NDArray[np.bool_] | None = None,
-    ) -> NDArray[np.uint8]:
-        """Return images uint8[n, side_px, side_px, c], cut and resized; what it raises is in ``decode.batch``."""
-        return decode.batch(self, indices, side_px=side_px, crops=crops, among=among)
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image's file; raises FileInvalid where it cannot be read or is too large."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ofa.errors import FileInvalid
 from ofa.files import canonical_json, read_capped, sha256_bytes, write_atomic
 from ofa.folders import cache_folder
 from ofa.train.sources import decode, errors, tars
-from ofa.train.sources.decode import Problems
+from ofa.train.sources.decode import Encoded, Problems
 from ofa.train.sources.names import Names, joined, printable
 
 # An epoch mixes the images of this many shards at a time, so that a batch reads from no more files than these.
@@ -40,7 +40,7 @@ class _Index:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Shards:
+class Shards(Encoded):
     """A ``Source`` (see ``ofa.train.sources``) of images in tars; classes are named by their numbers.
 
     ``starts`` int64[s + 1] is the index of each shard's first image; images lie at ``offsets`` with ``sizes`` bytes.
@@ -59,19 +59,6 @@ class Shards:
     threads: int
     skipped: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def cut(self) -> decode.Cut:
-        """Return "middle": that is what evaluation looks at."""
-        return "middle"
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.labels)
-
-    def whole(self, index: int) -> NDArray[np.uint8]:
-        """Return an image before it is cut and resized; what it raises is in ``decode.whole``."""
-        return decode.whole(self.encoded(index), self.place(index), channels=self.channels)
-
     def order(self, seed: Sequence[int]) -> NDArray[np.int64]:
         """Return all indices in the order of one epoch, int64[n]: a permutation by the seed alone.
 
@@ -83,17 +70,6 @@ class Shards:
         windows = [shuffled[at : at + WINDOW_SHARDS] for at in range(0, len(shuffled), WINDOW_SHARDS)]
         images = [np.concatenate([np.arange(*self.starts[shard : shard + 2]) for shard in own]) for own in windows]
         return np.concatenate([rng.permutation(own) for own in images])
-
-    def load(
-        self,
-        indices: ArrayLike,
-        *,
-        side_px: int | None,
-        crops: NDArray[np.float32] | None = None,
-        among: NDArray[np.bool_] | None = None,
-    ) -> NDArray[np.uint8]:
-        """Return images uint8[n, side_px, side_px, c], cut and resized; what it raises is in ``decode.batch``."""
-        return decode.batch(self, indices, side_px=side_px, crops=crops, among=among)
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image; raises FileInvalid where they cannot be read or are too many."""
