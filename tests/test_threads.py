@@ -51,6 +51,7 @@ def test_they_are_also_where_it_failed() -> None:
     assert threads() == {2}
 
 
+@pytest.mark.slow
 def test_predictors_are_called_on_one_thread() -> None:
     watched = Watched()
     limit = Limit(name="latency", predict=watched, at_most=60.0, unit="ms")

@@ -197,6 +197,7 @@ def test_a_front_rises_to_the_limit(run: Run, place: Path) -> None:
     assert accuracies == sorted(accuracies)
 
 
+@pytest.mark.slow
 def test_every_limit_is_printed_with_what_the_best_counts_as(run: Run, place: Path) -> None:
     lut = ("--lut", str(place / "measured"), "--accuracy", str(place / "twin"))
     asked_for = (*lut, "--under", f"{2 * middle_ms(place, 'measured')}ms", "--under-activation", "4MB")
