@@ -125,6 +125,8 @@ def stated(folder: Path) -> dict[str, Any]:
 def _about(folder: Path) -> tuple[Header, Seal]:
     """Read `lut.json` alone."""
     path = Path(folder) / HEADER
+    if path.parent.is_dir() and not path.exists():
+        raise errors.part_missing(path)
     data = files.read_capped(path, max_bytes=MOST_BYTES[HEADER], what="table file")
     return header.from_json(_json(data, path), path)
 

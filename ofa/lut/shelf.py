@@ -30,7 +30,7 @@ def place(path: Path, **wanted: str | None) -> Path:
     if (path / HEADER).exists() or not path.is_dir():
         return path.parent if path.name == HEADER and path.is_file() else path
     asked = {name: value for name, value in wanted.items() if value is not None}
-    headers = {folder: header_of(folder) for folder in check.below(path) if _headed(folder)}
+    headers = {folder: header_of(folder) for folder in check.below(path)}
     fitting = {folder: header for folder, header in headers.items() if _agrees(header, asked)}
     if len(fitting) == 1:
         return next(iter(fitting))
@@ -51,13 +51,6 @@ def warnings(path: Path) -> list[str]:
     folder = place(path)
     said = validity.warning(read(folder), folder)
     return [] if said is None else [said]
-
-
-def _headed(folder: Path) -> bool:
-    """Say that a table has a header; raises FileInvalid where it has other files alone."""
-    if not (folder / HEADER).exists():
-        raise errors.part_missing(folder / HEADER)
-    return True
 
 
 def _agrees(header: Header, asked: Mapping[str, str]) -> bool:
