@@ -49,17 +49,17 @@ def extremes(space: SearchSpace, values: Values, constant: float = 0.0, *, combi
     network form a graph over genes of small tree width, so min-sum variable elimination (Dechter 1999, bucket
     elimination) visits every network without listing them.
     """
-    return extremes_of(space, factors(space, values), constant, combine=combine)
+    return extremes_of(space, factors(space, of_ops(space, values)), constant, combine=combine)
 
 
 def ends(space: SearchSpace, total: Sum) -> Extremes:
     """Return the exact extremes of a sum over a space, and networks that attain them."""
-    return extremes_of(space, [factor_of(space, term) for term in total.terms], total.constant)
+    return extremes_of(space, factors(space, total), total.constant)
 
 
-def factors(space: SearchSpace, values: Values) -> list[Factor]:
-    """Return the terms of the sum of operator values float64[n_ops]: one for each place in the network."""
-    return [factor_of(space, term) for term in of_ops(space, values).terms]
+def factors(space: SearchSpace, total: Sum) -> list[Factor]:
+    """Return the terms of a sum as factors: of one over ops, one for each place in the network."""
+    return [factor_of(space, term) for term in total.terms]
 
 
 def factor_of(space: SearchSpace, term: Term) -> Factor:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +64,7 @@ class Device:
             predict=total,
             at_most=at_most_ms,
             unit="ms",
-            floor=cache(lambda: bound.ends(part.space, total)),
+            floor=lambda: bound.ends(part.space, total),
             below=total,
             exact=True,
         )
@@ -126,7 +125,7 @@ def _of_twin(
     whole = twin_limit(twin, at_most, coverage=covered, name=name, unit=unit, source=source)
     assert whole.below is not None
     below = part.cut(whole.below)
-    floor = cache(lambda: bound.ends(part.space, below)) if whole.exact else None
+    floor = (lambda: bound.ends(part.space, below)) if whole.exact else None
     return replace(whole, predict=part.of(whole.predict), floor=floor, below=below)
 
 

@@ -33,8 +33,7 @@ class Limit:
     """A network may have at most ``at_most`` of what ``predict`` returns (float64[n] for canonical uint8[n, G]).
 
     ``floor`` returns the exact extremes of ``predict`` over the space, where they are known: then an impossible limit
-    is refused with proof. Without it the search looks for the smallest value itself and says that it is not proven. It
-    is asked for by every island, so it should remember its answer.
+    is refused with proof. Without it the search looks for the smallest value itself and says that it is not proven.
     ``below`` is a sum that ``predict`` never lies below, and with ``exact`` equals: what is proven of a search rests on
     it. ``source`` is what measured the values that ``predict`` rests on (`Lut.energy_sources`): a limit of energy (its
     unit is one of joules) is refused without, since most devices say nothing of what they draw.
@@ -55,6 +54,9 @@ class Limit:
             raise energy_limit_without_source(f"{self.at_most:g} {self.unit}")
         if not np.isfinite(self.at_most) or self.at_most <= 0:
             raise limit_unusable(self.name, at_most=self.at_most, unit=self.unit)
+        if self.floor is not None:
+            # Every island of a search asks for it.
+            object.__setattr__(self, "floor", cache(self.floor))
 
 
 def latency_limit(
@@ -77,7 +79,6 @@ def twin_limit(
     def predict(genomes: Genomes) -> Values:
         return twin.predict(genomes) * factor
 
-    @cache
     def floor() -> Extremes:
         return extremes(twin.space, twin.op_values_ms, twin.constant_ms).scaled(factor)
 
@@ -97,7 +98,6 @@ def sum_limit(space: SearchSpace, name: str, at_most: float, unit: str, of: Call
     """Limit a value that the ops of a network add up to: MACs, parameters, bytes of a file."""
     total = of_ops(space, index_of(space).values(of))
 
-    @cache
     def floor() -> Extremes:
         return ends(space, total)
 
@@ -112,7 +112,6 @@ def activation_limit(space: SearchSpace, at_most_bytes: float, name: str = "acti
     def predict(genomes: Genomes) -> Values:
         return index.most(genomes, peaks)
 
-    @cache
     def floor() -> Extremes:
         return extremes(space, peaks, combine=np.maximum)
 
