@@ -185,7 +185,9 @@ def test_a_simulated_device_says_what_it_was_made_to_hold(tmp_path: Path) -> Non
     scope = Scope(fit=3, holdout=1, rounds=1, rounds_most=1, seed=0)
     bench(SPACE, device=device, runtime="simulated", folder=tmp_path, scope=scope)
     lut = read(tmp_path / TABLE)
-    assert lut.sessions[0]["empty_rss_kib"] == -(-(10**7) // 1024) and len(lut.networks) == 4
+    # Two sessions that begin within a second stand in any order: only the first pass measured memory.
+    assert [record["empty_rss_kib"] for record in lut.sessions if "empty_rss_kib" in record] == [-(-(10**7) // 1024)]
+    assert len(lut.networks) == 4
     for row in lut.networks:
         subnet = SPACE.subnet(list(bytes.fromhex(row.genome)))
         true_bytes = 1e7 + 3 * 4 * params(subnet) + 2 * peak_activation_bytes(subnet)
