@@ -170,7 +170,8 @@ def run(
     """
     total = plan.rounds * len(plan.items)
     done = min(total, len(journal.complete_rounds()) * len(plan.items))
-    wanted = next_round(plan, journal)
+    following = partial(next_round, plan, journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
+    wanted = following()
     if wanted is None:
         on_progress(total, total, "all rounds are done")
         return None
@@ -194,7 +195,7 @@ def run(
         complete_round(ask, journal, session=session, on_share=tell)
         done += len(items)
         on_progress(done, total, f"round {number + 1}")
-        wanted = next_round(plan, journal)
+        wanted = following()
     return session
 
 

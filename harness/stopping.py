@@ -9,22 +9,23 @@ from harness.plan import Plan
 from harness.reduce import conditions, measured
 
 
-def next_round(plan: Plan, journal: Journal) -> tuple[int, tuple[int, ...]] | None:
+def next_round(plan: Plan, journal: Journal, *, max_foreign_cores: float) -> tuple[int, tuple[int, ...]] | None:
     """Return the next round's number and its items by index; None where there is nothing left to measure.
 
-    A pure function of the plan and the complete rounds in the journal: whoever resumes measures the same.
+    A pure function of the plan, the complete rounds in the journal, and how many cores other work may keep busy on the
+    device: whoever resumes measures the same.
     """
     done = journal.complete_rounds()
     number = next(place for place in range(plan.rounds_most + 1) if place not in done)
     if number < plan.rounds:
         return number, tuple(range(len(plan.items)))
-    wide = unfinished(plan, journal) if number < plan.rounds_most else []
+    wide = unfinished(plan, journal, max_foreign_cores) if number < plan.rounds_most else []
     return (number, tuple(sorted({*wide, *company(plan, number, wide)}))) if wide else None
 
 
-def unfinished(plan: Plan, journal: Journal) -> list[int]:
+def unfinished(plan: Plan, journal: Journal, max_foreign_cores: float) -> list[int]:
     """Return the items whose interval is wider than the protocol asks for; those that failed are finished."""
-    values = measured(journal, conditions(journal))
+    values = measured(journal, conditions(journal, max_foreign_cores=max_foreign_cores))
     wide = []
     for index, item in enumerate(plan.items):
         value = None if item.kind == "company" else values.get((item.key, item.state))

@@ -107,9 +107,10 @@ def untimed_in(folder: Path) -> list[str]:
 def _rounds_missing(journal: Journal, whose: str) -> Iterator[str]:
     """Yield which rounds of a plan a journal lacks: those every item gets, or those of items not known well enough."""
     plan, done = journal.plan, len(journal.complete_rounds())
+    limit = load_profile(plan.device).calm.max_foreign_cores
     if done < plan.rounds:
         yield f"{plan.rounds - done} of {plan.rounds} rounds{whose}"
-    elif (wanted := next_round(plan, journal)) is not None:
+    elif (wanted := next_round(plan, journal, max_foreign_cores=limit)) is not None:
         yield f"more rounds{whose}: {len(wanted[1])} items are in the next one, some not known to ± 1 %"
 
 
