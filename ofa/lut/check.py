@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -17,6 +17,7 @@ from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.header import FILLED
 from ofa.lut.rows import NANOSECONDS_PER_MS, SPLITS, NetworkRow, Row
 from ofa.lut.validity import STALE, VALIDITY, Record
+from ofa.lut.verdicts import Watch, unwatched
 from ofa.lut.write import refuse_place
 
 MOST_SHOWN = 10
@@ -25,13 +26,10 @@ MICROJOULES_PER_MJ = 1e3
 ROUNDING = 0.0021
 
 
-def check(
-    path: Path, on_table: Callable[[], object] = lambda: None, folders: Sequence[Path] | None = None
-) -> dict[str, Any]:
+def check(path: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Validate the table in a folder, or every table below it; an invalid one is listed, not raised.
 
-    One that was found valid and has not changed is not read again (`verdicts`). ``on_table`` is called
-    after each. ``folders`` are what `find` returns, where somebody has looked already.
+    One that was found valid and has not changed is not read again (`verdicts`).
 
     Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
     `refuse` for the error. A table's "monotonicity" counts pairs of ops of which the larger one is faster beyond both
@@ -41,12 +39,14 @@ def check(
     path = Path(path)
     tables: list[dict[str, Any]] = []
     faults: list[dict[str, Any]] = []
-    for folder, found in verdicts.each(find(path) if folders is None else folders, judged):
-        if isinstance(found, FileInvalid):
-            faults.append({"path": str(folder), "what": found.what, "why": found.why, "try": list(found.hints)})
-        else:
-            tables.append(found["summary"] | {"path": str(folder)})
-        on_table()
+    folders = find(path)
+    with watch(len(folders)) as on_table:
+        for folder, found in verdicts.each(folders, judged):
+            if isinstance(found, FileInvalid):
+                faults.append({"path": str(folder), "what": found.what, "why": found.why, "try": list(found.hints)})
+            else:
+                tables.append(found["summary"] | {"path": str(folder)})
+            on_table()
     return {"path": str(path), "valid": not faults, "tables": tables, "invalid": faults}
 
 

@@ -5,7 +5,7 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,9 +46,7 @@ def check(path: Table, json: Json = False) -> None:
     from ofa import console
     from ofa.lut import check as checks
 
-    folders = checks.find(path)
-    with _told(folders) as on_table:
-        report = checks.check(path, on_table, folders)
+    report = checks.check(path, _watched)
     if json:
         console.emit_json(report)
     else:
@@ -270,13 +268,10 @@ def index(
 ) -> None:
     """Write the list of all tables into the folder's README.md, between two marks."""
     from ofa import console
-    from ofa.lut import check as checks
     from ofa.lut import index as indexes
     from ofa.lut.markdown import count
 
-    folders = checks.below(root)
-    with _told(folders) as on_table:
-        found = (indexes.index if check_only else indexes.write)(root, on_table, folders)
+    found = (indexes.index if check_only else indexes.write)(root, _watched)
     if json:
         console.emit_json(found)
     else:
@@ -286,12 +281,12 @@ def index(
 
 
 @contextmanager
-def _told(folders: Sequence[Path]) -> Iterator[Callable[[], object]]:
+def _watched(tables: int) -> Iterator[Callable[[], object]]:
     """Yield what is called after each table; where they are many, it shows how far it has come."""
     from ofa import console
 
-    if len(folders) < MANY:
+    if tables < MANY:
         yield lambda: None
     else:
-        with console.progress("reading tables", len(folders)) as advance:
+        with console.progress("reading tables", tables) as advance:
             yield advance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from ofa.errors import FileInvalid
 from ofa.lut import check, errors, verdicts
 from ofa.lut.markdown import held_out_error, table
 from ofa.lut.validity import STALE
+from ofa.lut.verdicts import Watch, unwatched
 
 PAGE = "README.md"
 BEGIN = "<!-- tables: 'ofa lut index' writes what stands from here -->"
@@ -23,29 +24,24 @@ COLUMNS = (
 NUMBERS = ("ops", "held-out error", "units")
 
 
-def index(
-    root: Path, on_table: Callable[[], object] = lambda: None, folders: Sequence[Path] | None = None
-) -> dict[str, Any]:
+def index(root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Return the tables below a folder and whether its page lists other ones: {"root", "stale", "tables": [...]}.
 
     A table is what `ofa lut check` sums up, its path relative to the root, and "held_out", its error on its own
-    held-out networks. ``folders`` are what `check.below` returns, where somebody has looked already. Raises FileInvalid
-    for an invalid table, and where the page has no place for the list.
+    held-out networks. Raises FileInvalid for an invalid table, and where the page has no place for the list.
     """
     root = Path(root)
-    tables = entries(root, on_table, folders)
+    tables = entries(root, watch)
     return {"root": str(root), "stale": _page(root) != _with(root, tables), "tables": tables}
 
 
-def write(
-    root: Path, on_table: Callable[[], object] = lambda: None, folders: Sequence[Path] | None = None
-) -> dict[str, Any]:
+def write(root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     """Write the list into the folder's page and return what ``index`` returned before; a page that is right is not
     touched.
 
     Raises FileInvalid as ``index`` does, or where the page cannot be written.
     """
-    found = index(root, on_table, folders)
+    found = index(root, watch)
     if found["stale"]:
         files.write_atomic(Path(root) / PAGE, _with(Path(root), found["tables"]))
     return found
@@ -57,21 +53,19 @@ def refuse(found: Mapping[str, Any]) -> None:
         raise errors.index_stale(Path(found["root"]) / PAGE)
 
 
-def entries(
-    root: Path, on_table: Callable[[], object] = lambda: None, folders: Sequence[Path] | None = None
-) -> list[dict[str, Any]]:
+def entries(root: Path, watch: Watch = unwatched) -> list[dict[str, Any]]:
     """Return what each table below a folder is, in a fixed order; raises FileInvalid for an invalid one.
 
-    One that was found valid and has not changed is not read again (`verdicts`). ``on_table`` is called after
-    each.
+    One that was found valid and has not changed is not read again (`verdicts`).
     """
-    found = []
-    for folder, judged in verdicts.each(check.below(root) if folders is None else folders, check.judged):
-        if isinstance(judged, FileInvalid):
-            raise judged
-        path = folder.relative_to(root).as_posix()
-        found.append(judged["summary"] | {"path": path, "held_out": judged["held_out"]})
-        on_table()
+    found, folders = [], check.below(root)
+    with watch(len(folders)) as on_table:
+        for folder, judged in verdicts.each(folders, check.judged):
+            if isinstance(judged, FileInvalid):
+                raise judged
+            path = folder.relative_to(root).as_posix()
+            found.append(judged["summary"] | {"path": path, "held_out": judged["held_out"]})
+            on_table()
     return sorted(found, key=lambda entry: [entry[name] for name in (*COLUMNS[:4], "path")])
 
 

@@ -28,7 +28,15 @@ MOST_KEPT = 10_000
 MOST_BYTES_KEPT = 256 * files.MEBIBYTE
 
 Look = Callable[[Path], dict[str, Any]]
+# Is told how many tables there are; what it yields is called after each.
+Watch = Callable[[int], contextlib.AbstractContextManager[Callable[[], object]]]
 Facts = dict[str, Any]
+
+
+@contextlib.contextmanager
+def unwatched(tables: int) -> Iterator[Callable[[], object]]:
+    """Show nothing."""
+    yield lambda: None
 
 
 def each(folders: Sequence[Path], look: Look) -> Iterator[tuple[Path, Facts | FileInvalid]]:

@@ -255,5 +255,7 @@ def _show_front(made: Request, how: How, *, out: Path | None, json: bool) -> Non
     if json:
         console.emit_json(facts)
         return
-    rows = [{"under": point["under"], **_flat(point), "bound": point["upper_bound"]} for point in facts["front"]]
+    along = made.limits[0]
+    under = f"{along.name} under, {along.unit}"
+    rows = [{under: point["under"], **_flat(point), "bound": point["upper_bound"]} for point in facts["front"]]
     console.listing(rows, title=f"hypervolume {found.hypervolume:.4g}")
