@@ -6,7 +6,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=name_of(path))
 
@@ -70,58 +72,75 @@ def test_there_is_something_to_check() -> None:
     assert len(SOURCES) > 40 and len(TEXTS) > len(SOURCES) and AGENT / "__main__.py" in SOURCES
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)
-def test_files_and_functions_stay_short(path: Path) -> None:
+def is_too_long(path: Path) -> Iterator[str]:
     lines = path.read_text(encoding="utf-8").count("\n")
-    assert lines <= MOST_FILE_LINES, f"{lines} lines; at most {MOST_FILE_LINES}"
+    if lines > MOST_FILE_LINES:
+        yield f"{lines} lines; at most {MOST_FILE_LINES}"
     for function in functions_of(tree_of(path)):
         length = (function.end_lineno or 0) - function.lineno + 1
-        assert length <= MOST_FUNCTION_LINES, f"{function.name} has {length} lines; at most {MOST_FUNCTION_LINES}"
+        if length > MOST_FUNCTION_LINES:
+            yield f"{function.name} has {length} lines; at most {MOST_FUNCTION_LINES}"
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)
-def test_rooms_have_nouns(path: Path) -> None:
+def has_no_noun_in_its_name(path: Path) -> Iterator[str]:
     for part in (*path.relative_to(ROOT).parts[:-1], path.stem):
-        assert not NAMES_WITHOUT_A_NOUN & set(part.lower().split("_")), f"'{part}' says nothing about what is in it"
+        if NAMES_WITHOUT_A_NOUN & set(part.lower().split("_")):
+            yield f"'{part}' says nothing about what is in it"
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.name not in MESSAGES], ids=name_of)
-def test_what_a_user_reads_stands_in_the_errors_of_its_room(path: Path) -> None:
-    """Exceptions of ours are built there alone; to catch them, raise a given one or read an exit code is free."""
+def builds_what_a_user_reads(path: Path) -> Iterator[str]:
+    """Exceptions of ours are built in the errors of a room alone; to catch them, raise a given one or read an exit code
+    is free."""
     tree = tree_of(path)
     imported = [name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names]
     alias = {name.asname or name.name for name in imported if name.name in EXCEPTIONS} | EXCEPTIONS
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         name = getattr(call.func, "id", None) or getattr(call.func, "attr", None)
-        assert name not in alias, f"line {call.lineno} builds {name}: give it a function in the errors of this room"
+        if name in alias:
+            yield f"line {call.lineno} builds {name}: give it a function in the errors of this room"
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)
-def test_modules_say_what_they_are_for(path: Path) -> None:
+def does_not_say_what_it_is_for(path: Path) -> Iterator[str]:
     opening = (ast.get_docstring(tree_of(path)) or "").partition("\n\n")[0]
-    assert opening, "the module has no docstring"
-    assert opening.endswith((".", ":")), "the module does not open with a sentence"
+    if not opening.endswith((".", ":")):
+        yield "the module does not open with a sentence" if opening else "the module has no docstring"
 
 
-@pytest.mark.parametrize("path", [*TEXTS, *(path for path in TESTS if path != Path(__file__).resolve())], ids=name_of)
-def test_no_path_of_one_machine(path: Path) -> None:
-    found = MACHINE_PATHS.search(path.read_text(encoding="utf-8"))
-    assert not found, f"'{found.group() if found else ''}' is a path of one machine"
+def names_one_machine(path: Path) -> Iterator[str]:
+    if found := MACHINE_PATHS.search(path.read_text(encoding="utf-8")):
+        yield f"'{found.group()}' is a path of one machine"
 
 
-@pytest.mark.parametrize("path", sorted(AGENT.rglob("*.py")), ids=lambda path: path.relative_to(AGENT).as_posix())
-def test_the_agent_stands_alone(path: Path) -> None:
-    """It runs on whatever Python a board has, with nothing installed but the runtime it measures."""
-    text = path.read_text(encoding="utf-8")
-    ast.parse(text, filename=name_of(path), feature_version=(3, 6))
+def does_not_stand_alone(path: Path) -> Iterator[str]:
+    """The agent runs on whatever Python a board has, with nothing installed but the runtime it measures."""
+    try:
+        ast.parse(path.read_text(encoding="utf-8"), filename=name_of(path), feature_version=(3, 6))
+    except SyntaxError as fault:
+        yield f"line {fault.lineno} is not Python 3.6: {fault.msg}"
     own = {entry.stem for entry in AGENT.iterdir() if entry.suffix == ".py" or entry.is_dir()}
     allowed = (set(sys.stdlib_module_names) - NEWER_THAN_3_6 | own) - {"ofa", "harness"}
-    assert imported_by(tree_of(path)) <= allowed
+    yield from (f"it imports {name}" for name in sorted(imported_by(tree_of(path)) - allowed))
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if AGENT not in path.parents], ids=name_of)
-def test_nobody_imports_the_agent(path: Path) -> None:
-    assert not {"devices", "agent"} & imported_by(tree_of(path))
+def imports_the_agent(path: Path) -> Iterator[str]:
+    yield from (f"it imports {name}" for name in sorted({"devices", "agent"} & imported_by(tree_of(path))))
+
+
+RULES = {
+    is_too_long: [*SOURCES, *TESTS],
+    has_no_noun_in_its_name: [*SOURCES, *TESTS],
+    builds_what_a_user_reads: [path for path in SOURCES if path.name not in MESSAGES],
+    does_not_say_what_it_is_for: [*SOURCES, *TESTS],
+    names_one_machine: [*TEXTS, *(path for path in TESTS if path != Path(__file__).resolve())],
+    does_not_stand_alone: sorted(AGENT.rglob("*.py")),
+    imports_the_agent: [path for path in SOURCES if AGENT not in path.parents],
+}
+
+
+@pytest.mark.parametrize("wrong", RULES, ids=lambda wrong: wrong.__name__)
+def test_of_no_file_is_it_true_that_it(wrong: Callable[[Path], Iterator[str]]) -> None:
+    found = [f"{name_of(path)}: {why}" for path in RULES[wrong] for why in wrong(path)]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("room", ["space", "lut", "estimate", "twins", "search"])

@@ -25,9 +25,17 @@ class Mix:
         return np.asarray(sums @ self.weights + self.constant)
 
 
+def with_ops(sums: Vector, ops: Vector) -> Vector:
+    """Return table sums float64[n, T] of networks, and how many ops float64[n] each has as one sum more.
+
+    An op called again and again finds its own code and that of its runtime where it left them; in a network it comes
+    after another one, which costs it something whatever its size.
+    """
+    return np.column_stack([sums, ops])
+
+
 def fit(sums: Vector, latency: Vector, *, below_zero: bool = False) -> Mix:
     """Fit weights of zero or more for sums float64[n, T] and a constant to positive latencies float64[n].
-
     The constant is of zero or more, too; with ``below_zero`` it may be less, since rows of ops hold what a network has
     once, such as fetching its input: as long as a network half as large as the smallest one still takes some time.
     Every row is divided by its latency, so that a percent counts the same on a small and a large network

@@ -58,8 +58,13 @@ def judged(folder: Path) -> dict[str, Any]:
 
 
 def refuse_other_error(lut: Lut, folder: Path) -> None:
-    """Raise FileInvalid where a table states another error than its own rows and networks give, computed anew."""
-    found, stated = heldout.of_table(lut), format.stated(folder)
+    """Raise FileInvalid where a table states another error than its own rows and networks give, computed anew.
+
+    A table is held to the ways to price networks that it names: later versions know more of them.
+    """
+    stated = format.stated(folder)
+    scored = (stated["calibration"] or {}).get("scored")
+    found = heldout.of_table(lut, among=list(scored) if isinstance(scored, dict) else None)
     for name in ("holdout", "calibration"):
         if differs := _differing(stated[name], found[name], name):
             raise errors.error_misstated(folder / HEADER, *differs)

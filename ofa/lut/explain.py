@@ -29,7 +29,7 @@ def farthest_off(lut: Lut, count: int = MOST_NETWORKS) -> list[dict[str, Any]]:
     predicted_ms = found.predicted_ms[said["chosen"]]
     measured_ms = np.array([row.ns or 0 for row in found.rows]) / NANOSECONDS_PER_MS
     off = predicted_ms / measured_ms - 1
-    states = [] if said["chosen"] == heldout.NETWORKS else said["chosen"].split("+")
+    states = [name for name in said["chosen"].split("+") if name not in (heldout.NETWORKS, heldout.OPS)]
     return [
         {
             **{"space": found.rows[place].space, "id": found.rows[place].id, "resolution": found.groups[place][1]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ FEWEST_NETWORKS = 5
 # Fewer inside a resolution have no order worth a number.
 FEWEST_IN_RESOLUTION = 10
 FLOPS, NETWORKS = "flops", "networks"
+# Stands in the name of a way beside the states that it mixes.
+OPS = "ops"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +71,24 @@ def judged(lut: Lut) -> Judged:
     )
 
 
-def of_table(lut: Lut) -> dict[str, Any]:
+def of_table(lut: Lut, *, among: Collection[str] | None = None) -> dict[str, Any]:
     """Return what `lut.json` says of a table's error: {"calibration": ..., "holdout": ...}, each None without networks.
 
+    ``among`` are the ways that compete, all where it is not given.
+
     Ways to price a network: the sum of its rows in one state, or of all states mixed, each with weights of zero or more
-    and a constant; "networks", prices of its work fitted to whole networks alone (`physics`); and "flops", its MACs
-    alone, calibrated, which is there to be beaten. All are fitted on the networks of split `fit`. "calibration" names
-    the way "chosen" (least error on the held-out) and what each scored; "holdout" is the error of the chosen one, in
-    percent and rank correlations, with the floor: the same networks measured again. It depends on the table alone.
+    and a constant; the same and so much for each op ("cold+hot+ops", `calibrate.with_ops`); "networks", prices of its
+    work fitted to whole networks alone (`physics`); and "flops", calibrated MACs alone, which are there to be beaten.
+    All are fitted on the networks of split `fit`. "calibration" names the way "chosen" (least error on the held-out)
+    and what each scored; "holdout" is the error of the chosen one, in percent and rank correlations, with the floor:
+    the same networks measured again. It depends on the table alone.
     """
     found = judged(lut)
-    if not set(found.predicted_ms) - {FLOPS}:
+    competing = {name: values for name, values in found.predicted_ms.items() if among is None or name in among}
+    if not set(competing) - {FLOPS} or FLOPS not in competing:
         return {"calibration": None, "holdout": None}
     rows, groups = found.rows, found.groups
-    scores = {name: _scores(values, _ms(rows), groups) for name, values in found.predicted_ms.items()}
+    scores = {name: _scores(values, _ms(rows), groups) for name, values in competing.items()}
     chosen = min((name for name in scores if name != FLOPS), key=lambda name: (scores[name]["mape_pct"], name))
     again = [place for place, row in enumerate(rows) if row.again_ns is not None]
     floor: dict[str, Any] = {"mape_pct": None, "within_resolution_spearman": None}
@@ -141,7 +147,8 @@ def predicted(lut: Lut, space: SearchSpace, genomes: Genomes) -> tuple[str, Vect
     if not ways:
         return None
     chosen = (of_table(lut)["calibration"] or {"chosen": None})["chosen"]
-    name = chosen if chosen in ways else max(ways, key=lambda way: (way != NETWORKS, len(way)))
+    plain = [name for name in ways if OPS not in name.split("+")]
+    name = chosen if chosen in ways else max(plain, key=lambda way: (way != NETWORKS, len(way)))
     return name, ways[name]
 
 
@@ -193,8 +200,15 @@ def _ways(lut: Lut, part: Part) -> dict[str, Vector]:
         sums, unseen = (
             np.stack([index.sum(genomes, one) for one in values], axis=1) for genomes in (part.fit, part.holdout)
         )
-        if np.isfinite(sums).all() and np.isfinite(unseen).all():
-            found[name] = calibrate.fit(sums, part.fit_ms, below_zero=True).predict(unseen)
+        if not (np.isfinite(sums).all() and np.isfinite(unseen).all()):
+            continue
+        found[name] = calibrate.fit(sums, part.fit_ms, below_zero=True).predict(unseen)
+        if name == "+".join(priced):
+            sums, unseen = (
+                calibrate.with_ops(of, index.sum(genomes, np.ones(len(index.ops))))
+                for of, genomes in ((sums, part.fit), (unseen, part.holdout))
+            )
+            found[f"{name}+{OPS}"] = calibrate.fit(sums, part.fit_ms, below_zero=True).predict(unseen)
     if len(part.fit) >= physics.FEWEST_NETWORKS:
         model = physics.fit_networks(part.space, part.fit, part.fit_ms * NANOSECONDS_PER_MS)
         found[NETWORKS] = model.predict(part.space, part.holdout) / NANOSECONDS_PER_MS

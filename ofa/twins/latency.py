@@ -95,11 +95,12 @@ def fit(
 
     ``tables`` maps a state ("hot", "cold") to float64[n_ops], parallel to ``index_of(space).ops``; it may be empty.
     Linear models compete by cross-validation: the tables' sums mixed with weights of zero or more and a constant that
-    minimise relative error; and prices of the work in ops at their real map sizes (`ofa.twins.work`), with the sums
-    beside it. Tables stand unless work is better by more than one standard error; trees on the log of what is left over
-    must be better by as much, and need 50 networks. Without networks the cold table (or the only one) is used as it is,
-    and the card says ``"calibrated": false``. Raises SpaceMismatch for foreign genomes and UsageInvalid for unusable
-    values, fewer than 5 different networks, or neither table nor network.
+    minimise relative error; the same and so much for each op (`ofa.lut.calibrate.with_ops`); and prices of the work in
+    ops at their real map sizes (`ofa.twins.work`), with the sums beside it. The first stands unless another is better
+    by more than one standard error; trees on the log of what is left over must be better by as much, and need 50
+    networks. Without networks the cold table (or the only one) is used as it is, and the card says ``"calibrated":
+    false``. Raises SpaceMismatch for foreign genomes and UsageInvalid for unusable values, fewer than 5 different
+    networks, or neither table nor network.
     """
     index = index_of(space)
     known = {name: _checked_table(name, values, len(index.ops)) for name, values in sorted(tables.items())}
@@ -161,6 +162,7 @@ def _samples(space: SearchSpace, tables: Mapping[str, Vector], genomes: Genomes,
         sums=np.concatenate([np.zeros((len(genomes), 0)), *sums], axis=1),
         columns=features.work_features(space, genomes),
         values=values,
+        ops=work.counting_ops(space),
         least=least,
     )
 

@@ -73,6 +73,11 @@ def op_columns(space: SearchSpace) -> Columns:
     return Columns(matrix, (*names, "resolution²", "resolution⁴"))
 
 
+def counting_ops(space: SearchSpace) -> NDArray[np.bool_]:
+    """Return which columns of `op_columns` together count the ops of a network, bool[F]."""
+    return np.array([name.startswith("ops, ") for name in op_columns(space).names])
+
+
 def _stages(space: SearchSpace) -> NDArray[np.int64]:
     """Return the part of the network each op stands in, int64[n_ops]: 0 the stem, then stages, then the head.
 

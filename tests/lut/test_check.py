@@ -15,6 +15,7 @@ import pytest
 from ofa.errors import FileInvalid
 from ofa.lut import check, format, index, monotony
 from ofa.lut.format import Lut, Row
+from ofa.lut.heldout import of_table
 from ofa.lut.write import write
 
 from .test_heldout import additive
@@ -306,6 +307,19 @@ def test_the_worst_pairs_are_listed_and_all_are_counted() -> None:
     assert counts["unexpected"] == counts["map"] == 19 and len(pairs) == monotony.MOST_SHOWN
     assert [pair["over_pct"] for pair in pairs] == sorted((pair["over_pct"] for pair in pairs), reverse=True)
     assert pairs[0]["smaller"] == block(size=38)
+
+
+def test_a_table_is_held_to_the_ways_of_pricing_that_it_names(table: Lut, tmp_path: Path) -> None:
+    """One that an earlier version made does not name what a later one added."""
+    folder = tmp_path / "table"
+    write(additive(table, each_op=300_000), folder, allow_simulated=True)
+    content = json.loads((folder / "lut.json").read_text())
+    assert content["calibration"]["chosen"] == "cold+hot+ops"
+    before = of_table(format.read(folder), among=["cold", "hot", "cold+hot", "flops"])
+    assert before["holdout"] != content["holdout"]
+    for stated, valid in ((before, True), (before | {"holdout": content["holdout"]}, False)):
+        (folder / "lut.json").write_text(json.dumps(content | stated))
+        assert check.check(folder)["valid"] == valid
 
 
 def test_a_table_that_states_another_error_than_its_own_is_invalid(table: Lut, tmp_path: Path) -> None:

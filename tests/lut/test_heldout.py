@@ -9,7 +9,7 @@ import pytest
 
 import ofa.space as spaces
 from ofa.lut.format import Lut, NetworkRow, Row
-from ofa.lut.heldout import held_out, of_table, predicted
+from ofa.lut.heldout import genomes_of, held_out, of_table, predicted
 from ofa.space import sample
 from ofa.space.index import index_of
 from ofa.space.ops import ops_of
@@ -17,13 +17,15 @@ from ofa.space.ops import ops_of
 SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
 
 
-def additive(table: Lut, *, holdout_off: float = 1.0, fit: int = 20, holdout: int = 10) -> Lut:
-    """Return a table whose networks take 0.3 of the hot and 0.6 of the cold sum and 40 us; held-out ones are off."""
+def additive(table: Lut, *, holdout_off: float = 1.0, fit: int = 20, holdout: int = 10, each_op: int = 0) -> Lut:
+    """Return a table whose networks take 0.3 of the hot and 0.6 of the cold sum, 40 us, and so many ns for each op;
+    held-out ones are off."""
     rng = np.random.default_rng(0)
     index = index_of(SPACE)
     prices = {state: rng.integers(20_000, 400_000, len(index.ops)).astype(float) for state in ("hot", "cold")}
     genomes = sample.unique(sample.random(SPACE, 2 * (fit + holdout), rng))[: fit + holdout]
     ns = 0.3 * index.sum(genomes, prices["hot"]) + 0.6 * index.sum(genomes, prices["cold"]) + 40_000
+    ns += each_op * index.sum(genomes, np.ones(len(index.ops)))
     networks = []
     for place, (genome, value) in enumerate(zip(genomes, ns, strict=True)):
         split, off = ("fit", 1.0) if place < fit else ("holdout", holdout_off)
@@ -58,7 +60,7 @@ def test_what_a_table_says_of_its_error(table: Lut) -> None:
     lut = additive(table, fit=60, holdout=40)
     found = of_table(lut)
     assert found["calibration"]["chosen"] == "cold+hot" and found["calibration"]["fit"] == 60
-    assert set(found["calibration"]["scored"]) == {"cold", "hot", "cold+hot", "networks", "flops"}
+    assert set(found["calibration"]["scored"]) == {"cold", "hot", "cold+hot", "cold+hot+ops", "networks", "flops"}
     flops = found["calibration"]["scored"]["flops"]
     assert found["holdout"] == {
         "networks": 40, "mape_pct": 0.0, "within_10_pct": 100.0, "worst_pct": 0.0, "spearman": 1.0,
@@ -68,6 +70,18 @@ def test_what_a_table_says_of_its_error(table: Lut) -> None:
         "flops_only_within_resolution_spearman": flops["within_resolution_spearman"],
     }  # fmt: skip
     assert flops["mape_pct"] > 5, "prices of this table are random: MACs do not tell them"
+
+
+def test_what_each_op_costs_in_a_network_beside_its_row_is_found(table: Lut) -> None:
+    lut = additive(table, each_op=300_000)
+    calibration = of_table(lut)["calibration"]
+    assert calibration["chosen"] == "cold+hot+ops"
+    assert calibration["scored"]["cold+hot+ops"]["mape_pct"] == 0.0 < calibration["scored"]["cold+hot"]["mape_pct"]
+    found = predicted(lut, SPACE, genomes_of(SPACE, lut.networks))
+    assert found is not None and found[0] == "cold+hot+ops"
+    assert found[1] == pytest.approx([(row.ns or 0) / 1e6 for row in lut.networks], rel=1e-4)
+    before = of_table(lut, among=["cold+hot", "hot", "flops"])["calibration"]
+    assert before["chosen"] == "cold+hot" and set(before["scored"]) == {"cold+hot", "hot", "flops"}
 
 
 def test_the_floor_is_what_two_measurements_of_a_network_differ_by(table: Lut) -> None:

@@ -21,7 +21,7 @@ from ofa.space.index import index_of
 from ofa.space.layers import layers_of
 from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
 from ofa.twins import calibrate, latency
-from ofa.twins.measured import TABLE
+from ofa.twins.measured import TABLE, TABLE_AND_OPS
 
 TINY = mobilenet_v3_tiny(1.0, 1, 10)
 MBV3 = mobilenet_v3(1.0, 3, 1000)
@@ -69,6 +69,18 @@ def test_relative_error_is_what_calibration_minimises() -> None:
     mix = calibrated(sums, np.array([1.0, 1.1, 0.9, 130.0, 90.0]))
     # A fit of plain squared errors would follow the two large networks to 1.1.
     assert mix.predict(np.array([[1.0]]))[0] == pytest.approx(0.98, abs=0.03)
+
+
+def test_so_much_for_each_op_is_found_where_it_is_there_and_only_there() -> None:
+    genomes, latency_ms = measured(TINY, 25, 0, noise=0.01)
+    assert latency.fit(TINY, tables(TINY), genomes, latency_ms).card["chosen"] == TABLE
+    each_ms = 0.2 * float(np.median(latency_ms)) / 10
+    more_ms = latency_ms + each_ms * index_of(TINY).sum(genomes, np.ones(len(index_of(TINY).ops)))
+    twin = latency.fit(TINY, tables(TINY), genomes, more_ms)
+    assert twin.card["chosen"] == TABLE_AND_OPS
+    unseen, plain_ms = measured(TINY, 100, 1, noise=0.0)
+    true_ms = plain_ms + each_ms * index_of(TINY).sum(unseen, np.ones(len(index_of(TINY).ops)))
+    assert np.mean(np.abs(twin.predict(unseen) / true_ms - 1)) < 0.02
 
 
 def test_left_out_ratios_equal_refitting() -> None:
