@@ -1,19 +1,23 @@
 """How long tables of finished runs took to build: rounds, the second measurement, memory; model files not counted.
 
-python benchmarks/build.py --run RUN --run RUN
+What is known of other tables is kept, each with its own date: they need not be built on one day.
+
+    python benchmarks/build.py --run RUN --run RUN
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from record import record
+from record import RESULTS, record
 
 from harness import journal as journals
-from harness.tables import AGAIN_JOURNAL, JOURNAL
+from harness.tables import AGAIN_JOURNAL, JOURNAL, TABLE
+from ofa.lut import format
 
 
 def of_run(folder: Path) -> dict[str, Any]:
@@ -41,6 +45,7 @@ def of_run(folder: Path) -> dict[str, Any]:
     plan, last = folder / "plan.json", folder / "lut" / "lut.json"
     facts["minutes_of_rounds"] = round((max(times) - min(times)).total_seconds() / 60, 1)
     facts["minutes_in_all"] = round((last.stat().st_mtime - plan.stat().st_mtime) / 60, 1)
+    facts["date"] = f"{max(times):%Y-%m-%d}"
     return facts
 
 
@@ -49,7 +54,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, action="append", required=True, help="folder of a finished 'ofa bench'")
     given = parser.parse_args()
-    found = {folder.name: of_run(folder) for folder in given.run}
+    kept = RESULTS / "build.json"
+    found = json.loads(kept.read_text())["result"] if kept.exists() else {}
+    found |= {format.read(folder / TABLE).name: of_run(folder) for folder in given.run}
     record("build", "how long whole tables took to build, networks included", found, "--run FOLDER …")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,11 @@ def main() -> None:
     second = built(given, "second")
     with busy():
         third = built(given, "busy")
-    found = {"after_a_change_of_load": apart(first, second), "beside_two_busy_processes": apart(first, third)}
+    found = {
+        "after_a_change_of_load": apart(first, second),
+        "beside_two_busy_processes": apart(first, third),
+        "host_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
     what = "rows of a table built again from nothing: difference in percent, and how many rows warn"
     record("rebuild", what, {"space": given.space, "runtime": given.runtime, **found}, f"--runtime {given.runtime}")
 

@@ -126,7 +126,8 @@ def imports_the_agent(path: Path) -> Iterator[str]:
     yield from (f"it imports {name}" for name in sorted({"devices", "agent"} & imported_by(tree_of(path))))
 
 
-RULES = {
+Rule = Callable[[Path], Iterator[str]]
+RULES: dict[Rule, list[Path]] = {
     is_too_long: [*SOURCES, *TESTS],
     has_no_noun_in_its_name: [*SOURCES, *TESTS],
     builds_what_a_user_reads: [path for path in SOURCES if path.name not in MESSAGES],
@@ -138,7 +139,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("wrong", RULES, ids=lambda wrong: wrong.__name__)
-def test_of_no_file_is_it_true_that_it(wrong: Callable[[Path], Iterator[str]]) -> None:
+def test_of_no_file_is_it_true_that_it(wrong: Rule) -> None:
     found = [f"{name_of(path)}: {why}" for path in RULES[wrong] for why in wrong(path)]
     assert not found, "\n".join(found)
 
