@@ -6,7 +6,7 @@ nearer than MACs alone (paired bootstrap over held-out networks).
     python benchmarks/networks.py --luts luts
 
 Tables of whole networks alone (`ofa bench --space mobilenet_v3 --runtime litert --no-ops --out FOLDER/litert`, and so
-on) have a result of their own:
+on) have a result of their own, which keeps what is known of others:
 
     python benchmarks/networks.py --luts FOLDER --name networks_alone
 """
@@ -14,12 +14,13 @@ on) have a result of their own:
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from record import record
+from record import RESULTS, record
 
 from ofa import score
 from ofa.lut import check, heldout
@@ -37,7 +38,10 @@ def main() -> None:
     parser.add_argument("--name", choices=["networks", "networks_alone"], default="networks", help="of the result")
     given = parser.parse_args()
     luts = [check.checked(folder) for folder in check.find(given.luts)]
-    found = {lut.name: judged(lut, alone=given.name != "networks") for lut in luts}
+    alone = given.name != "networks"
+    kept = RESULTS / f"{given.name}.json"
+    found = json.loads(kept.read_text())["result"] if alone and kept.exists() else {}
+    found |= {lut.name: judged(lut, alone=alone) | {"created": lut.header.created} for lut in luts}
     what = "held-out error of tables, beside two measurements of the same networks and calibrated MACs alone"
     record(given.name, what, found, f"--luts FOLDER --name {given.name}", script="networks")
 

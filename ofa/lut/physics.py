@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from types import MappingProxyType
 
 import numpy as np
@@ -47,15 +48,19 @@ class CostModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkModel:
-    """Prices of work, ns a unit, fitted to whole networks alone, and what every network takes besides."""
+    """Prices of work, ns a unit, fitted to whole networks alone, and what every network takes besides.
+
+    Where not ``skips_borders``, taps of depthwise filters are counted outside the map, too.
+    """
 
     tile_px: int
+    skips_borders: bool
     prices: dict[str, float]
     constant_ns: float
 
     def price(self, ops: Sequence[Op]) -> Vector:
         """Return what each op adds to a network, ns, float64[n]; work that no network had costs nothing."""
-        parts = [by_kernel(op, self.tile_px) for op in ops]
+        parts = [by_kernel(op, self.tile_px, skips_borders=self.skips_borders) for op in ops]
         return np.array([sum(self.prices.get(name, 0.0) * amount for name, amount in part.items()) for part in parts])
 
     def predict(self, space: SearchSpace, genomes: Genomes) -> Vector:
@@ -93,13 +98,17 @@ def work(op: Op, tile_px: int) -> Mapping[str, float]:
 def _add_convolution(found: dict[str, float], layer: Layer, tile_px: int) -> None:
     """Add the arithmetic of a convolution over more than one pixel."""
     if layer.groups > 1:
-        name = "depthwise taps" if layer.stride == 1 else "depthwise strided taps"
-        found[name] += layer.out_channels * _taps_inside(layer) ** 2
+        found[_taps(layer)] += layer.out_channels * _taps_inside(layer) ** 2
         return
     pixels = layer.out_size**2
     tiled = -(-pixels // tile_px) * tile_px
     found["pointwise macs" if layer.kernel == 1 else "dense macs"] += layer.macs / pixels * tiled
     found["weights"] += layer.params
+
+
+def _taps(layer: Layer) -> str:
+    """Return what the taps of a depthwise convolution are called."""
+    return "depthwise taps" if layer.stride == 1 else "depthwise strided taps"
 
 
 def _taps_inside(layer: Layer) -> int:
@@ -137,26 +146,33 @@ def fit_networks(space: SearchSpace, genomes: Genomes, ns: Vector, tiles_px: Seq
     """Fit prices of zero or more to whole networks: canonical genomes uint8[n, G] that took ns float64[n] > 0.
 
     For devices whose blocks cannot be timed one by one. As in ``fit``, but taps of each depthwise kernel size have a
-    price of their own: every size occurs in whole networks, and a runtime may be slow at one of them alone.
+    price of their own: every size occurs in whole networks, and a runtime may be slow at one of them alone. Whether it
+    skips the taps outside the map is what fits best.
     """
     index = index_of(space)
     found = []
-    for tile_px in tiles_px:
-        parts = [by_kernel(op, tile_px) for op in index.ops]
+    for tile_px, skips_borders in product(tiles_px, (True, False)):
+        parts = [by_kernel(op, tile_px, skips_borders=skips_borders) for op in index.ops]
         names = sorted({name for part in parts for name in part})
         amounts = {name: np.array([part.get(name, 0.0) for part in parts]) for name in names}
         sums = np.stack([index.sum(genomes, amounts[name]) for name in names] + [np.ones(len(genomes))], axis=1)
         prices, loss = _priced(sums, ns)
         named = dict(zip(names, prices[:-1].tolist(), strict=True))
-        found.append((loss, NetworkModel(tile_px=tile_px, prices=named, constant_ns=float(prices[-1]))))
+        model = NetworkModel(tile_px=tile_px, skips_borders=skips_borders, prices=named, constant_ns=float(prices[-1]))
+        found.append((loss, model))
     return min(found, key=lambda one: one[0])[1]
 
 
-def by_kernel(op: Op, tile_px: int) -> dict[str, float]:
-    """Return the work of an op with the taps of its depthwise filters named by their size."""
-    sizes = {layer.kernel for layer in layers_of(op) if layer.groups > 1}
-    suffix = f" k{max(sizes)}" if sizes else ""
-    return {f"{name}{suffix if 'taps' in name else ''}": amount for name, amount in work(op, tile_px).items()}
+@lru_cache(maxsize=1 << 16)
+def by_kernel(op: Op, tile_px: int, *, skips_borders: bool) -> Mapping[str, float]:
+    """Return the work of an op with the taps of its depthwise filters named by their size, inside the map or all."""
+    found = {name: amount for name, amount in work(op, tile_px).items() if "taps" not in name}
+    for layer in layers_of(op):
+        if layer.kind == "conv" and layer.groups > 1 and layer.out_size > 1:
+            edge = _taps_inside(layer) if skips_borders else layer.out_size * layer.kernel
+            name = f"{_taps(layer)} k{layer.kernel}"
+            found[name] = found.get(name, 0.0) + layer.out_channels * edge**2
+    return MappingProxyType(found)
 
 
 def non_negative(gram: Matrix, goal: Vector) -> Vector:

@@ -25,18 +25,20 @@ PRICES = {"pointwise macs": 0.004, "depthwise taps k7": 0.3, "depthwise taps k3"
 STARTING_NS = 20_000
 
 
-def truth_ns(genomes: np.ndarray) -> np.ndarray:
+def truth_ns(genomes: np.ndarray, *, skips_borders: bool = True) -> np.ndarray:
     """Return what networks take, ns, float64[n]."""
     index = index_of(SPACE)
-    op_ns = index.values(lambda op: sum(PRICES.get(name, 0.0) * n for name, n in physics.by_kernel(op, 4).items()))
+    parts = [physics.by_kernel(op, 4, skips_borders=skips_borders) for op in index.ops]
+    op_ns = np.array([sum(PRICES.get(name, 0.0) * amount for name, amount in part.items()) for part in parts])
     return index.sum(genomes, op_ns) + STARTING_NS
 
 
-def of_networks(table: Lut, fit: int, holdout: int, noise: float = 0.0) -> Lut:
+def of_networks(table: Lut, fit: int, holdout: int, noise: float = 0.0, *, skips_borders: bool = True) -> Lut:
     """Return a table of networks and nothing else."""
     rng = np.random.default_rng(0)
     genomes = sample.unique(sample.random(SPACE, 2 * (fit + holdout), rng))[: fit + holdout]
-    ns = np.rint(truth_ns(genomes) * np.exp(rng.normal(0, noise, len(genomes)))).astype(int).tolist()
+    ns = truth_ns(genomes, skips_borders=skips_borders)
+    ns = np.rint(ns * np.exp(rng.normal(0, noise, len(genomes)))).astype(int).tolist()
     networks = []
     for place, (genome, value) in enumerate(zip(genomes, ns, strict=True)):
         split, subnet = "fit" if place < fit else "holdout", SPACE.subnet(genome)
@@ -45,8 +47,9 @@ def of_networks(table: Lut, fit: int, holdout: int, noise: float = 0.0) -> Lut:
     return dataclasses.replace(table, rows=(), networks=tuple(networks))
 
 
-def test_networks_alone_price_networks_where_there_are_enough(table: Lut) -> None:
-    found = heldout.of_table(of_networks(table, 100, 50))
+@pytest.mark.parametrize("skips_borders", [True, False])
+def test_networks_alone_price_networks_where_there_are_enough(table: Lut, skips_borders: bool) -> None:
+    found = heldout.of_table(of_networks(table, 100, 50, skips_borders=skips_borders))
     assert found["calibration"]["chosen"] == "networks" and set(found["calibration"]["scored"]) == {"networks", "flops"}
     assert found["holdout"]["mape_pct"] < 0.2 < 1 < found["holdout"]["flops_only_mape_pct"]
     assert heldout.of_table(of_networks(table, physics.FEWEST_NETWORKS - 1, 50))["holdout"] is None
