@@ -8,12 +8,11 @@ What is known of other tables is kept, each with its own date: they need not be 
 from __future__ import annotations
 
 import argparse
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from record import RESULTS, record
+from record import known, record
 
 from harness import journal as journals
 from harness.tables import AGAIN_JOURNAL, JOURNAL, TABLE
@@ -54,9 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, action="append", required=True, help="folder of a finished 'ofa bench'")
     given = parser.parse_args()
-    kept = RESULTS / "build.json"
-    found = json.loads(kept.read_text())["result"] if kept.exists() else {}
-    found |= {format.read(folder / TABLE).name: of_run(folder) for folder in given.run}
+    found = known("build") | {format.read(folder / TABLE).name: of_run(folder) for folder in given.run}
     record("build", "how long whole tables took to build, networks included", found, "--run FOLDER …")
 
 

@@ -14,13 +14,12 @@ on) have a result of their own, which keeps what is known of others:
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from record import RESULTS, record
+from record import known, record
 
 from ofa import score
 from ofa.lut import check, heldout
@@ -39,8 +38,7 @@ def main() -> None:
     given = parser.parse_args()
     luts = [check.checked(folder) for folder in check.find(given.luts)]
     alone = given.name != "networks"
-    kept = RESULTS / f"{given.name}.json"
-    found = json.loads(kept.read_text())["result"] if alone and kept.exists() else {}
+    found = known(given.name) if alone else {}
     found |= {lut.name: judged(lut, alone=alone) | {"created": lut.header.created} for lut in luts}
     what = "held-out error of tables, beside two measurements of the same networks and calibrated MACs alone"
     record(given.name, what, found, f"--luts FOLDER --name {given.name}", script="networks")

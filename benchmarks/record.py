@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -31,6 +32,12 @@ def record(name: str, what: str, found: dict[str, Any], arguments: str = "", *, 
     }
     write_atomic(RESULTS / f"{name}.json", readable_json(content))
     sys.stdout.write(readable_json(content))
+
+
+def known(name: str) -> dict[str, Any]:
+    """Return what a result holds already; nothing where there is none."""
+    path = RESULTS / f"{name}.json"
+    return dict(json.loads(path.read_text())["result"]) if path.exists() else {}
 
 
 def machine() -> dict[str, Any]:

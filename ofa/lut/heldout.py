@@ -195,20 +195,15 @@ def _ways(lut: Lut, part: Part) -> dict[str, Vector]:
     columns = {state: [values] for state, values in priced.items()} | {FLOPS: [index.values(lambda op: op.macs)]}
     if len(priced) > 1:
         columns["+".join(priced)] = list(priced.values())
+    if priced:
+        columns["+".join([*priced, OPS])] = [*priced.values(), np.ones(len(index.ops))]
     found = {}
     for name, values in columns.items():
         sums, unseen = (
             np.stack([index.sum(genomes, one) for one in values], axis=1) for genomes in (part.fit, part.holdout)
         )
-        if not (np.isfinite(sums).all() and np.isfinite(unseen).all()):
-            continue
-        found[name] = calibrate.fit(sums, part.fit_ms, below_zero=True).predict(unseen)
-        if name == "+".join(priced):
-            sums, unseen = (
-                calibrate.with_ops(of, index.sum(genomes, np.ones(len(index.ops))))
-                for of, genomes in ((sums, part.fit), (unseen, part.holdout))
-            )
-            found[f"{name}+{OPS}"] = calibrate.fit(sums, part.fit_ms, below_zero=True).predict(unseen)
+        if np.isfinite(sums).all() and np.isfinite(unseen).all():
+            found[name] = calibrate.fit(sums, part.fit_ms, below_zero=True).predict(unseen)
     if len(part.fit) >= physics.FEWEST_NETWORKS:
         model = physics.fit_networks(part.space, part.fit, part.fit_ms * NANOSECONDS_PER_MS)
         found[NETWORKS] = model.predict(part.space, part.holdout) / NANOSECONDS_PER_MS
