@@ -11,6 +11,7 @@ from harness.errors import nothing_missing, table_of_others
 from harness.inventory import Device
 from harness.plan import IO_KEY, SESSION_KEY, Rounds, RuntimeName, Way
 from harness.prepare import Known, network_key, on_cores
+from harness.reduce import clock_of
 from harness.session import environment_of, ready_runtime
 from ofa.lut import student
 from ofa.lut.diff import differing
@@ -22,7 +23,7 @@ from ofa.space.index import ops_in
 from ofa.space.ops import Op
 
 OVERHEADS = {(SESSION_KEY, "hot"), (IO_KEY, "hot")}
-# Which clock is believed is only known once the rounds are there.
+# Which clock is believed is only known once the rounds are there, but where the table's is that of CPU time.
 LATER = ("statistic",)
 PARAMETER_BYTES = {"fp32": 4, "int8": 1}
 
@@ -41,7 +42,8 @@ def known_of(lut: Lut, space: SearchSpace, *, networks: int, protocol: Rounds, s
         raise nothing_missing(lut.name, space.id)
     others = [op for op in ops if (op.key, "cold") in rows]
     company = company_of(lut, ops, others, lacking=len(ops) - len(others), protocol=protocol, seed=seed)
-    return Known(rows=rows, company=company)
+    clock = clock_of(lut)
+    return Known(rows=rows, company=company, clock=clock if clock == "cpu_min_ns" else None)
 
 
 def company_of(

@@ -150,6 +150,8 @@ class Plan(Entry):
     """Everything that decides what a journal holds; two equal plans have the same hash.
 
     ``rounds_before`` is how many rounds of another plan the device was measured in before, where this one goes on.
+    ``clock`` is there where values are to be of CPU time however quiet the device is: what completes a table is of its
+    clock. That of wall time is not to be had by asking: it needs a quiet device.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
@@ -165,6 +167,7 @@ class Plan(Entry):
     rounds: Annotated[int, Field(ge=1, le=1000)] = 5
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
     rounds_before: Annotated[int, Field(ge=1, le=1000)] | None = None
+    clock: Literal["cpu_min_ns"] | None = None
     protocol: Rounds = Rounds()
     reference: Reference
     canaries: dict[Word, FileName] = Field(default_factory=dict)

@@ -47,10 +47,12 @@ TIERS = "tiers"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a table has already: rows (key, state) that are not measured again, and ops that keep the others company."""
+    """What a table has already: rows (key, state) that are not measured again, and ops that keep the others company;
+    and whether its values are of CPU time."""
 
     rows: frozenset[tuple[str, str]] = frozenset()
     company: tuple[Op, ...] = ()
+    clock: Literal["cpu_min_ns"] | None = None
 
     def lacking(self, op: Op, states: Sequence[State]) -> list[State]:
         """Return the states an op is still to be measured in."""
@@ -107,6 +109,7 @@ def bench_plan(
         **way.said(),
         rounds=rounds,
         seed=seed,
+        clock=known.clock,
         protocol=protocol or Rounds(),
         reference=chosen,
         canaries=canaries(artefacts, about, way.file_precision),

@@ -20,8 +20,8 @@ from harness.ledger import at_work
 from harness.pace import pace_of_table, seconds_of
 from harness.plan import Plan
 from harness.preview import Foretold
-from harness.reduce import Conditions, conditions, table
-from harness.replan import clock_of, plan_of, reference_of_table, refuse_other_conditions, refuse_others, runtime_of
+from harness.reduce import Conditions, clock_of, conditions, table
+from harness.replan import plan_of, reference_of_table, refuse_other_conditions, refuse_others, runtime_of
 from harness.session import OnProgress, quiet
 from harness.tables import JOURNAL
 from harness.tuning import Tuning, prepared

@@ -90,8 +90,14 @@ class Conditions:
         return tuple(found)
 
 
+def clock_of(lut: Lut) -> Basis:
+    """Return the clock that a table's values are of."""
+    return "cpu_min_ns" if lut.header.protocol.get("statistic") == "cpu_min_ns" else "wall_p10_ns"
+
+
 def conditions(journal: Journal, *, max_foreign_cores: float = 0.25, clock: Basis | None = None) -> Conditions:
-    """Judge how quiet the device was, and so which clock to believe; or believe a given ``clock`` where there is one.
+    """Judge how quiet the device was, and so which clock to believe; or believe a given ``clock`` or that of the plan,
+    where there is one.
 
     Quiet is: other work kept at most ``max_foreign_cores`` busy in the median batch, and the p10 of wall and CPU time
     agree within 5 % for the median item. Then the p10 of wall time is used, else the minimum of CPU time; never both
@@ -107,7 +113,7 @@ def conditions(journal: Journal, *, max_foreign_cores: float = 0.25, clock: Basi
     # CPU time of a process whose threads wait for one another is no latency.
     usable = wall_over_cpu is not None and journal.plan.threads == 1
     basis: Basis = "cpu_min_ns" if usable and (busy or disturbed) else "wall_p10_ns"
-    if clock is not None:
+    if clock := clock or journal.plan.clock:
         basis = clock if wall_over_cpu is not None else "wall_p10_ns"
     by_state: dict[str, list[float]] = defaultdict(list)
     for row in journal.references():

@@ -17,7 +17,6 @@ from harness.missing import company_of
 from harness.networks import middle
 from harness.plan import Plan, Rounds, RuntimeName, State
 from harness.prepare import Known, bench_plan, network_key, on_cores
-from harness.reduce import Basis
 from harness.session import OnProgress, environment_of, quiet, ready_runtime
 from ofa.errors import FileInvalid
 from ofa.lut.draw import draw, networks_of_table, ops_of_table
@@ -101,11 +100,6 @@ def runtime_of(lut: Lut) -> RuntimeName:
         raise recheck_impossible(lut.name, f"its runtime is '{runtime}'")
     name: RuntimeName = runtime
     return name
-
-
-def clock_of(lut: Lut) -> Basis:
-    """Return the clock that a table's values are of."""
-    return "cpu_min_ns" if lut.header.protocol.get("statistic") == "cpu_min_ns" else "wall_p10_ns"
 
 
 def refuse_others(lut: Lut, device: Device) -> None:

@@ -105,6 +105,23 @@ def test_a_table_of_other_conditions_is_refused(partial: Any, tmp_path: Path) ->
         plan_of(SPACE, device=device, runtime="simulated", scope=replace(SCOPE, missing_from=other))
 
 
+@pytest.mark.slow
+def test_what_completes_a_table_of_cpu_time_is_of_cpu_time_however_quiet_the_device_is(
+    partial: Any, tmp_path: Path
+) -> None:
+    device, path, _ = partial
+    lut = checked(path)
+    assert lut.header.protocol["statistic"] == "wall_p10_ns"
+    loaded = replace(
+        lut, header=lut.header.model_copy(update={"protocol": {**lut.header.protocol, "statistic": "cpu_min_ns"}})
+    )
+    for table, statistic in ((lut, "wall_p10_ns"), (loaded, "cpu_min_ns")):
+        scope = replace(SCOPE, fit=0, holdout=0, missing_from=table)
+        found = bench(SPACE, device=device, runtime="simulated", folder=tmp_path / statistic, scope=scope)
+        assert found.header.protocol["statistic"] == statistic
+        assert all("cpu" in row.flags for row in found.rows) == (table is loaded)
+
+
 def test_the_command_refuses_what_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--runtime", "simulated", "--device", "simulated-phone", "--missing-from", str(tmp_path / "none")]
     with pytest.raises(SystemExit) as ended:
