@@ -1,7 +1,13 @@
-"""The whole demo in a fresh folder: wall time, peak memory, and every promise it is held to."""
+"""The whole demo in a fresh folder: wall time, peak memory, and every promise it is held to.
+
+    python benchmarks/demo.py [--out FOLDER]
+
+What a demo leaves is kept where a folder is named: `choices.py` and `search_optimum.py` go on from it.
+"""
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 import subprocess
@@ -23,8 +29,13 @@ MOST = 64 << 20
 
 def main() -> None:
     """Run the demo, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="a folder that is not there yet; none is kept if not given")
+    given = parser.parse_args()
+    if given.out is not None and given.out.exists():
+        parser.error(f"{given.out} is there already: a demo that goes on from another would be timed in part")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "demo"
+        folder = given.out or Path(name) / "demo"
         began = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", "harness.cli", "demo", "--out", str(folder)])
         peak_mib = watched(process)

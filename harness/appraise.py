@@ -23,7 +23,7 @@ from harness.errors import (
 from harness.inventory import Device
 from harness.lease import held
 from harness.networks import middle
-from harness.plan import NATIVE, Cores, Kernels, Precision, RuntimeName, Unit, Way
+from harness.plan import LONGEST_SOAK_S, NATIVE, Cores, Kernels, Precision, RuntimeName, Unit, Way
 from harness.points import with_points
 from harness.prepare import canaries, ready_way
 from harness.protocol import Runtime
@@ -86,10 +86,10 @@ def appraise(
 
     A file with the sidecar of `ofa` beside it, and a subnet, is predicted by ``lut``, whose own networks are measured
     with it: by how much the device is slower than when the table was made is taken out, and said. Any other is measured
-    alone. The runtime is used as the table says, or else as ``way``. The device is held meanwhile, and what an earlier
-    run left changed there is put back first. Without ``allow_load``, rounds wait until it does next to nothing else.
-    Raises UsageInvalid for two files of one name or a table of another device or runtime, MeasurementRefused where
-    somebody else holds it, and what `verify.measure` raises.
+    alone. The runtime is used as the table says, on a device as hot as for the table, or else as ``way``. The device is
+    held meanwhile, and what an earlier run left changed there is put back first. Without ``allow_load``, rounds wait
+    until it does next to nothing else. Raises UsageInvalid for two files of one name or a table of another device or
+    runtime, MeasurementRefused where somebody else holds it, and what `verify.measure` raises.
     """
     files = _checked(models, device, runtime, lut)
     artefacts = Artefacts(device.transport.files)
@@ -114,6 +114,7 @@ def appraise(
             canaries=canaries(artefacts, about, chosen.file_precision),
             rounds=rounds,
             seed=seed,
+            soak_s=0 if lut is None else soak_of(lut),
             allow_load=allow_load,
             on_progress=on_progress,
         )
@@ -171,6 +172,12 @@ def way_of(lut: Lut) -> Way:
         threads=threads if isinstance(threads, int) else 1,
         cores=CORES.get(str(environment.get("pinned")), "all"),
     )
+
+
+def soak_of(lut: Lut) -> int:
+    """Return for how long the device worked before each round of a table, s."""
+    said = lut.header.protocol.get("soak_s")
+    return said if isinstance(said, int) and 0 <= said <= LONGEST_SOAK_S else 0
 
 
 def _checked(models: Sequence[Path], device: Device, runtime: RuntimeName, lut: Lut | None) -> dict[str, Path]:

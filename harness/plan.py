@@ -17,6 +17,7 @@ from ofa.files import canonical_json, read_json, readable_json, sha256_bytes, wr
 SCHEMA = "plan/1"
 MAX_BYTES = 64 << 20
 # Networks of one elementwise node that every runtime's adapter has itself: on four floats, and on an image's.
+LONGEST_SOAK_S = 7200
 EMPTY = "empty"
 IO = "io"
 SESSION_KEY = "@session"
@@ -108,7 +109,7 @@ class Rounds(Entry):
     redo_most: Annotated[int, Field(ge=0, le=100)] = 1
     half_width: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.01
     rounds_most: Annotated[int, Field(ge=1, le=1000)] = 15
-    soak_s: Annotated[int, Field(ge=0, le=7200)] = 0
+    soak_s: Annotated[int, Field(ge=0, le=LONGEST_SOAK_S)] = 0
     batch_files: Annotated[int, Field(ge=1, le=20000)] = 250
     batch_bytes: Annotated[int, Field(ge=1)] = 256 << 20
 

@@ -98,12 +98,14 @@ def measure(
     canaries: Mapping[str, str] | None = None,
     rounds: int = 5,
     seed: int = 0,
+    soak_s: int = 0,
     before: Callable[[], None] = lambda: None,
     allow_load: bool = True,
     on_progress: OnProgress = quiet,
 ) -> Verification:
     """Measure model files by name, whole and hot, in ``rounds`` fresh processes; ``before``: called if any is missing.
-    A round in which one of the ``canaries`` (files by name, `prepare.canaries`) moved is begun anew as for a table.
+    A round in which one of the ``canaries`` (files by name, `prepare.canaries`) moved is begun anew as for a table;
+    before each the device works for ``soak_s``, where it is to be measured as hot as it then is.
 
     Plan and journal are kept in ``folder`` under the plan's hash: the same call resumes what was interrupted, other
     files begin anew. Without ``allow_load``, rounds wait for a device that does nothing else. A file that cannot be
@@ -115,7 +117,9 @@ def measure(
     artefacts = Artefacts(device.transport.files)
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
     own, beside = list(stored.values()), list(anchors.values())
-    plan = _plan(device, runtime, way or Way(), reference, own, beside, canaries or {}, rounds=rounds, seed=seed)
+    # Few items leave time for more bursts: they cost less than starting the process.
+    protocol = Rounds(hot_bursts=12, rounds_most=rounds, soak_s=soak_s)
+    plan = _plan(device, runtime, way or Way(), reference, own, beside, canaries or {}, protocol, rounds, seed)
     with _carried_out(plan, device, folder, own, before, allow_load, on_progress) as journal:
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         values, memory = measured(journal, found), journal.footprints()
@@ -173,7 +177,7 @@ def _plan(
     files: Sequence[File],
     anchors: Sequence[Anchor],
     canaries: Mapping[str, str],
-    *,
+    protocol: Rounds,
     rounds: int,
     seed: int,
 ) -> Plan:
@@ -186,8 +190,7 @@ def _plan(
         **way.said(),
         rounds=rounds,
         seed=seed,
-        # Few items leave time for more bursts: they cost less than starting the process.
-        protocol=Rounds(hot_bursts=12, rounds_most=rounds),
+        protocol=protocol,
         reference=Reference(key="reference", file=reference.name, size_bytes=reference.size_bytes),
         canaries=dict(canaries),
         items=tuple(

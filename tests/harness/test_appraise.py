@@ -124,6 +124,21 @@ def test_sampled_subnets_are_verified_and_become_rows_of_the_table(
     assert caught.value.exit_code == 2
 
 
+def test_networks_are_verified_on_a_device_as_hot_as_for_the_table(tmp_path: Path) -> None:
+    """Heat slows the cores: measured cool they would be other networks to the table, and could not be added to it."""
+    heat = {"heating_c_per_s": 2.0, "cooling_s": 40.0, "throttle_per_c": 0.02}
+    device = simulated(tmp_path / "files", machine=Machine(**STILL | heat), own_process=False)
+    scope = Scope(fit=12, holdout=4, rounds=2, rounds_most=2, soak_s=60, seed=0, again=False)
+    lut = bench(SPACE, device=device, runtime="simulated", folder=tmp_path / "run", scope=scope)
+    write(lut, tmp_path / "table", allow_simulated=True)
+    drawn = [SPACE.subnet(genome) for genome in spaces.sample.random(SPACE, 3, np.random.default_rng(11))]
+    options: dict[str, Any] = {"device": device, "runtime": "simulated", "folder": tmp_path / "out", "rounds": 3}
+    found = appraise([], subnets=drawn, lut=lut, **options)
+    (session,) = found.found.sessions
+    assert session["environment_id"] == lut.header.environment_id
+    assert add(found, tmp_path / "table").startswith("3 networks")
+
+
 def test_what_was_verified_elsewhere_is_not_added(measured: tuple[Device, Lut], tmp_path: Path) -> None:
     device, lut = measured
     header = lut.header.model_copy(update={"environment": lut.header.environment | {"kernel": "another"}})
