@@ -9,6 +9,8 @@ Tables of whole networks alone (`ofa bench --space mobilenet_v3 --runtime litert
 on) have a result of their own, which keeps what is known of others:
 
     python benchmarks/networks.py --luts FOLDER --name networks_alone
+
+So have tables that were built once more on another day, and are not committed (`networks_again`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from ofa import score
 from ofa.lut import check, heldout
 from ofa.lut.format import Lut
 
+NAMES = ("networks", "networks_alone", "networks_again")
 RESAMPLES = 2000
 NANOSECONDS_PER_MS = 1e6
 Vector = NDArray[np.float64]
@@ -34,11 +37,11 @@ def main() -> None:
     """Score every table below a folder, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--luts", type=Path, default=Path("luts"))
-    parser.add_argument("--name", choices=["networks", "networks_alone"], default="networks", help="of the result")
+    parser.add_argument("--name", choices=NAMES, default=NAMES[0], help="of the result")
     given = parser.parse_args()
     luts = [check.checked(folder) for folder in check.find(given.luts)]
-    alone = given.name != "networks"
-    found = known(given.name) if alone else {}
+    alone = given.name == "networks_alone"
+    found = {} if given.name == "networks" else known(given.name)
     found |= {lut.name: judged(lut, alone=alone) | {"created": lut.header.created} for lut in luts}
     what = "held-out error of tables, beside two measurements of the same networks and calibrated MACs alone"
     record(given.name, what, found, f"--luts FOLDER --name {given.name}", script="networks")
