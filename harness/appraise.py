@@ -94,6 +94,7 @@ def appraise(
     files = _checked(models, device, runtime, lut)
     artefacts = Artefacts(device.transport.files)
     chosen = (way or Way()) if lut is None else way_of(lut)
+    reference = ops_of(middle(spaces.load("mobilenet_v3_tiny")))
     with discreetly(device), held(device, folder) as mine, prepared(mine, None, runtime) as ready:
         about, chosen = ready_way(ready, runtime, chosen)
         known = {name: subnet for name, path in files.items() if (subnet := subnet_of(path)) is not None}
@@ -106,9 +107,7 @@ def appraise(
             runtime=runtime,
             way=chosen,
             folder=folder,
-            reference=artefacts.for_network(
-                ops_of(middle(spaces.load("mobilenet_v3_tiny"))), about, chosen.file_precision
-            ),
+            reference=artefacts.for_network(reference, about, chosen.file_precision),
             predicted_ms={} if lut is None else predictions(lut, known),
             anchors={} if lut is None else anchors(lut, artefacts, about, chosen.file_precision),
             canaries=canaries(artefacts, about, chosen.file_precision),

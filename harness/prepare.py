@@ -101,7 +101,6 @@ def bench_plan(
     for number, (subnet, split) in enumerate(networks, start=total - len(networks)):
         items.append(network_item(subnet, split, build(ops_of(subnet))))
         on_progress(number, total, "building network files")
-    chosen = reference_of(reference, build(ops_of(reference)))
     on_progress(total, total, "files are ready")
     return Plan(
         device=device.kind,
@@ -111,7 +110,7 @@ def bench_plan(
         seed=seed,
         clock=known.clock,
         protocol=protocol or Rounds(),
-        reference=chosen,
+        reference=reference_of(reference, build(ops_of(reference))),
         canaries=canaries(artefacts, about, way.file_precision),
         items=tuple(items),
     )

@@ -24,6 +24,8 @@ from harness.stats import Estimate, over_rounds
 from ofa.lut.rows import NANOSECONDS_PER_MS
 
 KIB_PER_MIB = 1024
+# Few items leave time for more bursts: they cost less than starting the process.
+HOT_BURSTS = 12
 # Without anchors nothing says that the device is any faster or slower than it was.
 AS_IT_WAS = Estimate(value=1.0, lo=1.0, hi=1.0, rounds=0)
 
@@ -117,8 +119,7 @@ def measure(
     artefacts = Artefacts(device.transport.files)
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
     own, beside = list(stored.values()), list(anchors.values())
-    # Few items leave time for more bursts: they cost less than starting the process.
-    protocol = Rounds(hot_bursts=12, rounds_most=rounds, soak_s=soak_s)
+    protocol = Rounds(hot_bursts=HOT_BURSTS, rounds_most=rounds, soak_s=soak_s)
     plan = _plan(device, runtime, way or Way(), reference, own, beside, canaries or {}, protocol, rounds, seed)
     with _carried_out(plan, device, folder, own, before, allow_load, on_progress) as journal:
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
@@ -129,10 +130,7 @@ def measure(
     return Verification(
         device=device.kind,
         runtime=runtime,
-        verdicts=tuple(
-            _verdict(name, file, values[f"file:{place}", "hot"], memory.get(file.name), speed, predicted_ms.get(name))
-            for place, (name, file) in enumerate(stored.items())
-        ),
+        verdicts=tuple(_verdicts(stored, values, memory, speed, predicted_ms)),
         speed=speed.value,
         floor_pct=100.0 * median(abs(ratio / speed.value - 1.0) for ratio in ratios) if len(ratios) >= 3 else None,
         conditions=found,
@@ -198,6 +196,19 @@ def _plan(
             for key, file in entries
         ),
     )
+
+
+def _verdicts(
+    files: Mapping[str, File],
+    values: Mapping[tuple[str, str], Measured],
+    memory: Mapping[str, Footprint],
+    speed: Estimate,
+    predicted_ms: Mapping[str, float],
+) -> Iterator[Verdict]:
+    """Yield the verdict of each file, in their order in the plan."""
+    for place, (name, file) in enumerate(files.items()):
+        value = values[f"file:{place}", "hot"]
+        yield _verdict(name, file, value, memory.get(file.name), speed, predicted_ms.get(name))
 
 
 def _verdict(
