@@ -58,6 +58,10 @@ class Known:
         """Return the states an op is still to be measured in."""
         return [state for state in states if (op.key, state) not in self.rows]
 
+    def beside(self, states: Sequence[State]) -> tuple[Op, ...]:
+        """Return the ops that keep others company: only cold ones need any."""
+        return self.company if "cold" in states else ()
+
 
 def network_key(space: str, identity: str) -> str:
     """Return the key a whole network has in a plan."""
@@ -91,16 +95,16 @@ def bench_plan(
     about, way = ready_way(device, runtime, way)
     build = partial(artefacts.for_network, runtime=about, precision=way.file_precision)
     work = [(op, wanted) for op in ops if (wanted := known.lacking(op, states))]
-    total = len(work) + len(known.company) + len(networks) + 1
+    total = len(work) + len(known.beside(states)) + len(networks) + 1
     items = [item for item in overhead_items() if (item.key, item.state) not in known.rows]
     for number, (op, wanted) in enumerate(work, start=1):
         items += op_items(op.key, build([op]), wanted)
         on_progress(number, total, "building op files")
-    company = known.company if "cold" in states else ()
-    items += [item for op in company for item in op_items(op.key, build([op]), ["cold"], kind="company")]
+    items += [item for op in known.beside(states) for item in op_items(op.key, build([op]), ["cold"], kind="company")]
     for number, (subnet, split) in enumerate(networks, start=total - len(networks)):
         items.append(network_item(subnet, split, build(ops_of(subnet))))
         on_progress(number, total, "building network files")
+    chosen = reference_of(reference, build(ops_of(reference)))
     on_progress(total, total, "files are ready")
     return Plan(
         device=device.kind,
@@ -110,7 +114,7 @@ def bench_plan(
         seed=seed,
         clock=known.clock,
         protocol=protocol or Rounds(),
-        reference=reference_of(reference, build(ops_of(reference))),
+        reference=chosen,
         canaries=canaries(artefacts, about, way.file_precision),
         items=tuple(items),
     )

@@ -57,7 +57,7 @@ def plan_of(lut: Lut, device: Device, artefacts: Source, *, seed: int, on_progre
         seed=seed,
         rounds=rounds,
         states=states or ["hot"],
-        known=Known(company=company if "cold" in states else ()),
+        known=Known(company=company),
         protocol=protocol,
         on_progress=on_progress,
     )

@@ -120,7 +120,7 @@ def measure(
     stored = {name: artefacts.store_file(path) for name, path in files.items()}
     own, beside = list(stored.values()), list(anchors.values())
     protocol = Rounds(hot_bursts=HOT_BURSTS, rounds_most=rounds, soak_s=soak_s)
-    plan = _plan(device, runtime, way or Way(), reference, own, beside, canaries or {}, protocol, rounds, seed)
+    plan = _plan(device, runtime, way or Way(), reference, own, beside, canaries or {}, protocol, seed)
     with _carried_out(plan, device, folder, own, before, allow_load, on_progress) as journal:
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         values, memory = measured(journal, found), journal.footprints()
@@ -176,7 +176,6 @@ def _plan(
     anchors: Sequence[Anchor],
     canaries: Mapping[str, str],
     protocol: Rounds,
-    rounds: int,
     seed: int,
 ) -> Plan:
     """Return the plan that measures files and anchors as whole networks, hot."""
@@ -186,7 +185,7 @@ def _plan(
         device=device.kind,
         runtime=runtime,
         **way.said(),
-        rounds=rounds,
+        rounds=protocol.rounds_most,
         seed=seed,
         protocol=protocol,
         reference=Reference(key="reference", file=reference.name, size_bytes=reference.size_bytes),

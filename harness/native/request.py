@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from harness.plan import Kernels, Precision, Unit, Way
+from harness.plan import LONGEST_SOAK_S, Kernels, Precision, Unit, Way
 from ofa.errors import first_invalid
 
 MOST_ITEMS = 20000
@@ -93,7 +93,7 @@ class Parameters(BaseModel):
     hot_bursts: Annotated[int, Field(ge=1, le=1000)]
     burst_least: Annotated[int, Field(ge=1, le=10000)]
     reference_every: Annotated[int, Field(ge=1, le=10000)]
-    soak_s: Annotated[int, Field(ge=0, le=7200)]
+    soak_s: Annotated[int, Field(ge=0, le=LONGEST_SOAK_S)]
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
