@@ -23,7 +23,7 @@ from harness.errors import (
 from harness.inventory import Device
 from harness.lease import held
 from harness.networks import middle
-from harness.plan import LONGEST_SOAK_S, NATIVE, Cores, Kernels, Precision, RuntimeName, Unit, Way
+from harness.plan import LONGEST_SOAK_S, NATIVE, Cores, FilePrecision, Kernels, RuntimeName, Unit, Way
 from harness.points import with_points
 from harness.prepare import canaries, ready_way
 from harness.protocol import Runtime
@@ -226,7 +226,7 @@ def predictions(lut: Lut, subnets: Mapping[str, Subnet]) -> dict[str, float]:
     return found
 
 
-def anchors(lut: Lut, artefacts: Artefacts, about: Runtime, precision: Precision = "fp32") -> dict[str, Anchor]:
+def anchors(lut: Lut, artefacts: Artefacts, about: Runtime, precision: FilePrecision = "fp32") -> dict[str, Anchor]:
     """Return some networks of a table, evenly from the quickest to the slowest, with files made for the device."""
     timed = sorted((row.ns, row.space, row.genome) for row in lut.networks if row.ns is not None)
     found = {}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.errors import file_invalid
 from harness.places import devices_folder
-from harness.plan import Precision
+from harness.plan import FilePrecision
 from harness.protocol import Runtime
 from ofa.files import canonical_json, read_capped, sha256_bytes, sha256_file, write_atomic
 from ofa.graphs.forms import FORMATS
@@ -42,10 +42,10 @@ class File:
 class Source(Protocol):
     """Where a plan's files come from: built, or only foretold."""
 
-    def for_op(self, op: Op, runtime: Runtime, precision: Precision = "fp32") -> File:
+    def for_op(self, op: Op, runtime: Runtime, precision: FilePrecision = "fp32") -> File:
         """Return the file of one op."""
 
-    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> File:
+    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: FilePrecision = "fp32") -> File:
         """Return the file of ops one after another."""
 
 
@@ -66,15 +66,17 @@ class Artefacts:
             write_atomic(self.path(name), data)
         return File(name=name, size_bytes=len(data))
 
-    def store_file(self, path: Path) -> File:
-        """Keep a copy of a model file (at most 2 GiB); raises FileInvalid where it cannot be read."""
-        return self.store(read_capped(path, max_bytes=MAX_FILE_BYTES, what="model file"))
+    def store_file(self, path: Path, precision: FilePrecision = "fp32") -> File:
+        """Keep a copy of a model file (at most 2 GiB), made symmetric for "int8_symmetric"; raises FileInvalid where it
+        cannot be read."""
+        data = read_capped(path, max_bytes=MAX_FILE_BYTES, what="model file")
+        return self.store(symmetric(data) if precision == "int8_symmetric" else data)
 
-    def for_op(self, op: Op, runtime: Runtime, precision: Precision = "fp32") -> File:
+    def for_op(self, op: Op, runtime: Runtime, precision: FilePrecision = "fp32") -> File:
         """Return the file of one op with random weights, as the device's runtime reads it."""
         return self.for_network([op], runtime, precision)
 
-    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> File:
+    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: FilePrecision = "fp32") -> File:
         """Return the file of a whole network (its ops in order) with random weights, as the device's runtime reads
         it."""
         memory = self._memory(ops, runtime, precision)
@@ -84,7 +86,9 @@ class Artefacts:
         write_atomic(memory, stored.name + "\n")
         return stored
 
-    def foretell(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> tuple[str, File | None]:
+    def foretell(
+        self, ops: Sequence[Op], runtime: Runtime, precision: FilePrecision = "fp32"
+    ) -> tuple[str, File | None]:
         """Return the name of a recipe, and the file it gave; None where it is still to be built."""
         memory = self._memory(ops, runtime, precision)
         return memory.name, self._known(memory)
@@ -93,7 +97,7 @@ class Artefacts:
         """Say whether a recipe has given a file, by its name."""
         return self._known(self.folder / "recipes" / recipe) is not None
 
-    def _memory(self, ops: Sequence[Op], runtime: Runtime, precision: Precision) -> Path:
+    def _memory(self, ops: Sequence[Op], runtime: Runtime, precision: FilePrecision) -> Path:
         """Return where it is kept which file a recipe gave."""
         recipe = {"ops": [op.key for op in ops], **target(runtime, precision), "writers": writers()}
         return self.folder / "recipes" / sha256_bytes(canonical_json(recipe).encode())
@@ -108,7 +112,7 @@ class Artefacts:
         return File(name=name, size_bytes=self.path(name).stat().st_size)
 
 
-def target(runtime: Runtime, precision: Precision = "fp32") -> dict[str, Any]:
+def target(runtime: Runtime, precision: FilePrecision = "fp32") -> dict[str, Any]:
     """Return the file format a runtime takes, and for ONNX the opset and IR version: the device's, at most ours.
 
     An int8 file also depends on the onnxruntime of this computer, whose arithmetic gives the ranges and whose quantizer
@@ -116,7 +120,7 @@ def target(runtime: Runtime, precision: Precision = "fp32") -> dict[str, Any]:
     """
     kind = FORMATS[runtime.name]
     found: dict[str, Any] = {"format": kind}
-    if precision == "int8":
+    if precision != "fp32":
         run = importlib.import_module("ofa.graphs.run")
         found |= {"precision": precision, "quantizer": run.version("onnxruntime")}
     if kind == "onnx":
@@ -125,7 +129,7 @@ def target(runtime: Runtime, precision: Precision = "fp32") -> dict[str, Any]:
     return found
 
 
-def build(ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> bytes:
+def build(ops: Sequence[Op], runtime: Runtime, precision: FilePrecision = "fp32") -> bytes:
     """Write ops with random weights through the writer of the runtime's format.
 
     Raises what the writer raises: PackageMissing, MeasurementRefused for an opset too old for the precision.
@@ -138,13 +142,20 @@ def build(ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") ->
     graph = ir.graph_of(ops, None)
     options = {name: wanted[name] for name in ("opset", "ir_version") if name in wanted}
     data: bytes
-    if precision == "int8":
+    if precision != "fp32":
         writer = importlib.import_module("ofa.graphs." + INT8_WRITERS[wanted["format"]])
         write = writer.write if wanted["format"] == "onnx" else writer.write_int8
         data = write(graph, _image(graph.input.channels, graph.input.size), **options, **boundaries(ops))
+        data = symmetric(data) if precision == "int8_symmetric" else data
     else:
         data = importlib.import_module("ofa.graphs." + wanted["format"]).write(graph, **options)
     return data
+
+
+def symmetric(data: bytes) -> bytes:
+    """Return an int8 ONNX file with symmetric integers, as TensorRT inside onnxruntime takes them."""
+    made: bytes = importlib.import_module("ofa.graphs.tensorrt").symmetric(data)
+    return made
 
 
 def boundaries(ops: Sequence[Op]) -> dict[str, bool]:

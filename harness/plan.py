@@ -37,6 +37,8 @@ Split = Literal["fit", "holdout", "verify"]
 Unit = Literal["cpu", "gpu", "npu"]
 Kernels = Literal["default", "builtin", "cuda", "tensorrt", "xnnpack", "nnapi", "qnn"]
 Precision = Literal["fp32", "fp16", "int8"]
+# Of a file: computing in fp16 is done with files of fp32, and of int8 there are two forms.
+FilePrecision = Literal["fp32", "int8", "int8_symmetric"]
 # Which cores a process is kept to: "usual" is what the device's profile says, settled once the device was asked.
 Cores = Literal["usual", "big", "little", "all"]
 
@@ -69,9 +71,12 @@ class Way:
         return named | pinned
 
     @property
-    def file_precision(self) -> Precision:
-        """Return the precision of the files: a runtime that computes in fp16 does so with files of fp32."""
-        return "fp32" if self.precision == "fp16" else self.precision
+    def file_precision(self) -> FilePrecision:
+        """Return the precision of the files: a runtime that computes in fp16 does so with files of fp32, and TensorRT
+        knows no zero points."""
+        if self.precision == "int8":
+            return "int8_symmetric" if self.kernels == "tensorrt" else "int8"
+        return "fp32"
 
 
 class Entry(BaseModel):

@@ -16,9 +16,9 @@ from harness.plan import (
     IO_KEY,
     NATIVE,
     SESSION_KEY,
+    FilePrecision,
     Item,
     Plan,
-    Precision,
     Reference,
     Rounds,
     RuntimeName,
@@ -181,7 +181,7 @@ def check_unit(device: Device, about: Runtime, way: Way) -> None:
         raise unit_not_ready(device.name, about.name, way.unit, why)
 
 
-def canaries(artefacts: Source, about: Runtime, precision: Precision = "fp32") -> dict[str, str]:
+def canaries(artefacts: Source, about: Runtime, precision: FilePrecision = "fp32") -> dict[str, str]:
     """Return the files of the canaries by name."""
     return {name: artefacts.for_op(parse(key), about, precision).name for name, key in CANARIES.items()} | {
         "dispatch": EMPTY

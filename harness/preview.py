@@ -11,7 +11,7 @@ from harness.artefacts import Artefacts, File
 from harness.bench import Scope, plan_of
 from harness.inventory import Device
 from harness.pace import Pace, pace_of, seconds_of
-from harness.plan import NATIVE, Plan, Precision, RuntimeName
+from harness.plan import NATIVE, FilePrecision, Plan, RuntimeName
 from harness.protocol import Runtime
 from harness.session import OnProgress, quiet
 from harness.walk import walk_of
@@ -21,7 +21,7 @@ from ofa.space.core import SearchSpace
 from ofa.space.facts import peak_values
 from ofa.space.ops import Op
 
-BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int8_symmetric": 1}
 # A runtime keeps the file and a copy of its weights, packed for its kernels.
 COPIES = 2
 # What a session or interpreter holds besides, as seen with LiteRT.
@@ -41,11 +41,11 @@ class Foretold:
     ops: dict[str, tuple[Op, ...]] = field(default_factory=dict)
     lacking: set[str] = field(default_factory=set)
 
-    def for_op(self, op: Op, runtime: Runtime, precision: Precision = "fp32") -> File:
+    def for_op(self, op: Op, runtime: Runtime, precision: FilePrecision = "fp32") -> File:
         """Return what is known of the file of one op."""
         return self.for_network([op], runtime, precision)
 
-    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: Precision = "fp32") -> File:
+    def for_network(self, ops: Sequence[Op], runtime: Runtime, precision: FilePrecision = "fp32") -> File:
         """Return what is known of the file of ops one after another."""
         recipe, found = self.artefacts.foretell(ops, runtime, precision)
         if found is None:

@@ -117,7 +117,7 @@ def measure(
     if not files:
         raise nothing_to_verify()
     artefacts = Artefacts(device.transport.files)
-    stored = {name: artefacts.store_file(path) for name, path in files.items()}
+    stored = {name: artefacts.store_file(path, (way or Way()).file_precision) for name, path in files.items()}
     own, beside = list(stored.values()), list(anchors.values())
     protocol = Rounds(hot_bursts=HOT_BURSTS, rounds_most=rounds, soak_s=soak_s)
     plan = _plan(device, runtime, way or Way(), reference, own, beside, canaries or {}, protocol, seed)

@@ -20,7 +20,7 @@ _TFLITE: Uses = {
 # The first kernels of a unit are those that run where none are named. fp16 is relaxed fp16: the file is fp32, and the
 # runtime computes it in fp16. CUDA kernels of onnxruntime compute in the file's own precision, and have none in int8.
 # Of onnxruntime's programs the kernels are its providers: NNAPI chooses its accelerator itself, so it is never called
-# a GPU, and a Qualcomm NPU computes floats in fp16 only. A DLA takes no file with its own ranges, so none in int8.
+# a GPU, and a Qualcomm NPU computes floats in fp16 only.
 # TensorRT inside onnxruntime lets a DLA leave layers to the GPU without saying which, so there is no npu there.
 USES: dict[RuntimeName, Uses] = {
     "onnxruntime": {
@@ -39,7 +39,7 @@ USES: dict[RuntimeName, Uses] = {
         "gpu": {"qnn": ("fp32",)},
         "npu": {"nnapi": ("fp32", "fp16", "int8"), "qnn": ("fp16", "int8")},
     },
-    "trtexec": {"gpu": {"default": ("fp32", "fp16", "int8")}, "npu": {"default": ("fp16",)}},
+    "trtexec": {"gpu": {"default": ("fp32", "fp16", "int8")}, "npu": {"default": ("fp16", "int8")}},
     "torch": {"cpu": {"default": ("fp32",)}, "gpu": {"default": ("fp32", "fp16")}},
     "simulated": {"cpu": {"default": ("fp32",)}},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +22,7 @@ from harness.native.shell import Shell
 from harness.plan import RuntimeName, Way
 from harness.transport.contract import Said
 from ofa.errors import OfaError
-from ofa.files import sha256_file
+from ofa.files import sha256_bytes, sha256_file
 
 SPARE_S = 20.0
 END_S = 10.0
@@ -41,6 +42,8 @@ END = (
 # What a host left that was killed; another's that is at work is younger.
 SWEEP = 'find "$1" "(" -name "result-*" -o -name "kept-*" ")" -mtime +0 -exec rm -f "{}" ";" 2>/dev/null; exit 0'
 CORES = re.compile(r"^Cpus_allowed_list:\s*([0-9,-]{1,400})\s*$", re.MULTILINE)
+# What the name of a network is followed by where the ranges of its integers lie.
+RANGES = ".ranges"
 FLAG = re.compile(r"--([A-Za-z][A-Za-z0-9_]{1,60})\b")
 DIGEST = re.compile(r"^\\?([0-9a-f]{64})\b", re.MULTILINE)
 
@@ -140,7 +143,8 @@ class Runner:
         """Run a network in one process that writes down what it found beside ``result``."""
         assert self.tool is not None
         limit_s = self.kind.load_s + wanted.warm_s + wanted.most_s
-        path = self._network(file)
+        path, ranges = self._network(file, use)
+        wanted = replace(wanted, ranges=ranges)
         arguments = self.kind.argv(self.tool, self.flags, path, result, wanted, use)
         libraries = [] if use.libraries is None else ["env", f"LD_LIBRARY_PATH={use.libraries}"]
         words = [*libraries, "sh", "-c", RUN, "sh", result, self.there[self.runtime], *arguments]
@@ -210,15 +214,33 @@ class Runner:
         bounded = ["timeout", f"{limit_s:.0f}", *words] if "timeout" in self.small else words
         return self.shell.shell(bounded, timeout_s=limit_s + SPARE_S, max_bytes=MOST_BYTES)
 
-    def _network(self, file: str) -> str:
-        """Return where a network is on the device; raises CannotRun where its content is not what its name says."""
-        name = file + self.kind.suffix
+    def _network(self, file: str, use: Use) -> tuple[str, str | None]:
+        """Return where a network is on the device, and where the ranges of its integers are that were taken out of it.
+
+        Raises CannotRun where its content is not what its name says.
+        """
+        taken = use.way.precision == "int8" and self.kind.apart is not None
+        name = f"{file}{'.apart' if taken else ''}{self.kind.suffix}"
         if name not in self.there:
             path = self.path_of(file)
             if not path.is_file() or sha256_file(path) != path.name:
                 raise CannotRun(f"the content of file {file[:12]} does not match its name")
-            self._brought(path, name)
-        return self.there[name]
+            if not taken or not self._brought_apart(path, name):
+                self._brought(path, name)
+        return self.there[name], self.there.get(name + RANGES)
+
+    def _brought_apart(self, path: Path, name: str) -> bool:
+        """Bring an int8 network and the ranges of its integers as two files; False for one without integers."""
+        assert self.kind.apart is not None
+        parts = self.kind.apart(path.read_bytes(), self.version)
+        if parts is None:
+            return False
+        with tempfile.TemporaryDirectory(prefix="ofa-apart-") as folder:
+            for part, own in zip(parts, (name, name + RANGES), strict=True):
+                draft = Path(folder, sha256_bytes(part))
+                draft.write_bytes(part)
+                self._brought(draft, own)
+        return True
 
     def _brought(self, path: Path, name: str) -> str:
         """Return where a file is on the device, after bringing it there."""

@@ -48,7 +48,7 @@ class Wanted:
     """How long is warmed up and timed: at least so many calls, and at least so many seconds, s; ``most_s`` in all.
 
     ``repeats`` is how often a program calls that takes a number of calls only. ``built`` is what an earlier run of the
-    same network built on the device, where that is to be run again.
+    same network built on the device, where that is to be run again, ``ranges`` where the ranges of its integers lie.
     """
 
     warm_calls: int
@@ -58,6 +58,7 @@ class Wanted:
     most_s: float = 20.0
     repeats: int | None = None
     built: str | None = None
+    ranges: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +208,8 @@ class Program:
 
     ``version`` reads the help, too. Loading takes ``load_s`` at most. ``builds`` are the endings of the files that a
     run leaves beside its result, the first of which can be run again. ``memory`` says whether it tells its peak,
-    ``opset`` the newest that all its releases read.
+    ``opset`` the newest that all its releases read. ``apart`` is given an int8 file and the version, and returns the
+    two that are brought instead: one in float32, and the ranges of its integers; None for one that stays as it is.
     """
 
     suffix: str
@@ -221,3 +223,4 @@ class Program:
     builds: tuple[str, ...] = ()
     memory: bool = True
     opset: int | None = None
+    apart: Callable[[bytes, str | None], tuple[bytes, bytes] | None] | None = None

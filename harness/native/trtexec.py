@@ -2,15 +2,18 @@
 
 Two builds of one network may choose other kernels. So each run builds anew, without the timings of any other build, and
 the rounds of a measurement hold by how much builds differ; only what a round is compared with (the reference, the
-canaries) is built once in it. Formats: `samples/common/{sampleOptions,sampleReporting}.cpp` of NVIDIA/TensorRT.
+canaries) is built once in it. Formats: `samples/common/{sampleOptions,sampleReporting}.cpp` of NVIDIA/TensorRT, and of
+a calibration cache its `samples/sampleINT8/README.md` of release 7.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 
 from harness.native import trtexec_text
 from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, nanoseconds, of_calls, partial, told
+from ofa.graphs import tensorrt
 
 TOOL = "trtexec"
 WARM_UP_MS = 500
@@ -52,6 +55,7 @@ def argv(tool: str, flags: frozenset[str], graph: str, result: str, wanted: Want
     else:
         given |= {"onnx": graph, "saveEngine": f"{result}.{ENGINE}"}
         # Without it the timings of a build are kept nowhere, and each build takes its own all the same.
+        given |= {} if wanted.ranges is None else {"calib": wanted.ranges}
         given |= {"timingCacheFile": f"{result}.{TIMINGS}"} if "timingCacheFile" in flags else {}
     words = [f"--{name}={value}" for name, value in given.items()]
     words += [f"--{name}" for name in named]
@@ -66,10 +70,29 @@ def _unit(use: Use) -> list[str]:
     way = use.way
     if way.unit == "cpu":
         raise CannotRun("TensorRT runs on a GPU or a DLA, and not on a CPU")
-    if way.unit == "npu" and way.precision != "fp16":
-        raise CannotRun("a DLA is measured in fp16: in fp32 it does not compute, and for int8 it takes no QDQ file")
     numbers = [] if way.precision == "fp32" else [str(way.precision)]
-    return [*numbers, "useDLACore=0"] if way.unit == "npu" else numbers
+    if way.unit == "gpu":
+        return numbers
+    if not numbers:
+        raise CannotRun("a DLA does not compute in fp32: it is measured in fp16 or int8")
+    # What it has no integers for it computes in fp16: without that the build would fail.
+    return [*numbers, *(["fp16"] if way.precision == "int8" else []), "useDLACore=0"]
+
+
+def apart(data: bytes, version: str | None) -> tuple[bytes, bytes] | None:
+    """Return what is brought for an int8 file: one in float32, and a calibration cache; None for one without integers.
+
+    A DLA takes no other, and a GPU none whose zero points are not 0. Raises CannotRun where the program does not say
+    which release it is of: one reads the caches of its own only.
+    """
+    found = tensorrt.taken_apart(data)
+    if not found.steps:
+        return None
+    if version is None:
+        raise CannotRun("this trtexec does not say its release, which the cache of an int8 network must name")
+    lines = [f"TRT-{trtexec_text.digits(version)}-EntropyCalibration2"]
+    lines += [f"{name}: {struct.pack('>f', step).hex()}" for name, step in found.steps.items()]
+    return found.data, ("\n".join(lines) + "\n").encode()
 
 
 def read(text: str, result: bytes, wanted: Wanted, use: Use) -> Timed:
@@ -120,4 +143,5 @@ PROGRAM = Program(
     builds=(ENGINE, TIMINGS),
     memory=False,
     opset=OPSET,
+    apart=apart,
 )

@@ -118,6 +118,12 @@ def version(digits: str) -> str:
     return f"{number // 1000}.{number // 100 % 10}.{number % 100}"
 
 
+def digits(release: str) -> str:
+    """Return "8401" for 8.4.1 and "100300" for 10.3.0: what ``version`` reads."""
+    major, minor, patch = (int(part) for part in release.split("."))
+    return str(major * 10000 + minor * 100 + patch if major >= 10 else major * 1000 + minor * 100 + patch)
+
+
 def samples_ns(text: str, warm_up_ms: float) -> list[int]:
     """Return what each query took on the GPU, ns, from the file of `--exportTimes`, those of the warm-up left out.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,20 @@ def test_an_int8_file_is_the_same_again(runtime: str, tmp_path: Path) -> None:
     about = Runtime(name=runtime, version="1", ready=True)
     made: list[File] = [Artefacts(tmp_path / name).for_op(KINDS[0], about, "int8") for name in ("a", "b")]
     assert made[0] == made[1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quantizer")
+def test_tensorrt_gets_integers_without_zero_points(tmp_path: Path) -> None:
+    """Both the files of a plan and those that are verified, which a user exported with them."""
+    about, way = Runtime(name="onnxruntime", version="1", ready=True), Way(unit="gpu", kernels="tensorrt")
+    assert way.file_precision == "fp32" and replace(way, precision="int8").file_precision == "int8_symmetric"
+    assert Way(precision="int8").file_precision == "int8" and Way(precision="fp16").file_precision == "fp32"
+    artefacts, usual = Artefacts(tmp_path / "files"), Artefacts(tmp_path / "usual")
+    made = artefacts.for_op(KINDS[0], about, "int8_symmetric")
+    plain = usual.for_op(KINDS[0], about, "int8")
+    assert artefacts.store_file(usual.path(plain.name), "int8_symmetric") == made != plain
+    assert usual.store_file(usual.path(plain.name), "int8") == plain
 
 
 def test_a_residual_network_keeps_its_boundaries() -> None:

@@ -1,13 +1,15 @@
 """A stand-in for trtexec: it prints the documented text of several releases and writes the files it is told to.
 
-It is test code: it builds nothing, and nothing it says is a measurement. STYLE is the release whose text it prints,
-FAULT what goes wrong, if anything. Texts have the form of NVIDIA/TensorRT's
+It is test code: it builds nothing, and nothing it says is a measurement. It only looks whether an int8 network is in a
+form that TensorRT takes (what it says of others is in NVIDIA/TensorRT issue 2774). STYLE is the release whose text it
+prints, FAULT what goes wrong, if anything. Texts have the form of NVIDIA/TensorRT's
 `samples/common/sampleReporting.cpp` (8.2 to 10) and of logs of 7.1 and 7.2 that users published; the list of a DLA's
 layers has that of the same repository's `samples/sampleCudla/README.md` and of published logs of 8.4.
 """
 
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -59,7 +61,7 @@ REFUSED = """[E] Error[4]: [network.cpp::validate::2991] Error Code 4: Internal 
 
 SINCE_8 = ("timingCacheFile", "separateProfileRun")
 KNOWN = ("onnx", "saveEngine", "loadEngine", "warmUp", "duration", "exportTimes", "useDLACore", "allowGPUFallback",
-         "fp16", "int8", "noDataTransfers", "useSpinWait", "help")  # fmt: skip
+         "fp16", "int8", "calib", "noDataTransfers", "useSpinWait", "help")  # fmt: skip
 
 
 def usage() -> int:
@@ -84,12 +86,30 @@ def main(arguments: list[str]) -> int:
     if FAULT == "refused":
         print(REFUSED, end="")
         return 1
+    if "int8" in options and (fault := refusal(options)):
+        print(f"[E] {fault}\n&&&& FAILED TensorRT.trtexec [TensorRT v8502] # trtexec")
+        return 1
     if "loadEngine" in options:
         base_ms, factor = json.loads(Path(options["loadEngine"]).read_text())
         print("[I] Engine loaded in 0.0045 sec.")
     else:
         base_ms, factor = built(options)
     return timed(options, base_ms * factor)
+
+
+def refusal(options: dict[str, str]) -> str:
+    """Return why TensorRT would not build an int8 network; "" where it would."""
+    if b"QuantizeLinear" in Path(options["onnx"]).read_bytes():
+        return "Assertion failed: TRT only supports symmetric quantization - zeroPt must be all zeros"
+    if "calib" not in options:
+        return ""
+    first, *lines = Path(options["calib"]).read_text().splitlines()
+    release = {"8": "8401", "10": "100300"}[FORM]
+    if first != f"TRT-{release}-EntropyCalibration2":
+        return f"the cache is one of {first}"
+    steps = {line.rpartition(": ")[0]: struct.unpack(">f", bytes.fromhex(line[-8:]))[0] for line in lines}
+    whole = {"x", "y"} <= set(steps) and all(0 < step < 100 for step in steps.values())
+    return "" if whole else "the cache lacks values"
 
 
 def built(options: dict[str, str]) -> tuple[float, float]:

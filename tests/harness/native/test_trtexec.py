@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,19 +14,21 @@ import pytest
 
 import ofa.space as spaces
 from harness import bench as benches
+from harness.artefacts import build
 from harness.bench import Scope, bench, plan_of
 from harness.inventory import Device
 from harness.native import trtexec, trtexec_text
 from harness.native.devices import reached
 from harness.native.programs import PROGRAMS
 from harness.native.runs import CannotRun, Use, Wanted
-from harness.plan import NATIVE, Rounds, Way
-from harness.protocol import Conversation, Done, Sample
+from harness.plan import NATIVE, Rounds, Unit, Way
+from harness.protocol import Conversation, Done, Runtime, Sample
 from harness.session import ready_runtime
 from harness.ways import USES, check_use
 from ofa.errors import MeasurementRefused, UsageInvalid
 from ofa.files import sha256_file
 from ofa.graphs.forms import FORMATS
+from ofa.space.ops import ops_of
 
 STAND_IN = Path(__file__).parent / "stand_in_trtexec.py"
 
@@ -122,7 +125,7 @@ def test_files_of_times_that_are_none_are_refused(text: str) -> None:
 FLAGS = frozenset(
     (
         "onnx", "saveEngine", "loadEngine", "timingCacheFile", "warmUp", "duration", "exportTimes", "useDLACore",
-        "fp16", "int8", "noDataTransfers", "useSpinWait",
+        "fp16", "int8", "calib", "noDataTransfers", "useSpinWait",
     )
 )  # fmt: skip
 WANTED = Wanted(warm_calls=2, warm_s=0.2, calls=16, least_s=0.3)
@@ -140,6 +143,8 @@ def test_what_it_is_told() -> None:
     assert "--int8" in told(Way(unit="gpu", precision="int8")) and "--fp16" in told(Way(unit="gpu", precision="fp16"))
     dla = told(Way(unit="npu", precision="fp16"))
     assert {"--fp16", "--useDLACore=0"} <= set(dla) and "--allowGPUFallback" not in dla
+    integers = told(Way(unit="npu", precision="int8"), wanted=replace(WANTED, ranges="/t/a.ranges"))
+    assert {"--int8", "--fp16", "--useDLACore=0", "--calib=/t/a.ranges"} <= set(integers)
     # A release without a file of timings takes its own each time.
     assert not [word for word in told(Way(unit="gpu"), FLAGS - {"timingCacheFile"}) if "timing" in word]
     loaded = told(Way(unit="npu", precision="fp16"), wanted=replace(WANTED, built="/t/kept.engine"))
@@ -151,8 +156,7 @@ def test_what_it_is_told() -> None:
     ("way", "flags", "said"),
     [
         (Way(), FLAGS, "not on a CPU"),
-        (Way(unit="npu"), FLAGS, "a DLA is measured in fp16"),
-        (Way(unit="npu", precision="int8"), FLAGS, "takes no QDQ file"),
+        (Way(unit="npu"), FLAGS, "a DLA does not compute in fp32"),
         # TensorRT 11 has no such option any more.
         (Way(unit="gpu", precision="fp16"), FLAGS - {"fp16"}, "has no --fp16"),
     ],
@@ -254,6 +258,36 @@ def test_networks_on_a_dla_make_a_table_and_one_that_is_left_to_the_gpu_a_row_wi
     assert first.lo and first.hi and first.lo < (first.ns or 0) < first.hi and first.peak_rss_kib is None
     assert lut.header.conditions == "npu-1t" and (lut.header.runtime, lut.header.precision) == ("trtexec", "fp16")
     assert lut.header.environment["calls"] == "each" and lut.header.runtime_version == "10.3.0"
+
+
+def test_an_int8_network_is_taken_apart(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the package 'onnxruntime' is not installed")
+    ops = ops_of(spaces.load("mobilenet_v3_tiny", channels=1, classes=10).corner("min"))
+    about = Runtime(name="trtexec", version="8.5.2", ready=True, opset=13)
+    data = build(ops, about, "int8")
+    parts = trtexec.apart(data, "8.5.2")
+    assert parts is not None and b"QuantizeLinear" not in parts[0]
+    first, *lines = parts[1].decode().splitlines()
+    steps = {name: bytes.fromhex(value) for name, _, value in (line.partition(": ") for line in lines)}
+    assert first == "TRT-8502-EntropyCalibration2" and {"x", "y"} <= set(steps)
+    # Random numbers from -2 to 2.
+    assert 127 * struct.unpack(">f", steps["x"])[0] == pytest.approx(2, rel=0.02)
+    with pytest.raises(CannotRun, match="does not say its release"):
+        trtexec.apart(data, None)
+    assert trtexec.apart(build(ops, about), None) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["gpu", "npu"])
+def test_integers_go_there_with_a_calibration_cache(beside: Callable[..., Device], unit: Unit, tmp_path: Path) -> None:
+    way = Way(unit=unit, precision="int8")
+    scope = Scope(fit=1, holdout=0, rounds=3, rounds_most=3, seed=0, ops=False, again=False, memory=False, way=way)
+    space, device = spaces.load("mobilenet_v3_tiny", channels=1, classes=10), beside("trtexec")
+    lut = bench(space, device=device, runtime="trtexec", folder=tmp_path / "run", scope=scope)
+    assert lut.networks and all(row.ns for row in lut.networks) and lut.header.precision == "int8"
+    there = Path(device.transport.shell.there)  # type: ignore[attr-defined]
+    ranges = list(there.glob("*.apart.onnx.ranges"))
+    assert len(ranges) >= 2 and all(path.with_name(path.name.removesuffix(".ranges")).exists() for path in ranges)
 
 
 @pytest.mark.slow
