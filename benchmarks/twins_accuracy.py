@@ -78,7 +78,7 @@ def compared(labelled: Labelled, cuts: list[NDArray[np.bool_]]) -> dict[str, Any
         chosen[twin.card["chosen"]] += 1
         low, high = twin.interval(genomes[~seen])
         covered.append(score.coverage(top1[~seen], low, high))
-        widths.append(twin.half_width())
+        widths.append(float((high - low).mean() / 2))
         predictions = {TWIN: twin.predict(genomes[~seen])} | baselines(labelled, seen, number)
         for model, predicted in predictions.items():
             by_model[model].append(scores(labelled, ~seen, predicted))

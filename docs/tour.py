@@ -104,7 +104,8 @@ top1 = 60 + 12 * np.log10(work) + 0.5 * blocks + rng.normal(0, 0.3, len(subnets)
 accuracy = twins.fit_accuracy(space, labelled, top1)
 accuracy.card["simulated"] = True
 accuracy.save(RUN / "twins" / "accuracy")
-half = accuracy.half_width(0.9)
+low, high = accuracy.interval(labelled, 0.9)
+half = (high - low).mean() / 2
 print(f"accuracy twin: {accuracy.card['chosen']}, 90 % interval ±{half:.2f} points (made-up accuracies)")
 
 # %% [markdown]

@@ -51,12 +51,12 @@ class Settings:
     """
 
     recipe: Recipe
-    training_images: int = 28_800
+    training_images: int = 25_600
     labels: int = 150
     label_rounds: int = 2
     labels_a_round: int = 35
     calibration_images: int = 256
-    label_images: int = 2000
+    label_images: int = 1500
     test_images: int = 4000
     scope: Scope = field(
         default_factory=lambda: Scope(fit=32, holdout=12, rounds=5, rounds_most=5, seed=0, again=False, memory=False)

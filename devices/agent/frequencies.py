@@ -24,7 +24,7 @@ Residency = Dict[str, Dict[int, int]]
 def per_cpu(root: str, leaf: str) -> List[str]:
     """Return the distinct contents of one cpufreq file over all cores, in core order."""
     values: List[str] = []
-    for path in sorted(sysfs.paths(root, os.path.join("sys/devices/system/cpu/cpu[0-9]*/cpufreq", leaf))):
+    for path in sysfs.paths(root, os.path.join("sys/devices/system/cpu/cpu[0-9]*/cpufreq", leaf)):
         value = sysfs.text(root, path)
         if value and value not in values:
             values.append(value)

@@ -188,8 +188,11 @@ class Adb:
         )
         if ended.code == 0 and not ended.why:
             return
-        if "no space left" in (ended.out + ended.err).decode("utf-8", "replace").lower():
+        text = (ended.out + ended.err).decode("utf-8", "replace").strip()
+        if "no space left" in text.lower():
             raise no_room(self.device, size_bytes, None)
+        if re.search("permission denied|read-only file system", text, re.IGNORECASE):
+            raise folder_refused(self.device, text.splitlines()[-1])
         # Older versions of adb say on stdout why they failed.
         raise self.client.lost(Ended(code=ended.code, out=b"", err=ended.err or ended.out, why=ended.why))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ofa.nn.elastic import ElasticConv, ElasticNorm
 from ofa.space.layers import Layer
@@ -152,6 +154,20 @@ class ConvNormAct(nn.Module):
         x = self.conv(x)
         x = x if self.norm is None else self.norm(x)
         return x if self.act is None else self.act(x)
+
+    def fold(self) -> None:
+        """Let the convolution do the normalisation's work, in eval mode: one pass over its maps less."""
+        if self.norm is not None:
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval()), None
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """Return a copy of a plain network in eval mode that computes the same, to rounding, in less time."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, ConvNormAct):
+            module.fold()
+    return network
 
 
 class PlainOp(nn.Module):

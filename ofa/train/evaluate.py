@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ofa.nn.blocks import folded
 from ofa.nn.calibrate import Statistics, calibrate, in_parts
 from ofa.nn.supernet import Supernet, extract
 from ofa.space.core import Subnet
@@ -52,7 +53,7 @@ def percent(correct: NDArray[np.bool_]) -> float:
 @torch.inference_mode()
 def right(network: nn.Module, images: Images, resolution: int) -> NDArray[np.bool_]:
     """Return which images a plain network in eval mode names rightly, bool[n]."""
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    network = folded(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     named = [_named(network, batch) for batch in images.batches(resolution)]
     found: NDArray[np.bool_] = torch.cat(named).numpy() == images.labels
     return found
@@ -64,7 +65,7 @@ def many_right(
     supernet: Supernet, subnets: Sequence[Subnet], calibration: Images, images: Images
 ) -> list[NDArray[np.bool_]]:
     """Return what ``right`` says of several subnets of one resolution; a batch of images is prepared once."""
-    networks = [extract(supernet, subnet, statistics(supernet, subnet, calibration)) for subnet in subnets]
+    networks = [folded(extract(supernet, subnet, statistics(supernet, subnet, calibration))) for subnet in subnets]
     networks = [network.to(memory_format=torch.channels_last) for network in networks]  # type: ignore[call-overload]  # torch's stub lacks it
     named: list[list[Tensor]] = [[] for _ in networks]
     for batch in images.batches(subnets[0].resolution) if networks else ():

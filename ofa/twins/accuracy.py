@@ -18,7 +18,7 @@ from ofa.twins.genes import Space, genes_digest
 Vector = NDArray[np.float64]
 Boosters = tuple[tuple[float, xgboost.Booster], ...]
 
-SCHEMA = "accuracy-twin/2"
+SCHEMA = "accuracy-twin/3"
 FEWEST_LABELS = 20
 BASE, TREES, BOOSTED = "base", "trees", "base+boosted"
 # What each form is an average of.
@@ -32,13 +32,15 @@ class AccuracyTwin:
     """Predicts top-1 accuracy, percent, for any genome of its space: ``base`` + sum of weight x trees.
 
     ``base`` is additive over genes; ``boosters`` are pairs (weight, trees over `features.tree_features`).
-    ``left_out`` holds cross-validated residuals (label - prediction) in points, float64[n]; ``card`` is JSON.
+    ``left_out`` holds cross-validated residuals (label - prediction) in points, float64[n], and ``left_out_at`` the
+    predictions they are of, percent; ``card`` is JSON.
     """
 
     space: Space
     base: ridge.Additive
     boosters: Boosters
     left_out: Vector
+    left_out_at: Vector
     card: dict[str, Any]
 
     def predict(self, genomes: Genomes) -> Vector:
@@ -55,18 +57,14 @@ class AccuracyTwin:
         """Return the lower and upper end, percent, of an interval meant to hold the label with ``coverage``.
 
         Symmetric about the prediction; its half width is the conformal quantile of absolute cross-validated
-        residuals. For networks drawn like the labelled ones it holds about that often on average, without a
-        finite-sample guarantee (`intervals.quantile` says why). For networks that a search picked it does not: the
-        card's ``optimism`` says how much their predictions flatter. Raises UsageInvalid where there are too few labels
-        for this coverage.
+        residuals of networks that are predicted alike (`intervals.nearby`). For networks drawn like the labelled ones
+        it holds about that often on average, without a finite-sample guarantee (`intervals.quantile` says why). For
+        networks that a search picked it does not: the card's ``optimism`` says how much their predictions flatter.
+        Raises UsageInvalid where there are too few labels for this coverage.
         """
-        half = self.half_width(coverage)
         predicted = self.predict(genomes)
+        half = intervals.nearby(np.abs(self.left_out), self.left_out_at, predicted, coverage)
         return predicted - half, predicted + half
-
-    def half_width(self, coverage: float = 0.9) -> float:
-        """Return half the width of ``interval``, points."""
-        return intervals.quantile(np.abs(self.left_out), coverage)
 
     def save(self, folder: Path) -> None:
         """Write the twin to a folder: card.json, arrays.npz, and trees-1.json and so on where it has trees."""
@@ -74,6 +72,7 @@ class AccuracyTwin:
             "constant": np.array([self.base.constant]),
             "gene_values": self.base.gene_values,
             "left_out": self.left_out,
+            "left_out_at": self.left_out_at,
             "tree_weights": np.array([weight for weight, _ in self.boosters], dtype=np.float64),
         }
         store.save(Path(folder), self.card, arrays, [boost.to_bytes(trees) for _, trees in self.boosters])
@@ -122,7 +121,14 @@ def fit(
     facts["ridge"] = next((fitted[name].note for name in weights if fitted[name].note), {})
     base, boosters = merged(space, fitted, weights)
     heading = {"schema": SCHEMA, "space": space.id, "genes_sha256": genes_digest(space)}
-    return AccuracyTwin(space=space, base=base, boosters=boosters, left_out=-residuals[chosen], card=heading | facts)
+    return AccuracyTwin(
+        space=space,
+        base=base,
+        boosters=boosters,
+        left_out=-residuals[chosen],
+        left_out_at=labels + residuals[chosen],
+        card=heading | facts,
+    )
 
 
 def merged(
@@ -152,11 +158,13 @@ def load(folder: Path, space: Space | None = None) -> AccuracyTwin:
     )
     trees = store.trees(stored, folder, len(features.rising_columns(own)))
     weights = store.array(stored, folder, "tree_weights", (len(trees),))
+    left_out = store.array(stored, folder, "left_out", (None,))
     return AccuracyTwin(
         space=own,
         base=base,
         boosters=tuple(zip(weights.tolist(), trees, strict=True)),
-        left_out=store.array(stored, folder, "left_out", (None,)),
+        left_out=left_out,
+        left_out_at=store.array(stored, folder, "left_out_at", (len(left_out),)),
         card=stored.card,
     )
 

@@ -29,7 +29,7 @@ def accuracy_card(
 ) -> dict[str, Any]:
     """Return what the card of an accuracy twin says of its data and of out-of-fold predictions, percent float64[n]."""
     predicted = predictions[chosen]
-    half = intervals.quantile(np.abs(labels - predicted), 0.9)
+    half = intervals.nearby(np.abs(labels - predicted), predicted, predicted, 0.9).mean()
     facts: dict[str, Any] = {
         "samples": len(labels),
         "label_mean": finite(labels.mean()),
@@ -38,7 +38,8 @@ def accuracy_card(
         "models": {name: scores(labels, found, resolutions) for name, found in predictions.items()},
         "top_fifth": top_fifth(labels, predicted),
         "interval": {
-            "method": f"conformal quantile of absolute out-of-fold residuals; {intervals.CAVEAT}",
+            "method": "conformal quantile of absolute out-of-fold residuals, among those predicted alike; "
+            + intervals.CAVEAT,
             "coverage": 0.9,
             "half_width_points": finite(half),
             "residuals": len(labels),

@@ -13,6 +13,8 @@ Vector = NDArray[np.float64]
 
 # What cards say of every interval made from such residuals.
 CAVEAT = "about nominal on average, no finite-sample guarantee"
+# Of fewer residuals a quantile is mostly chance.
+FEWEST_NEARBY = 50
 
 
 def quantile(residuals: Vector, coverage: float) -> float:
@@ -32,6 +34,24 @@ def quantile(residuals: Vector, coverage: float) -> float:
         needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
         raise too_few_for_coverage(len(residuals), coverage, needed=needed)
     return float(np.sort(residuals)[rank - 1])
+
+
+def nearby(residuals: Vector, predicted: Vector, at: Vector, coverage: float) -> Vector:
+    """Return, for each prediction ``at`` float64[m], the ``quantile`` of the residuals of samples predicted alike.
+
+    Those are a third of the samples, and at least fifty where there are as many: the nearest by rank of ``predicted``
+    float64[n]. Where a twin errs more on poor networks than on good ones, each has an interval of its own kind
+    (localized conformal prediction; Guan 2023). Raises as ``quantile``.
+    """
+    count = len(residuals)
+    kept = min(count, max(FEWEST_NEARBY, -(-count // 3)))
+    order = np.argsort(predicted, kind="stable")
+    windows = np.lib.stride_tricks.sliding_window_view(residuals[order], kept)
+    # One quantile for each window, not for each prediction: a search asks for many.
+    found = np.array([quantile(window, coverage) for window in windows])
+    first = np.searchsorted(predicted[order], at) - kept // 2
+    near: Vector = found[np.clip(first, 0, count - kept)]
+    return near
 
 
 def folds(count: int, parts: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -38,6 +38,8 @@ def test_a_board_is_read(inside: Inside, tmp_path: Path) -> None:
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
             "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor": "ondemand\n",
             "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "1800000\n",
+            "sys/devices/system/cpu/cpu2/cpufreq/cpuinfo_max_freq": "2000000\n",
+            "sys/devices/system/cpu/cpu10/cpufreq/cpuinfo_max_freq": "2400000\n",
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "600000\n",
             "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
             "sys/class/thermal/thermal_zone0/temp": "48312\n",
@@ -54,7 +56,11 @@ def test_a_board_is_read(inside: Inside, tmp_path: Path) -> None:
         f"import probe; print(json.dumps([probe.environment({root}), probe.state({root}), probe.cpu_seconds({root})]))"
     )
     assert environment["board"] == "Raspberry Pi 4 Model B Rev 1.4" and environment["cpu"] == "BCM2835"
-    assert (environment["cores"], environment["governor"], environment["max_khz"]) == (2, "ondemand", "1800000")
+    assert (environment["cores"], environment["governor"], environment["max_khz"]) == (
+        2,
+        "ondemand",
+        "1800000,2000000,2400000",
+    )
     assert environment["memory_gib"] == 4 and environment["kernel"] == "6.1.21-v8+"
     assert environment["os"] == "Debian GNU/Linux 12 (bookworm)"
     assert state["load_1min"] == 0.42 and state["current_khz"] == [600000] and state["memory_available_mib"] == 2000

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
@@ -101,7 +102,29 @@ def test_intervals_cover_what_they_claim() -> None:
         low, high = twin.interval(unseen, coverage=0.9)
         covered.append(np.mean((low <= labels) & (labels <= high)))
     assert 0.86 <= np.mean(covered) <= 0.94
-    assert twin.half_width(0.5) < twin.half_width(0.9)
+    narrow = twin.interval(unseen, coverage=0.5)
+    assert (narrow[1] - narrow[0] < high - low).all()
+
+
+@pytest.mark.slow
+def test_intervals_are_as_wide_as_twins_err_on_such_networks() -> None:
+    """Good networks are told more exactly where their labels scatter less, and both kinds are covered."""
+
+    def drawn(count: int, seed: int) -> tuple[Genomes, NDArray[np.float64], NDArray[np.bool_]]:
+        genomes, labels = labelled(TINY, count, seed, crossed_truth, noise=0.0)
+        poor = labels < np.median(labels)
+        scatter = np.random.default_rng(seed).normal(0, np.where(poor, 2.0, 0.2))
+        return genomes, labels + scatter, poor
+
+    genomes, labels, _ = drawn(300, 0)
+    twin = accuracy.fit(TINY, genomes, labels, seed=0)
+    unseen, actual, poor = drawn(1000, 1)
+    low, high = twin.interval(unseen, coverage=0.9)
+    held, width = (low <= actual) & (actual <= high), high - low
+    assert width[poor].mean() > 1.5 * width[~poor].mean()
+    assert 0.84 <= held[poor].mean() <= 0.96 and 0.84 <= held[~poor].mean() <= 0.98
+    constant = np.quantile(np.abs(twin.left_out), 0.9)
+    assert (np.abs(actual - twin.predict(unseen)) <= constant)[~poor].mean() > held[~poor].mean()
 
 
 def test_leave_one_out_residuals_equal_refitting() -> None:

@@ -63,6 +63,7 @@ class Phone:
         self.bytes_until_gone: int | None = None
         self.freezes = False
         self.room_bytes: int | None = None
+        self.refuses = ""
         self.spoils = False
         self.hangs_up = True
         self.frozen = threading.Event()
@@ -356,11 +357,11 @@ def sync(phone: Phone, stream: Stream, _: bool, __: bytes) -> None:
 
 def _take_file(phone: Phone, stream: Stream, path: Path) -> str:
     """Write a file as it comes; return why not."""
-    if not path.resolve().is_relative_to(phone.folder):
-        return "the double writes in its own folder only"
+    own = path.resolve().is_relative_to(phone.folder)
+    refusal = phone.refuses or ("" if own else "the double writes in its own folder only")
     room = phone.room_bytes
-    with path.open("wb") as file:
-        why = ""
+    with open(os.devnull, "wb") if refusal else path.open("wb") as file:
+        why = refusal
         while True:
             kind, count = SYNC.unpack(stream.exactly(SYNC.size))
             if kind == b"DONE":
@@ -368,6 +369,6 @@ def _take_file(phone: Phone, stream: Stream, path: Path) -> str:
             data = stream.exactly(count)
             if room is not None:
                 room -= count
-                why = "write failed: No space left on device" if room < 0 else ""
+                why = "write failed: No space left on device" if room < 0 else refusal
             if not why:
                 file.write(data[::-1] if phone.spoils else data)

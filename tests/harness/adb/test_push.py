@@ -94,6 +94,15 @@ def test_a_phone_that_is_filled_meanwhile_keeps_no_half(phone: Make, reach: Reac
 
 
 @pytest.mark.slow
+def test_a_folder_that_takes_no_files_is_named(phone: Make, reach: Reach, model: Path) -> None:
+    one = phone()
+    one.refuses = "couldn't create file: Permission denied"
+    with within(), pytest.raises(MeasurementRefused, match="does not take files") as refusal:
+        reach(one).push(model, "0123abcd")
+    assert "Permission denied" in refusal.value.why and left(one) == []
+
+
+@pytest.mark.slow
 def test_what_was_changed_on_the_way_gets_no_name(phone: Make, reach: Reach, model: Path) -> None:
     one = phone()
     one.spoils = True
