@@ -106,7 +106,7 @@ accuracy.card["simulated"] = True
 accuracy.save(RUN / "twins" / "accuracy")
 low, high = accuracy.interval(labelled, 0.9)
 half = (high - low).mean() / 2
-print(f"accuracy twin: {accuracy.card['chosen']}, 90 % interval ±{half:.2f} points (made-up accuracies)")
+print(f"accuracy twin: {accuracy.card['chosen']}, 90 % interval ±{half:.2f} points on average (made-up accuracies)")
 
 # %% [markdown]
 # ## A search under two limits

@@ -70,7 +70,7 @@ class Artefacts:
         """Keep a copy of a model file (at most 2 GiB), made symmetric for "int8_symmetric"; raises FileInvalid where it
         cannot be read."""
         data = read_capped(path, max_bytes=MAX_FILE_BYTES, what="model file")
-        return self.store(symmetric(data) if precision == "int8_symmetric" else data)
+        return self.store(symmetric(data, f"'{path}'") if precision == "int8_symmetric" else data)
 
     def for_op(self, op: Op, runtime: Runtime, precision: FilePrecision = "fp32") -> File:
         """Return the file of one op with random weights, as the device's runtime reads it."""
@@ -152,9 +152,9 @@ def build(ops: Sequence[Op], runtime: Runtime, precision: FilePrecision = "fp32"
     return data
 
 
-def symmetric(data: bytes) -> bytes:
+def symmetric(data: bytes, name: str = "in memory") -> bytes:
     """Return an int8 ONNX file with symmetric integers, as TensorRT inside onnxruntime takes them."""
-    made: bytes = importlib.import_module("ofa.graphs.tensorrt").symmetric(data)
+    made: bytes = importlib.import_module("ofa.graphs.tensorrt").symmetric(data, name)
     return made
 
 

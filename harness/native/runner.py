@@ -219,24 +219,31 @@ class Runner:
 
         Raises CannotRun where its content is not what its name says.
         """
-        taken = use.way.precision == "int8" and self.kind.apart is not None
-        name = f"{file}{'.apart' if taken else ''}{self.kind.suffix}"
+        if use.way.precision == "int8" and self.kind.apart is not None:
+            name = f"{file}.apart{self.kind.suffix}"
+            if name in self.there or self._brought_apart(file, name):
+                return self.there[name], self.there[name + RANGES]
+        name = file + self.kind.suffix
         if name not in self.there:
-            path = self.path_of(file)
-            if not path.is_file() or sha256_file(path) != path.name:
-                raise CannotRun(f"the content of file {file[:12]} does not match its name")
-            if not taken or not self._brought_apart(path, name):
-                self._brought(path, name)
-        return self.there[name], self.there.get(name + RANGES)
+            self._brought(self._checked(file), name)
+        return self.there[name], None
 
-    def _brought_apart(self, path: Path, name: str) -> bool:
+    def _checked(self, file: str) -> Path:
+        """Return where a network is here; raises CannotRun where its content is not what its name says."""
+        path = self.path_of(file)
+        if not path.is_file() or sha256_file(path) != path.name:
+            raise CannotRun(f"the content of file {file[:12]} does not match its name")
+        return path
+
+    def _brought_apart(self, file: str, name: str) -> bool:
         """Bring an int8 network and the ranges of its integers as two files; False for one without integers."""
         assert self.kind.apart is not None
-        parts = self.kind.apart(path.read_bytes(), self.version)
+        parts = self.kind.apart(self._checked(file).read_bytes(), self.version)
         if parts is None:
             return False
         with tempfile.TemporaryDirectory(prefix="ofa-apart-") as folder:
-            for part, own in zip(parts, (name, name + RANGES), strict=True):
+            # The network last: where it is, its ranges are.
+            for part, own in reversed(list(zip(parts, (name, name + RANGES), strict=True))):
                 draft = Path(folder, sha256_bytes(part))
                 draft.write_bytes(part)
                 self._brought(draft, own)

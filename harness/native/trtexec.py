@@ -13,6 +13,7 @@ import struct
 
 from harness.native import trtexec_text
 from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, nanoseconds, of_calls, partial, told
+from ofa.errors import FileInvalid, PackageMissing
 from ofa.graphs import tensorrt
 
 TOOL = "trtexec"
@@ -54,8 +55,8 @@ def argv(tool: str, flags: frozenset[str], graph: str, result: str, wanted: Want
         named = [name for name in named if name not in ("fp16", "int8")]
     else:
         given |= {"onnx": graph, "saveEngine": f"{result}.{ENGINE}"}
-        # Without it the timings of a build are kept nowhere, and each build takes its own all the same.
         given |= {} if wanted.ranges is None else {"calib": wanted.ranges}
+        # Without it the timings of a build are kept nowhere, and each build takes its own all the same.
         given |= {"timingCacheFile": f"{result}.{TIMINGS}"} if "timingCacheFile" in flags else {}
     words = [f"--{name}={value}" for name, value in given.items()]
     words += [f"--{name}" for name in named]
@@ -82,10 +83,13 @@ def _unit(use: Use) -> list[str]:
 def apart(data: bytes, version: str | None) -> tuple[bytes, bytes] | None:
     """Return what is brought for an int8 file: one in float32, and a calibration cache; None for one without integers.
 
-    A DLA takes no other, and a GPU none whose zero points are not 0. Raises CannotRun where the program does not say
-    which release it is of: one reads the caches of its own only.
+    A DLA takes no other, and a GPU none whose zero points are not 0. Raises CannotRun for what is no ONNX file, and
+    where the program does not say which release it is of: one reads the caches of its own only.
     """
-    found = tensorrt.taken_apart(data)
+    try:
+        found = tensorrt.taken_apart(data)
+    except (FileInvalid, PackageMissing) as fault:
+        raise CannotRun(f"its int8 file cannot be taken apart: {fault.why}") from fault
     if not found.steps:
         return None
     if version is None:

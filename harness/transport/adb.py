@@ -191,8 +191,9 @@ class Adb:
         text = (ended.out + ended.err).decode("utf-8", "replace").strip()
         if "no space left" in text.lower():
             raise no_room(self.device, size_bytes, None)
-        if re.search("permission denied|read-only file system", text, re.IGNORECASE):
-            raise folder_refused(self.device, text.splitlines()[-1])
+        # What adb says before that names files of this computer.
+        if said := re.search(r"\bremote (.*(?:permission denied|read-only file system).*)", text, re.IGNORECASE):
+            raise folder_refused(self.device, said[1])
         # Older versions of adb say on stdout why they failed.
         raise self.client.lost(Ended(code=ended.code, out=b"", err=ended.err or ended.out, why=ended.why))
 

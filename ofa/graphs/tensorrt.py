@@ -39,13 +39,13 @@ class Apart:
     steps: Mapping[str, float]
 
 
-def symmetric(data: bytes) -> bytes:
+def symmetric(data: bytes, name: str = "in memory") -> bytes:
     """Return an int8 ONNX file (QDQ form) with zero points of 0 and with biases in float32.
 
-    The step of a value grows so far that 127 of them reach as far as before on the farther side. Raises FileInvalid for
-    what is no such file, PackageMissing without onnx.
+    The step of a value grows so far that 127 of them reach as far as before on the farther side. Raises FileInvalid,
+    with ``name``, for what is no ONNX file, PackageMissing without onnx.
     """
-    with _refused():
+    with _refused(name):
         return _made_symmetric(_File(data))
 
 
@@ -54,12 +54,12 @@ def taken_apart(data: bytes) -> Apart:
 
     Raises as ``symmetric``.
     """
-    with _refused():
+    with _refused("in memory"):
         return _taken_apart(_File(data))
 
 
 @contextmanager
-def _refused() -> Iterator[None]:
+def _refused(name: str) -> Iterator[None]:
     """Raise FileInvalid for whatever is wrong with a file."""
     try:
         yield
@@ -67,7 +67,7 @@ def _refused() -> Iterator[None]:
         raise
     # onnx and protobuf have errors of their own; numpy's and ours are of what a file says of its steps.
     except Exception as fault:
-        raise model_invalid("in memory", "TensorRT", fault) from fault
+        raise model_invalid(name, "TensorRT", fault) from fault
 
 
 class _File:
@@ -91,22 +91,31 @@ class _File:
         return node.op_type == DEQUANTIZE and node.input[0] in self.constants
 
     def zero(self, node: Any) -> int:
-        """Return the integer that stands for 0."""
-        return int(self.constants[node.input[2]].reshape(())) if len(node.input) > 2 and node.input[2] else 0
+        """Return the int8 that stands for 0; raises ValueError for other integers, which ONNX means where it is left
+        out."""
+        zero = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros((), np.uint8)
+        if zero.dtype != np.int8:
+            raise ValueError(f"'{node.output[0]}' is made of {zero.dtype}, and only int8 is read")
+        return int(zero.reshape(()))
 
-    def relu(self, node: Any) -> Any:
-        """Return the ReLU that a node's integers do the work of, before it; None where they do none."""
-        source = node.input[0]
+    def cut(self, node: Any, nodes: list[Any]) -> str:
+        """Return the value that a node makes integers or floats of; where its integers do the work of a ReLU, that of a
+        ReLU, which is added to ``nodes`` once."""
+        source = str(node.input[0])
         if node.op_type != QUANTIZE or self.zero(node) != LOWEST or self.kinds.get(source) not in SIGNED:
-            return None
-        return self.onnx.helper.make_node("Relu", [source], [f"{source}.relu"], name=f"{source}.relu")
+            return source
+        name = f"{source}.relu"
+        if name not in self.kinds:
+            self.kinds[name] = "Relu"
+            nodes.append(self.onnx.helper.make_node("Relu", [source], [name], name=name))
+        return name
 
     def step(self, node: Any) -> float:
         """Return the step of symmetric int8 numbers that reach as far as those of a node; raises ValueError."""
         scale, zero = float(self.constants[node.input[1]].reshape(())), self.zero(node)
         step = scale * max(HIGHEST - zero, zero - LOWEST) / HIGHEST if zero else scale
         if not LEAST_SCALE < step < MOST_SCALE:
-            raise ValueError(f"node '{node.name}' has steps of {scale:g}")
+            raise ValueError(f"'{node.output[0]}' has steps of {scale:g}")
         return step
 
     def floats(self, node: Any) -> NDArray[np.float32]:
@@ -144,11 +153,11 @@ def _made_symmetric(file: _File) -> bytes:
         if file.is_weight(node) and file.constants[node.input[0]].dtype == np.int32:
             floats[node.output[0]] = file.floats(node)
             continue
+        if file.is_weight(node) and len(node.input) > 2 and file.constants[node.input[2]].any():
+            raise ValueError(f"the weights '{node.input[0]}' have zero points")
         if node.op_type in (QUANTIZE, DEQUANTIZE) and not file.is_weight(node):
-            scale, zero = f"{node.name}.step", f"{node.name}.zero"
-            if (relu := file.relu(node)) is not None:
-                nodes.append(relu)
-                node.input[0] = relu.output[0]
+            scale, zero = f"{node.output[0]}.step", f"{node.output[0]}.zero"
+            node.input[0] = file.cut(node, nodes)
             floats |= {scale: np.array(file.step(node), np.float32), zero: np.zeros((), np.int8)}
             del node.input[1:]
             node.input.extend([scale, zero])
@@ -166,10 +175,8 @@ def _taken_apart(file: _File) -> Apart:
         if file.is_weight(node):
             floats[node.output[0]] = file.floats(node)
         elif node.op_type in (QUANTIZE, DEQUANTIZE):
-            source = same.get(node.input[0], node.input[0])
-            if (relu := file.relu(node)) is not None:
-                nodes.append(relu)
-                source = relu.output[0]
+            source = file.cut(node, nodes)
+            source = same.get(source, source)
             same[node.output[0]] = source
             steps[source] = file.step(node)
         else:

@@ -39,19 +39,20 @@ def quantile(residuals: Vector, coverage: float) -> float:
 def nearby(residuals: Vector, predicted: Vector, at: Vector, coverage: float) -> Vector:
     """Return, for each prediction ``at`` float64[m], the ``quantile`` of the residuals of samples predicted alike.
 
-    Those are a third of the samples, and at least fifty where there are as many: the nearest by rank of ``predicted``
-    float64[n]. Where a twin errs more on poor networks than on good ones, each has an interval of its own kind
-    (localized conformal prediction; Guan 2023). Raises as ``quantile``.
+    Those are a third of the samples, and at least fifty, or more where the coverage needs them: the nearest by rank of
+    ``predicted`` float64[n]. Where a twin errs more on poor networks than on good ones, each has an interval of its own
+    kind (localized conformal prediction; Guan 2023). Raises as ``quantile`` of all residuals.
     """
-    count = len(residuals)
-    kept = min(count, max(FEWEST_NEARBY, -(-count // 3)))
+    quantile(residuals, coverage)
+    count, needed = len(residuals), math.ceil(coverage / (1.0 - coverage) - 1e-9)
+    kept = min(count, max(FEWEST_NEARBY, -(-count // 3), needed))
     order = np.argsort(predicted, kind="stable")
-    windows = np.lib.stride_tricks.sliding_window_view(residuals[order], kept)
-    # One quantile for each window, not for each prediction: a search asks for many.
-    found = np.array([quantile(window, coverage) for window in windows])
-    first = np.searchsorted(predicted[order], at) - kept // 2
-    near: Vector = found[np.clip(first, 0, count - kept)]
-    return near
+    # In the middle of those that are predicted equal.
+    sides = [np.searchsorted(predicted[order], at, side=side) for side in ("left", "right")]
+    starts = np.clip((sides[0] + sides[1]) // 2 - kept // 2, 0, count - kept)
+    windows, place = np.unique(starts, return_inverse=True)
+    found = np.array([quantile(residuals[order[start : start + kept]], coverage) for start in windows])
+    return found[place]
 
 
 def folds(count: int, parts: int, rng: np.random.Generator) -> NDArray[np.int64]:

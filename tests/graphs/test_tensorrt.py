@@ -90,6 +90,44 @@ def test_between_blocks_integers_become_floats() -> None:
     assert found.dtype == np.float32 and {"x", "y"} <= set(apart.steps)
 
 
+def made_of(**changes: Any) -> bytes:
+    """Return a file of two values that are quantized without names, as exporters of others write them."""
+    kind = changes.get("kind", np.int8)
+    steps = [
+        onnx.numpy_helper.from_array(np.array(value, np.float32), f"s{place}") for place, value in enumerate((1, 2))
+    ]
+    zero = onnx.numpy_helper.from_array(np.array(changes.get("zero", 0), kind), "z")
+    add = onnx.helper.make_node("Add", ["x", "x"], ["a"])
+    pairs = [
+        onnx.helper.make_node(op, [source, step, "z"], [target])
+        for op, source, step, target in (
+            ("QuantizeLinear", "a", "s0", "q"), ("DequantizeLinear", "q", "s0", "b"),
+            ("QuantizeLinear", "b", "s1", "p"), ("DequantizeLinear", "p", "s1", "y"),
+            ("QuantizeLinear", "a", "s1", "r"), ("DequantizeLinear", "r", "s1", "w"),
+        )
+    ]  # fmt: skip
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, 4, 4]) for name in ("x", "y", "w")]
+    body = onnx.helper.make_graph([add, *pairs], "g", value[:1], value[1:], [*steps, zero])
+    opset = [onnx.helper.make_opsetid("", 13)]
+    return bytes(onnx.helper.make_model(body, opset_imports=opset, ir_version=8).SerializeToString())
+
+
+def test_nodes_without_names_keep_their_own_steps() -> None:
+    made = onnx.load_model_from_string(symmetric(made_of()))
+    steps = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in made.graph.initializer}
+    assert (steps["q.step"], steps["p.step"]) == (1.0, 2.0)
+    # Integers that end at 0 do a ReLU's work: it stands there once, for both that read it.
+    cut = onnx.load_model_from_string(symmetric(made_of(zero=-128)))
+    assert [node.op_type for node in cut.graph.node].count("Relu") == 1
+
+
+def test_other_integers_are_refused() -> None:
+    for make in (symmetric, taken_apart):
+        with pytest.raises(FileInvalid, match="TensorRT") as refusal:
+            make(made_of(kind=np.uint8))
+        assert "only int8 is read" in refusal.value.why
+
+
 def test_files_without_integers_stay_and_what_is_no_file_is_refused(graph: Graph) -> None:
     apart = taken_apart(fp32.write(graph))
     assert not apart.steps

@@ -64,7 +64,7 @@ def test_labels_of_another_space_are_not_to_be_deleted(run: Run, labels: Path, t
 def test_a_twin_that_learned_nothing_is_doubted(
     error: float, warned: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = {"schema": "accuracy-twin/2", "label_sd": 4.5, "chosen": "base", "models": {"base": {"rmse_points": error}}}
+    card = {"schema": "accuracy-twin/3", "label_sd": 4.5, "chosen": "base", "models": {"base": {"rmse_points": error}}}
     monkeypatch.setattr("ofa.twins.saved.load", lambda path: SimpleNamespace(card=card))
     monkeypatch.setattr("ofa.twins.saved.fit", lambda *_, **__: card)
     for verb in (("show", "twin"), ("fit", *SPACE, "--labels", "labels.csv", "--out", str(tmp_path / "twin"))):

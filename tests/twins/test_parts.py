@@ -13,7 +13,7 @@ from ofa.space.core import Genomes
 from ofa.space.index import index_of
 from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
 from ofa.space.resnet50 import resnet50
-from ofa.twins import accuracy, precision, prices, rounds, stack, work
+from ofa.twins import accuracy, intervals, precision, prices, rounds, stack, work
 
 TINY = mobilenet_v3_tiny(1.0, 1, 10)
 SPACES = (TINY, mobilenet_v3(1.0, 3, 1000), resnet50(1.0, 3, 1000))
@@ -37,6 +37,18 @@ def test_a_sample_that_all_models_miss_moves_no_weights() -> None:
     spoilt[0] = [80.0, 40.0]
     assert np.abs(stack.weights(spoilt) - stack.weights(errors)).max() < 0.3
     assert stack.bent(spoilt)[0] < 0.1
+
+
+def test_a_coverage_that_all_residuals_allow_is_never_refused() -> None:
+    residuals, predicted = np.arange(1.0, 151.0), np.arange(150.0)
+    near = intervals.nearby(residuals, predicted, predicted, 0.99)
+    # Ninety-nine residuals are needed, and the largest of them is taken.
+    assert near.min() == 99 and near.max() == 150
+    assert intervals.nearby(residuals, predicted, np.empty(0), 0.9).shape == (0,)
+    with pytest.raises(UsageInvalid, match="99"):
+        intervals.nearby(residuals[:90], predicted[:90], predicted, 0.99)
+    # Equal predictions have one interval, whatever came first.
+    assert len(set(intervals.nearby(residuals, np.zeros(150), np.zeros(5), 0.9).tolist())) == 1
 
 
 def test_left_out_errors_use_weights_of_the_other_folds() -> None:
