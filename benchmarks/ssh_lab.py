@@ -1,9 +1,11 @@
 """Four devices that differ, measured at once over SSH, beside the same four measured at once without it.
 
-An OpenSSH server on loopback stands for each. Five campaigns: here, here, over SSH, over SSH, here. Only neighbours in
-time are compared, so that a computer that gets faster or slower does so between all pairs alike: the two pairs of one
-way are the noise floor, and the two pairs of both ways must lie within it. A floor so high that rows count as noisy
-decides nothing. A campaign that was interrupted goes on where the same folder is given again.
+An OpenSSH server on loopback stands for each. Eight campaigns, four of each way, in an order in which neither a
+computer that gets slower all the time nor one that does so ever faster is in one way more than in the other. How far
+the ways are apart, row by row, is compared with how far any four of the campaigns are apart from the other four: there
+are 35 ways to divide eight, and all but this one have campaigns of both ways on both sides. Divisions so far apart that
+rows of a table would count as noisy decide nothing. A campaign that was interrupted goes on where the same folder is
+given again.
 
     python benchmarks/ssh_lab.py
 """
@@ -11,6 +13,7 @@ decides nothing. A campaign that was interrupted goes on where the same folder i
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -34,11 +37,12 @@ USES = {
     "litert-xnnpack": ('runtime = "litert"',),
     "litert-builtin": ('runtime = "litert"', 'kernels = "builtin"'),
 }
-WAYS = ("local", "local", "ssh", "ssh", "local")
+WAYS = ("local", "ssh", "ssh", "local", "ssh", "local", "local", "ssh")
 ROUNDS = 5
 INSIDE = "--inside"
-# Two medians of the same scatter agree to about this factor; above this floor, percent, rows are noisy themselves.
-FACTOR, MOST_FLOOR_PCT = 1.5, 3.0
+# Of the divisions at most this share is as far apart as the ways are, where these truly are; a floor above that many
+# percent is one of noisy rows.
+RARE, MOST_FLOOR_PCT = 0.05, 3.0
 
 
 def main() -> None:
@@ -55,9 +59,7 @@ def main() -> None:
         found = measured(given, Path(folder), (given.out or Path(folder) / "tables").resolve())
     small = "" if given.subnets is None else f"--subnets {given.subnets}"
     rounds = "" if given.rounds == ROUNDS else f"--rounds {given.rounds}"
-    what = (
-        "rows of tables measured at once over SSH against local ones, beside tables of one way measured twice: percent"
-    )
+    what = "rows of tables measured at once over SSH against local ones, beside other divisions of the campaigns"
     record("ssh_lab", what, found, f"{small} {rounds}".strip())
 
 
@@ -106,40 +108,59 @@ def scope(given: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def compared(luts: Sequence[Lut]) -> dict[str, Any]:
-    """Return how far tables of both ways are apart, beside how far those of one way are, percent."""
-    floor = np.concatenate([differences(luts[0], luts[1]), differences(luts[2], luts[3])])
-    # Both from local to SSH: what the computer became faster by is in one of them, and out of the other.
-    ssh = np.concatenate([differences(luts[1], luts[2]), differences(luts[4], luts[3])])
-    usual_pct = {name: float(np.median(np.abs(values))) for name, values in (("floor", floor), ("ssh", ssh))}
-    verdict = "equal within the floor" if usual_pct["ssh"] <= FACTOR * usual_pct["floor"] else "apart"
-    if usual_pct["floor"] > MOST_FLOOR_PCT:
+    """Return how far tables of both ways are apart, beside how far those of any other division are, percent."""
+    values = logarithms(luts)
+    ssh = frozenset(number for number, way in enumerate(WAYS) if way == "ssh")
+    # Each division once: the side without the first campaign.
+    half = len(luts) // 2
+    sides = [frozenset(side) for side in itertools.combinations(range(1, len(luts)), half)]
+    assert ssh in sides
+    found = {side: usual_pct(values, side) for side in sides}
+    farther = sum(pct >= found[ssh] for pct in found.values())
+    floor_pct = float(np.percentile(list(found.values()), 100 * (1 - RARE)))
+    verdict = "equal within the floor" if farther > RARE * len(sides) else "apart"
+    if floor_pct > MOST_FLOOR_PCT:
         verdict = "undecided: the computer was too busy"
     return {
-        "rows": len(floor) // 2,
+        "rows": values.shape[1],
         "statistics": sorted({str(lut.header.protocol["statistic"]) for lut in luts}),
-        "floor": spread(floor),
-        "ssh": spread(ssh),
+        "ssh_apart_median_pct": round(found[ssh], 2),
+        "ssh_signed_median_pct": round(float(100 * np.median(np.expm1(apart(values, ssh)))), 2),
+        "divisions": len(sides),
+        "divisions_as_far_apart": farther,
+        "divisions_median_pct": round(float(np.median(list(found.values()))), 2),
+        "divisions_p95_pct": round(floor_pct, 2),
+        "two_campaigns_of_one_way_pct": round(one_way_pct(values), 2),
         "verdict": verdict,
     }
 
 
-def differences(first: Lut, other: Lut) -> NDArray[np.float64]:
-    """Return by how much each row and network of one table is above that of another, percent."""
+def logarithms(luts: Sequence[Lut]) -> NDArray[np.float64]:
+    """Return the logarithm of the time of each row and network of tables, float64[tables, rows]."""
     tables = [
         {row[:2]: row.ns or 0 for row in lut.rows} | {(row.space, row.id): row.ns or 0 for row in lut.networks}
-        for lut in (first, other)
+        for lut in luts
     ]
-    assert set(tables[0]) == set(tables[1]) and all(tables[0].values())
-    return np.array([100 * (tables[1][key] / value - 1) for key, value in tables[0].items()])
+    assert all(set(table) == set(tables[0]) and all(table.values()) for table in tables)
+    return np.log([[table[key] for key in tables[0]] for table in tables])
 
 
-def spread(values: NDArray[np.float64]) -> dict[str, float]:
-    """Return what is usual of differences: how far, how far at the worst but one in twenty, and to which side."""
-    return {
-        "median_pct": round(float(np.median(np.abs(values))), 2),
-        "p95_pct": round(float(np.percentile(np.abs(values), 95)), 2),
-        "signed_median_pct": round(float(np.median(values)), 2),
-    }
+def apart(values: NDArray[np.float64], side: frozenset[int]) -> NDArray[np.float64]:
+    """Return by how much each row of some tables is above that of the others, on the log scale, means of each side."""
+    mine = np.array([number in side for number in range(len(values))])
+    found: NDArray[np.float64] = values[mine].mean(axis=0) - values[~mine].mean(axis=0)
+    return found
+
+
+def usual_pct(values: NDArray[np.float64], side: frozenset[int]) -> float:
+    """Return how far the rows of some tables are from those of the others, percent, the median of rows."""
+    return float(100 * np.median(np.abs(np.expm1(apart(values, side)))))
+
+
+def one_way_pct(values: NDArray[np.float64]) -> float:
+    """Return how far two campaigns of one way are apart, percent, the median of rows and pairs."""
+    pairs = [pair for pair in itertools.combinations(range(len(WAYS)), 2) if WAYS[pair[0]] == WAYS[pair[1]]]
+    return float(100 * np.median([np.abs(np.expm1(values[one] - values[other])) for one, other in pairs]))
 
 
 if __name__ == "__main__":
