@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,13 +43,16 @@ class Chosen:
 class Twins:
     """What a choice rests on. ``seen`` are genomes that some twin was fitted to: what is chosen must be new to both.
 
-    A network meets a budget where the latency twin's upper bound at ``coverage`` does.
+    A network meets a budget where the latency twin's upper bound at ``coverage`` does. ``images`` says of how many
+    images labels are, and of how many others the accuracy is that an interval is for: no twin knows that one better
+    than so many images tell it.
     """
 
     accuracy: AccuracyTwin
     latency: LatencyTwin
     coverage: float
     seen: Genomes
+    images: tuple[int, ...] = ()
 
     def unseen_top1(self) -> Predict:
         """Return the accuracy twin with the genomes that were seen marked down."""
@@ -58,15 +63,27 @@ class Twins:
     def chosen(self, runtime: RuntimeName, budget_ms: float, subnet: Subnet) -> Chosen:
         """Return a chosen network with what both twins say of it."""
         genome = subnet.array[None]
-        low, high = self.accuracy.interval(genome, self.coverage)
+        top1 = float(self.accuracy.predict(genome)[0])
+        half = math.hypot(self._twin_half(genome), *(sampled(top1, count, self.coverage) for count in self.images))
         return Chosen(
             runtime=runtime,
             budget_ms=budget_ms,
             subnet=subnet,
             predicted_ms=float(self.latency.predict(genome)[0]),
-            predicted_top1=float(self.accuracy.predict(genome)[0]),
-            interval=(float(low[0]), float(high[0])),
+            predicted_top1=top1,
+            interval=(top1 - half, top1 + half),
         )
+
+    def _twin_half(self, genome: Genomes) -> float:
+        """Return half the width of the accuracy twin's own interval, points."""
+        low, high = self.accuracy.interval(genome, self.coverage)
+        return float(high[0] - low[0]) / 2
+
+
+def sampled(top1: float, images: int, coverage: float) -> float:
+    """Return half the width of the interval of a top-1, percent, that was counted on so many images, points."""
+    share = min(1.0, max(0.0, top1 / 100))
+    return 100 * NormalDist().inv_cdf((1 + coverage) / 2) * math.sqrt(share * (1 - share) / images)
 
 
 def choose(

@@ -249,7 +249,13 @@ def _search(
         labelled.read(place.folder / LABELS, place.space)[0],
         *(closing.networks(place.space, lut, None)[0] for lut in tables.values()),
     ]
-    twins = Twins(accuracy=accuracy, latency=latency, coverage=place.settings.coverage, seen=np.concatenate(seen))
+    twins = Twins(
+        accuracy=accuracy,
+        latency=latency,
+        coverage=place.settings.coverage,
+        seen=np.concatenate(seen),
+        images=(place.settings.label_images, place.settings.test_images),
+    )
     with console.progress(f"searching for {runtime}", len(SHARES)) as advance:
         picks, front = choose(
             twins,
