@@ -51,13 +51,13 @@ class Settings:
     """
 
     recipe: Recipe
-    training_images: int = 25_600
+    training_images: int
     labels: int = 150
     label_rounds: int = 2
     labels_a_round: int = 35
     calibration_images: int = 256
     label_images: int = 1500
-    test_images: int = 4000
+    test_images: int
     scope: Scope = field(
         default_factory=lambda: Scope(fit=32, holdout=12, rounds=5, rounds_most=5, seed=0, again=False, memory=False)
     )
@@ -103,9 +103,9 @@ class Place:
 
 def settings() -> Settings:
     """Return the demo's own settings: minutes on two cores."""
-    from ofa.train import recipes
+    from ofa.train import digits, recipes
 
-    return Settings(recipe=recipes.demo())
+    return Settings(recipe=recipes.demo(), training_images=digits.TRAINING_SCENES, test_images=digits.TEST_SCENES)
 
 
 def demo(folder: Path, chosen: Settings | None = None) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from ofa.train.sources.arrays import Arrays
 
 Split = Literal["train", "twin", "test"]
 SHARES: dict[Split, float] = {"train": 0.4, "twin": 0.3, "test": 0.3}
+# How many scenes `--data digits` and the demo have: what the demo trains, the other verbs open by that name.
+TRAINING_SCENES, TEST_SCENES = 25_600, 4_000
 SIDE = 32
 CLASSES = 10
 PIECES = 3

@@ -36,7 +36,10 @@ HARD_WEIGHTS = {"progressive_shrinking": 1.0, "sandwich": 0.0, "compound": 0.0, 
 FIXED = ("phases", "name", "subnet", "origin")
 INHERITED = ("space", "width", "seed", "holdout", "calibration", "mean", "std")
 # Scenes in place of a data set: none is on the disk, and they cost a second or two for each 10,000.
-_SCENES: dict[Split, tuple[digits.Split, int]] = {"train": ("train", 28_800), "test": ("test", 4_000)}
+_SCENES: dict[Split, tuple[digits.Split, int]] = {
+    "train": ("train", digits.TRAINING_SCENES),
+    "test": ("test", digits.TEST_SCENES),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
