@@ -40,7 +40,7 @@ from ofa.twins.latency import LatencyTwin
 SHARES = np.linspace(0.06, 0.9, 20)
 COVERAGE = 0.9
 # Of each search, so many that differ: the best, and others that it would have offered.
-OFFERED = 3
+OFFERED = 5
 DATA = "digits"
 
 Vector = NDArray[np.float64]
