@@ -111,8 +111,7 @@ def measure(
 
     Plan and journal are kept in ``folder`` under the plan's hash: the same call resumes what was interrupted, other
     files begin anew. Without ``allow_load``, rounds wait for a device that does nothing else. A file that cannot be
-    loaded gives a verdict of status failed with the reason. Raises FileInvalid, also for one that is to be made
-    symmetric and cannot be, DeviceLost, MeasurementRefused.
+    loaded gives a verdict of status failed with the reason. Raises FileInvalid, DeviceLost, MeasurementRefused.
     """
     anchors, predicted_ms = anchors or {}, predicted_ms or {}
     if not files:
