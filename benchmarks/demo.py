@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from record import record
 from harness import demo as demos
 from harness import plan as plans
 from ofa.files import read_json
+from ofa.score import standard_error_points
 
 RUNTIMES = ("onnxruntime", "litert")
 MOST = 64 << 20
@@ -106,7 +106,7 @@ def kept(found: dict[str, Any]) -> dict[str, bool]:
 
 def half_interval(top1: float) -> float:
     """Return the half width, points, of the 95 % interval of a top-1 accuracy on the demo's test images."""
-    return 196 * math.sqrt(top1 / 100 * (1 - top1 / 100) / demos.settings().test_images)
+    return 1.96 * standard_error_points(top1 / 100, demos.settings().test_images)
 
 
 def calibration(folder: Path) -> set[str]:

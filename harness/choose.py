@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.errors import none_unseen
 from harness.plan import RuntimeName
 from harness.stats import spread
+from ofa.score import standard_error_points
 from ofa.space.core import Genomes, Subnet
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class Twins:
         """Return a chosen network with what both twins say of it."""
         genome = subnet.array[None]
         top1 = float(self.accuracy.predict(genome)[0])
-        half = math.hypot(self._twin_half(genome), *(sampled(top1, count, self.coverage) for count in self.images))
+        low, high = self.accuracy.interval(genome, self.coverage)
+        counted = (sampled(top1, count, self.coverage) for count in self.images)
+        half = math.hypot(float(high[0] - low[0]) / 2, *counted)
         return Chosen(
             runtime=runtime,
             budget_ms=budget_ms,
@@ -74,16 +77,11 @@ class Twins:
             interval=(top1 - half, top1 + half),
         )
 
-    def _twin_half(self, genome: Genomes) -> float:
-        """Return half the width of the accuracy twin's own interval, points."""
-        low, high = self.accuracy.interval(genome, self.coverage)
-        return float(high[0] - low[0]) / 2
-
 
 def sampled(top1: float, images: int, coverage: float) -> float:
     """Return half the width of the interval of a top-1, percent, that was counted on so many images, points."""
     share = min(1.0, max(0.0, top1 / 100))
-    return 100 * NormalDist().inv_cdf((1 + coverage) / 2) * math.sqrt(share * (1 - share) / images)
+    return NormalDist().inv_cdf((1 + coverage) / 2) * standard_error_points(share, images)
 
 
 def choose(

@@ -113,14 +113,14 @@ def measure(
     files begin anew. Without ``allow_load``, rounds wait for a device that does nothing else. A file that cannot be
     loaded gives a verdict of status failed with the reason. Raises FileInvalid, DeviceLost, MeasurementRefused.
     """
-    anchors, predicted_ms = anchors or {}, predicted_ms or {}
+    anchors, predicted_ms, way = anchors or {}, predicted_ms or {}, way or Way()
     if not files:
         raise nothing_to_verify()
     artefacts = Artefacts(device.transport.files)
-    stored = {name: artefacts.store_file(path, (way or Way()).file_precision) for name, path in files.items()}
+    stored = {name: artefacts.store_file(path, way.file_precision) for name, path in files.items()}
     own, beside = list(stored.values()), list(anchors.values())
     protocol = Rounds(hot_bursts=HOT_BURSTS, rounds_most=rounds, soak_s=soak_s)
-    plan = _plan(device, runtime, way or Way(), reference, own, beside, canaries or {}, protocol, seed)
+    plan = _plan(device, runtime, way, reference, own, beside, canaries or {}, protocol, seed)
     with _carried_out(plan, device, folder, own, before, allow_load, on_progress) as journal:
         found = conditions(journal, max_foreign_cores=device.profile.calm.max_foreign_cores)
         values, memory = measured(journal, found), journal.footprints()

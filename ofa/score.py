@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Vector = NDArray[np.float64]
+
+
+def standard_error_points(share: float, count: int) -> float:
+    """Return the standard error, percent points, of a share (0 to 1) that was counted on so many samples."""
+    return 100 * math.sqrt(share * (1 - share) / count)
 
 
 def spearman(predicted: ArrayLike, actual: ArrayLike) -> float:

@@ -14,7 +14,6 @@ import struct
 from harness.native import trtexec_text
 from harness.native.runs import CannotRun, Program, Timed, Use, Wanted, nanoseconds, of_calls, partial, told
 from ofa.errors import FileInvalid, PackageMissing
-from ofa.graphs import tensorrt
 
 TOOL = "trtexec"
 WARM_UP_MS = 500
@@ -86,6 +85,9 @@ def apart(data: bytes, version: str | None) -> tuple[bytes, bytes] | None:
     A DLA takes no other, and a GPU none whose zero points are not 0. Raises CannotRun for what is no ONNX file, and
     where the program does not say which release it is of: one reads the caches of its own only.
     """
+    # Whoever lists devices loads this file, and need not load what writes models.
+    from ofa.graphs import tensorrt
+
     try:
         found = tensorrt.taken_apart(data)
     except (FileInvalid, PackageMissing) as fault:

@@ -83,17 +83,19 @@ class _File:
         self.constants: dict[str, Array] = {
             tensor.name: self.onnx.numpy_helper.to_array(tensor) for tensor in self.graph.initializer
         }
-
         self.kinds = {name: node.op_type for node in self.graph.node for name in node.output}
 
     def is_weight(self, node: Any) -> bool:
         """Say whether a node makes floats of integers that are constant."""
         return node.op_type == DEQUANTIZE and node.input[0] in self.constants
 
+    def zeros(self, node: Any) -> Array:
+        """Return the integers that stand for 0, one or one for each channel: uint8 where they are left out."""
+        return self.constants[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros((), np.uint8)
+
     def zero(self, node: Any) -> int:
-        """Return the int8 that stands for 0; raises ValueError for other integers, which ONNX means where it is left
-        out."""
-        zero = self.constants[node.input[2]] if len(node.input) > 2 else np.zeros((), np.uint8)
+        """Return the int8 that stands for 0; raises ValueError for other integers."""
+        zero = self.zeros(node)
         if zero.dtype != np.int8:
             raise ValueError(f"'{node.output[0]}' is made of {zero.dtype}, and only int8 is read")
         return int(zero.reshape(()))
@@ -121,11 +123,12 @@ class _File:
     def floats(self, node: Any) -> NDArray[np.float32]:
         """Return what constant integers stand for."""
         integers, scale = self.constants[node.input[0]], self.constants[node.input[1]]
-        zero = self.constants[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros_like(scale)
         axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 1)
         # One step for all, or one for each channel along the axis.
         shape = [-1 if place == axis % max(1, integers.ndim) else 1 for place in range(integers.ndim)]
-        steps, zeros = (part.reshape(shape) if part.size > 1 else part.reshape(()) for part in (scale, zero))
+        steps, zeros = (
+            part.reshape(shape) if part.size > 1 else part.reshape(()) for part in (scale, self.zeros(node))
+        )
         found: NDArray[np.float32] = ((integers.astype(np.float64) - zeros) * steps).astype(np.float32)
         return found
 
@@ -150,12 +153,13 @@ def _made_symmetric(file: _File) -> bytes:
     nodes: list[Any] = []
     floats: dict[str, Array] = {}
     for node in file.graph.node:
-        if file.is_weight(node) and file.constants[node.input[0]].dtype == np.int32:
-            floats[node.output[0]] = file.floats(node)
-            continue
-        if file.is_weight(node) and len(node.input) > 2 and file.constants[node.input[2]].any():
-            raise ValueError(f"the weights '{node.input[0]}' have zero points")
-        if node.op_type in (QUANTIZE, DEQUANTIZE) and not file.is_weight(node):
+        if file.is_weight(node):
+            if file.constants[node.input[0]].dtype == np.int32:
+                floats[node.output[0]] = file.floats(node)
+                continue
+            if file.zeros(node).any():
+                raise ValueError(f"the weights '{node.input[0]}' have zero points")
+        elif node.op_type in (QUANTIZE, DEQUANTIZE):
             scale, zero = f"{node.output[0]}.step", f"{node.output[0]}.zero"
             node.input[0] = file.cut(node, nodes)
             floats |= {scale: np.array(file.step(node), np.float32), zero: np.zeros((), np.int8)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ofa.space as S
-from ofa import console
+from ofa import console, score
 from ofa.files import MEBIBYTE, read_json
 from ofa.graphs import run as runtimes
 from ofa.space.core import Subnet
@@ -199,10 +198,9 @@ def spread(top1: NDArray[np.float64]) -> dict[str, float]:
 
 def facts(found: NDArray[np.bool_], precision: str = label.PRECISION) -> dict[str, Any]:
     """Return top-1 and its standard error (percent points), images and precision."""
-    share = float(found.mean())
     return {
         "top1": round(percent(found), 3),
-        "stderr": round(100 * math.sqrt(share * (1 - share) / len(found)), 3),
+        "stderr": round(score.standard_error_points(float(found.mean()), len(found)), 3),
         "images": len(found),
         "precision": precision,
     }

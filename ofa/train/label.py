@@ -6,7 +6,6 @@ Beside ``labels.csv`` stands ``labels.csv.bits``: for each row, which images the
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ofa import score
 from ofa.files import MEBIBYTE, read_json, readable_json, write_atomic
 from ofa.lock import alone
 from ofa.nn.supernet import Supernet
@@ -172,6 +172,5 @@ def _begun(path: Path, space: SearchSpace, images: int) -> dict[str, float]:
 
 def _row(subnet: Subnet, right: NDArray[np.bool_]) -> str:
     """Return the text of one row; the standard error is that of a share of so many images, points."""
-    share, genome = float(right.mean()), bytes(subnet.genome).hex()
-    stderr = 100 * math.sqrt(share * (1 - share) / len(right))
+    genome, stderr = bytes(subnet.genome).hex(), score.standard_error_points(float(right.mean()), len(right))
     return f"{subnet.id},{genome},{subnet.resolution},{round(percent(right), 4)},{stderr:.4f},{len(right)},{PRECISION}"

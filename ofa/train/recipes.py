@@ -106,8 +106,8 @@ def from_json(facts: Mapping[str, Any]) -> Recipe:
 def demo() -> Recipe:
     """Train the small MobileNetV3 space on cluttered digits: minutes on two cores.
 
-    Subnets learn true labels too. From the largest one alone, which knows nothing at first, they learn nothing: all
-    stayed near chance for a third of the training.
+    Subnets learn true labels too: from the largest one alone, which knows nothing at first, they would learn nothing
+    then.
     """
     return Recipe(
         name="demo",

@@ -31,9 +31,13 @@ def quantile(residuals: Vector, coverage: float) -> float:
     # The tiny allowance keeps 0.9 * 20 at 18, not 19, where the product is not exact in binary.
     rank = math.ceil((len(residuals) + 1) * coverage - 1e-9)
     if rank > len(residuals):
-        needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
-        raise too_few_for_coverage(len(residuals), coverage, needed=needed)
+        raise too_few_for_coverage(len(residuals), coverage, needed=_needed(coverage))
     return float(np.sort(residuals)[rank - 1])
+
+
+def _needed(coverage: float) -> int:
+    """Return how many residuals a quantile of this coverage takes at least."""
+    return math.ceil(coverage / (1.0 - coverage) - 1e-9)
 
 
 def nearby(residuals: Vector, predicted: Vector, at: Vector, coverage: float) -> Vector:
@@ -44,14 +48,15 @@ def nearby(residuals: Vector, predicted: Vector, at: Vector, coverage: float) ->
     kind (localized conformal prediction; Guan 2023). Raises as ``quantile`` of all residuals.
     """
     quantile(residuals, coverage)
-    count, needed = len(residuals), math.ceil(coverage / (1.0 - coverage) - 1e-9)
-    kept = min(count, max(FEWEST_NEARBY, -(-count // 3), needed))
+    count = len(residuals)
+    kept = min(count, max(FEWEST_NEARBY, -(-count // 3), _needed(coverage)))
     order = np.argsort(predicted, kind="stable")
+    residuals, predicted = residuals[order], predicted[order]
     # In the middle of those that are predicted equal.
-    sides = [np.searchsorted(predicted[order], at, side=side) for side in ("left", "right")]
-    starts = np.clip((sides[0] + sides[1]) // 2 - kept // 2, 0, count - kept)
+    left, right = (np.searchsorted(predicted, at, side=side) for side in ("left", "right"))
+    starts = np.clip((left + right) // 2 - kept // 2, 0, count - kept)
     windows, place = np.unique(starts, return_inverse=True)
-    found = np.array([quantile(residuals[order[start : start + kept]], coverage) for start in windows])
+    found = np.array([quantile(residuals[start : start + kept], coverage) for start in windows])
     return found[place]
 
 
