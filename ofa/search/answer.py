@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # What --thorough does: so many searches that know nothing of each other, then one from all they found. They are short,
 # for where a search settles is decided early: a new start is worth more than going on.
-THOROUGH: dict[str, Any] = {"islands": 28, "generations": 10, "rounds": 70}
+THOROUGH: dict[str, Any] = {"islands": 24, "generations": 6, "rounds": 40}
 Facts = dict[str, Any]
 
 

@@ -59,7 +59,16 @@ class Archive:
 
     def fresh(self, genomes: Genomes) -> Genomes:
         """Return the distinct rows that were not scored yet, in order of appearance."""
-        return genomes[self._unknown(_keys(genomes))]
+        return genomes[self.unmet(genomes)]
+
+    def unmet(self, genomes: Genomes) -> list[int]:
+        """Return where each distinct genome that was not scored yet stands first, in order of appearance."""
+        return self._unknown(_keys(genomes))
+
+    def met(self, genomes: Genomes) -> NDArray[np.int64]:
+        """Return int64[n]: where each genome stands in the archive, -1 where it was not met yet; nothing is scored."""
+        row_of = self._row_of
+        return np.array([row_of.get(key, -1) for key in _keys(genomes)], dtype=np.int64)
 
     def _unknown(self, keys: Sequence[bytes]) -> list[int]:
         """Return where each distinct key that was not met yet appears first, in order of appearance."""

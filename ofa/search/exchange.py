@@ -10,56 +10,61 @@ from numpy.typing import NDArray
 
 from ofa.search.archive import Archive, Scored
 from ofa.search.sites import sites_of
-from ofa.search.tangent import Tangent, propose, tangent
+from ofa.search.tangent import Gains, Rows, place, propose, tangents, unknown
 
-DRAWS = 400
-TRIED = 150
+# So many networks are started from at once: arrays of several cost little more than those of one.
+STARTS = 8
+DRAWS = 200
+TRIED = 40
 ELITE = 150
 ENTER = 6
 VISIT_COST = 5.0
 NEAR = 2
 TYPICAL = 4.0
 
-Rows = NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elite:
-    """The best networks of each resolution by archive row, int64[E], and how often each was a start, int64[E]."""
+    """The best networks of each resolution by archive row, int64[E], and how often each was a start, int64[E].
+
+    ``gains`` float32[E, S, O + 1] are those of the network that each was made of (see `Tangents`), NaN without one.
+    """
 
     rows: Rows
     visits: Rows
+    gains: Gains
 
     @staticmethod
-    def of(rows: Sequence[int]) -> Elite:
-        """Return an elite of networks that were no start yet."""
-        return Elite(rows=np.array(rows, dtype=np.int64), visits=np.zeros(len(rows), dtype=np.int64))
+    def empty(archive: Archive) -> Elite:
+        """Return an elite of no network."""
+        none = np.zeros(0, dtype=np.int64)
+        return Elite(rows=none, visits=none, gains=unknown(archive, 0))
 
     def best(self, archive: Archive) -> int:
         """Return the archive row of the best."""
         return int(self.rows[archive.take(self.rows).order()[0]])
 
-    def joined(self, archive: Archive, rows: Rows) -> Elite:
+    def joined(self, archive: Archive, rows: Rows, gains: Gains | None = None) -> Elite:
         """Return the elite with some rows more, cut to the best of each resolution that meet every limit.
 
         A network that differs in a few genes only from a better one is left out: near copies would crowd out others.
         """
-        rows = np.setdiff1d(rows, self.rows)
+        rows, first = np.unique(rows, return_index=True)
+        gains = unknown(archive, len(rows)) if gains is None else gains[first]
         scored = archive.take(rows)
-        rows = rows[np.argsort(-scored.accuracy, kind="stable")]
-        rows = rows[archive.take(rows).violation == 0]
-        all_rows = np.concatenate([self.rows, rows])
-        visits = np.concatenate([self.visits, np.zeros(len(rows), dtype=np.int64)])
-        scored = archive.take(all_rows)
+        fresh = np.flatnonzero((scored.violation == 0) & ~np.isin(rows, self.rows))
+        fresh = fresh[np.argsort(-scored.accuracy[fresh], kind="stable")]
+        rows = np.concatenate([self.rows, rows[fresh]])
+        visits = np.concatenate([self.visits, np.zeros(len(fresh), dtype=np.int64)])
+        gains = np.concatenate([self.gains, gains[fresh]])
+        scored = archive.take(rows)
         kept = _distinct(scored, len(self.rows))
-        niche = scored.genomes[:, archive.space.at("resolution")]
-        order = np.lexsort((all_rows, -scored.accuracy, niche))
+        niche = scored.genomes[:, archive.space.at("resolution")].astype(np.int64)
+        order = np.lexsort((rows, -scored.accuracy, niche))
         order = order[kept[order]]
-        starts = np.flatnonzero(np.diff(niche[order], prepend=-1))
-        place = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-        quota = max(6, ELITE // max(1, len(starts)))
-        chosen = order[place < quota]
-        return Elite(rows=all_rows[chosen], visits=visits[chosen])
+        quota = max(6, ELITE // max(1, len(np.unique(niche[order]))))
+        chosen = order[place(niche[order]) < quota]
+        return Elite(rows=rows[chosen], visits=visits[chosen], gains=gains[chosen])
 
 
 def _distinct(scored: Scored, old: int) -> NDArray[np.bool_]:
@@ -77,10 +82,11 @@ def _distinct(scored: Scored, old: int) -> NDArray[np.bool_]:
 
 
 class Exchange:
-    """Iterated local search over first-order models (Lourenco et al. 2003), a round at a time.
+    """Iterated local search over first-order models (Lourenco et al. 2003), a round of a few starts at a time.
 
-    A tangent costs one score for each single change; the multi-changes it promises are scored only where they meet
-    every limit. Tangents are kept, and can be made again of the archive alone.
+    What single changes gain is scored once for a network that evolution left, and guessed from then on: a network that
+    a round finds has, but for a few sites, the gains of the one it was made of. The most promising single changes, and
+    the multi-changes that the gains promise together, are scored where they meet every limit.
     """
 
     def __init__(self, archive: Archive, *, seed: Sequence[int]) -> None:
@@ -88,32 +94,39 @@ class Exchange:
         self.archive = archive
         size = 2 * DRAWS * sites_of(archive.space).kept.size
         self._noise = np.random.default_rng([*seed, 1]).standard_normal(size, dtype=np.float32)
-        self._known: dict[int, Tangent] = {}
 
     def round(self, elite: Elite, rng: np.random.Generator, *, fair: bool) -> Elite:
-        """Start from the network of the elite that promises most for the visits it has had; return the elite after."""
-        pick = _start(self.archive, elite, rng, fair=fair)
-        row, visit = int(elite.rows[pick]), int(elite.visits[pick])
-        at = self._known.get(row) or tangent(self.archive, self.archive.take(elite.rows[pick : pick + 1]))
-        self._known[row] = at
-        tried = self.archive.within(propose(self.archive, at, rng, noise=self._noise, visit=visit, most=TRIED))
-        found = tried if visit else np.concatenate([tried, self.archive.rows(at.singles.genomes)])
-        scored = self.archive.take(found)
-        best = np.lexsort((-scored.accuracy, scored.violation))[:ENTER]
-        visits = elite.visits.copy()
-        visits[pick] += 1
-        return Elite(rows=elite.rows, visits=visits).joined(self.archive, found[best])
+        """Start from networks of the elite that promise most for the visits they have had; return the elite after."""
+        archive, picks = self.archive, _starts(self.archive, elite, rng, fair=fair)
+        at = tangents(archive, elite.rows[picks], elite.gains[picks])
+        genomes, owners = propose(
+            archive, at, rng, noise=self._noise, draws=DRAWS, visits=elite.visits[picks], most=TRIED
+        )
+        within = archive.violation(genomes) == 0
+        rows = np.concatenate([archive.rows(genomes[within]), at.singles])
+        owners = np.concatenate([owners[within], at.owners])
+        scored = archive.take(rows)
+        order = np.lexsort((-scored.accuracy, scored.violation, owners))
+        best = order[place(owners[order]) < ENTER]
+        visits, gains = elite.visits.copy(), elite.gains.copy()
+        visits[picks] += 1
+        gains[picks] = at.gain
+        after = Elite(rows=elite.rows, visits=visits, gains=gains)
+        return after.joined(archive, rows[best], at.gain[owners[best]])
 
 
-def _start(archive: Archive, elite: Elite, rng: np.random.Generator, *, fair: bool) -> int:
-    """Return which of the elite to start from: good, not visited often; with ``fair`` in the niche visited least."""
+def _starts(archive: Archive, elite: Elite, rng: np.random.Generator, *, fair: bool) -> Rows:
+    """Return which of the elite to start from: good, not visited often; with ``fair`` in niches visited least."""
     scored = archive.take(elite.rows)
     behind = scored.accuracy.max() - scored.accuracy
     typical = float(np.median(behind[behind > 0])) / TYPICAL if (behind > 0).any() else 1.0
-    dear = behind / typical + VISIT_COST * elite.visits
-    dear -= rng.gumbel(size=len(dear))
-    if fair:
-        niche = scored.genomes[:, archive.space.at("resolution")]
-        visits = np.bincount(niche, weights=elite.visits, minlength=1)
-        dear += np.where(visits[niche] > visits[np.unique(niche)].min(), np.inf, 0.0)
-    return int(dear.argmin())
+    dear = behind / typical + VISIT_COST * elite.visits - rng.gumbel(size=len(behind))
+    niche = scored.genomes[:, archive.space.at("resolution")]
+    visits = np.bincount(niche, weights=elite.visits)
+    picks: list[int] = []
+    for _ in range(min(STARTS, len(dear))):
+        crowded = visits[niche] > visits[niche[np.isfinite(dear)]].min() if fair else False
+        picks.append(int(np.where(crowded, np.inf, dear).argmin()))
+        dear[picks[-1]] = np.inf
+        visits[niche[picks[-1]]] += 1
+    return np.array(picks, dtype=np.int64)

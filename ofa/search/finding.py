@@ -20,8 +20,8 @@ from ofa.threads import on_one_thread
 
 Namer = Callable[[Genomes], Subnet]
 
-# A round of exchange costs about as much as a generation of so many networks.
-ROUNDS_PER_GENERATION = 14
+# So many rounds of exchange cost a few times as much as a generation of so many networks.
+ROUNDS_PER_GENERATION = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def find(
     *,
     seed: int,
     population: int = 256,
-    generations: int = 20,
+    generations: int = 10,
     rounds: int | None = None,
     islands: int = 1,
     on_generation: Watcher | None = None,
@@ -78,7 +78,7 @@ def find(
 
     Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. ``above`` is what no
     prediction exceeds (`ofa.search.proof` makes it of a twin): with it the answer has an upper bound. ``rounds`` of
-    exchange follow the generations, by default 14 for each; ``islands`` above 1 are so many searches that know nothing
+    exchange follow the generations, by default 9 for each; ``islands`` above 1 are so many searches that know nothing
     of each other, and one more from all that they found. With ``state`` the search is written to that file as it goes
     (islands beside it), and a search of equal arguments goes on from it. ``named`` says which subnet a genome is, where
     the space is a part of another. Equal arguments give equal answers, bit for

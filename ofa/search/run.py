@@ -18,7 +18,7 @@ from ofa.space.core import Genomes
 
 # How often a long search is written down, and how often its exchange reports like a generation does.
 SAVE_EVERY = 10
-REPORT_EVERY = 50
+REPORT_EVERY = 10
 POLISHED = 3
 TOP = 16
 TOP_APART = 4
@@ -62,7 +62,7 @@ class Run:
         self.history: list[Generation] = []
         self._on_generation, self._state = on_generation, state
         self._began_s = time.perf_counter()
-        self._elite = Elite.of(())
+        self._elite = Elite.empty(archive)
         self._alive = np.zeros(0, dtype=np.int64)
         self._generation = self._round = 0
         if state is not None and state.exists():

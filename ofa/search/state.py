@@ -17,11 +17,12 @@ from ofa.search.archive import Archive
 from ofa.search.evolve import Generation
 from ofa.search.exchange import Elite
 from ofa.search.limits import Limit
+from ofa.search.tangent import unknown
 
 if TYPE_CHECKING:
     from ofa.search.run import Plan
 
-SCHEMA = "search/1"
+SCHEMA = "search/2"
 MAX_BYTES = 1024 * files.MEBIBYTE
 # So many scored networks are scored again, to notice another predictor.
 CHECKED = 16
@@ -60,6 +61,7 @@ def write(path: Path, archive: Archive, plan: Plan, held: Held, history: list[Ge
         alive=held.alive,
         elite=held.elite.rows,
         visits=held.elite.visits,
+        gains=held.elite.gains,
     )
     files.write_atomic(path, buffer.getvalue())
 
@@ -79,6 +81,8 @@ def read(path: Path, archive: Archive, plan: Plan) -> tuple[Held, list[Generatio
         asked: dict[str, Any] = dict(about["asked"])
         held, history = _held(arrays, about)
         archive.space.check(arrays["genomes"])
+        if held.elite.gains.shape[1:] != unknown(archive, 0).shape[1:] or np.isinf(held.elite.gains).any():
+            raise ValueError("the gains of its elite are not one number for each option of the space")
         if not all(arrays[name].dtype == np.float64 for name in ("accuracy", "values")):
             raise ValueError("its scores are not numbers")
     # A damaged file fails in any way: BadZipFile, zlib.error, KeyError, MemoryError where a header claims too much.
@@ -116,16 +120,18 @@ def _held(arrays: dict[str, Any], about: dict[str, Any]) -> tuple[Held, list[Gen
     """Return where a search stood; raises whatever a damaged file makes it raise."""
     rng = np.random.default_rng()
     rng.bit_generator.state = about["rng"]
+    if arrays["gains"].dtype != np.float32:
+        raise ValueError("array 'gains' is not one of float32 numbers")
     for name in ("alive", "elite", "visits"):
         if arrays[name].dtype != np.int64 or arrays[name].ndim != 1:
             raise ValueError(f"array '{name}' is not one of whole numbers")
-    if len(arrays["elite"]) != len(arrays["visits"]):
-        raise ValueError("the elite and its visits differ in length")
+    if not len(arrays["elite"]) == len(arrays["visits"]) == len(arrays["gains"]):
+        raise ValueError("the elite, its visits and its gains differ in length")
     held = Held(
         generation=int(about["generation"]),
         round=int(about["round"]),
         alive=arrays["alive"],
-        elite=Elite(rows=arrays["elite"], visits=arrays["visits"]),
+        elite=Elite(rows=arrays["elite"], visits=arrays["visits"], gains=arrays["gains"]),
         rng=rng,
     )
     return held, [Generation(**entry) for entry in about["history"]]

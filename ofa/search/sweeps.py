@@ -18,7 +18,7 @@ from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace
 from ofa.threads import on_one_thread
 
-POPULATION, GENERATIONS, ROUNDS = 96, 5, 110
+POPULATION, GENERATIONS, ROUNDS = 96, 5, 24
 # Trees are bounded exactly at so many limits, seconds each; what their prices say holds at all.
 PROOFS = 4
 # The costliest useful network is looked for in this many generations.

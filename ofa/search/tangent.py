@@ -1,4 +1,4 @@
-"""Tangents: what every single change of a network does to accuracy and limits, and multi-changes that this promises."""
+"""Tangents: what every single change of networks does to accuracy and limits, and multi-changes that this promises."""
 
 from __future__ import annotations
 
@@ -7,59 +7,80 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa.search.archive import Archive, Scored
-from ofa.search.limits import Values
+from ofa.search.archive import Archive
+from ofa.search.limits import Values, violations
 from ofa.search.sites import Codes, Sites, sites_of
 from ofa.space.core import Genomes
 
+# Of changes that are guessed, those most promising are scored.
+SINGLES = 30
 # How many sites a multi-change redraws, and by how much, in typical gains of one change, its guess may err.
 FEWEST_SITES, MOST_SITES = 2, 8
 NOISE = (0.15, 0.4, 0.8)
 PRICE_SPREAD = 0.7
 # First-order sums are a guide, not a verdict: a little over the limit is worth trying.
 HOPE = 1.001
+# Of proposals, most of which are found again and again, so many times as many are looked at as are scored.
+REDRAWN = 3
+
+Gains = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tangent:
-    """A scored network and its first differences: ``gain`` float64[S, O + 1], ``cost`` float64[L, S, O + 1].
+class Tangents:
+    """B scored networks and their first differences: ``gain`` float32[B, S, O + 1], ``cost`` float32[B, L, S, O + 1].
 
     An entry is what giving a site that code changes, 0 for the code it has, NaN where there is no such option. An
-    option of a block that is not in use counts from the deeper network whose new blocks are at their middle.
+    option of a block that is not in use counts from the deeper network whose new blocks are at their middle. ``codes``
+    is int64[B, S], ``values`` of the limits float64[B, L]; ``singles`` are the archive's rows of the changes that were
+    scored, and ``owners`` say of which network each is one, int64[N] both.
     """
 
     codes: Codes
     values: Values
-    gain: Values
-    cost: Values
-    singles: Scored
+    gain: Gains
+    cost: Gains
+    singles: Rows
+    owners: Rows
 
 
-def tangent(archive: Archive, scored: Scored) -> Tangent:
-    """Return the tangent at one scored network (a Scored of length 1); every single change is scored."""
+def unknown(archive: Archive, count: int) -> Gains:
+    """Return the gains of ``count`` networks of which nothing is known, float32[count, S, O + 1]."""
+    return np.full((count, *sites_of(archive.space).kept.shape), np.nan, dtype=np.float32)
+
+
+def tangents(archive: Archive, rows: Rows, guess: Gains) -> Tangents:
+    """Return the tangents at scored networks, archive rows int64[B].
+
+    ``guess`` float32[B, S, O + 1] holds the gains of networks that are alike, which may count from another code of each
+    site; what is unknown in it (NaN) is scored, and of the rest only what promises most within the limits. Of any
+    change that the archive knows its own gain is taken.
+    """
     sites = sites_of(archive.space)
-    codes = sites.codes(scored.genomes)[0]
+    scored = archive.take(rows)
+    codes = sites.codes(scored.genomes)
     site, code = _offered(sites)
-    other = codes[site] != code
-    site, code = site[other], code[other]
-    rows = np.repeat(codes[None], len(site), axis=0)
-    numbers = np.arange(len(site))
-    rows[numbers, site] = code
-    dormant = codes[site] == 0
-    owner, least = sites.depth[site], sites.kept.argmax(axis=1)[site]
-    rows[numbers[dormant], owner[dormant]] = least[dormant]
-    found = archive.score(sites.genomes(sites.settled(rows, (sites.options + 1) // 2)))
-    shape = sites.kept.shape
-    gain = np.full(shape, np.nan)
-    gain[np.arange(len(codes)), codes] = 0.0
-    gain[:, 0] = 0.0
-    cost = np.repeat(gain[None], found.values.shape[1], axis=0)
-    gain[site, code] = found.accuracy - scored.accuracy[0]
-    cost[:, site, code] = (found.values - scored.values[0]).T
-    site, code, owner, least = site[dormant], code[dormant], owner[dormant], least[dormant]
-    gain[site, code] -= gain[owner, least]
-    cost[:, site, code] -= cost[:, owner, least]
-    return Tangent(codes=codes, values=scored.values[0], gain=gain, cost=cost, singles=found)
+    genomes, dormant, owner, least = _changed(sites, codes, site, code)
+    values = archive.limit_values(genomes).reshape(*dormant.shape, -1)
+    gains = _guessed(sites, codes, guess)
+    expected = gains[:, site, code] + np.where(dormant, gains[:, owner, least], 0.0)
+    met = archive.met(genomes).reshape(dormant.shape)
+    asked = _worth(archive, values, expected, met)
+    singles = archive.rows(genomes[asked.ravel()])
+    met[asked] = singles
+    known = archive.take(np.maximum(met, 0).ravel()).accuracy.reshape(met.shape) - scored.accuracy[:, None]
+    gain, cost = unknown(archive, len(rows)), np.zeros((len(rows), values.shape[2], *sites.kept.shape), np.float32)
+    gain[:, :, 0] = 0.0
+    gain[:, site, code] = np.where(met >= 0, known, expected)
+    cost[:, :, site, code] = (values - scored.values[:, None]).transpose(0, 2, 1)
+    of, at = np.nonzero(dormant)
+    site, code, owner, least = site[at], code[at], owner[at], least[at]
+    gain[of, site, code] -= gain[of, owner, least]
+    cost[of, :, site, code] -= cost[of, :, owner, least]
+    return Tangents(
+        codes=codes, values=scored.values, gain=gain, cost=cost, singles=singles, owners=np.nonzero(asked)[0]
+    )
 
 
 def _offered(sites: Sites) -> tuple[Codes, Codes]:
@@ -69,53 +90,109 @@ def _offered(sites: Sites) -> tuple[Codes, Codes]:
     return site, code[column]
 
 
+def _middle(sites: Sites) -> Codes:
+    """Return the middle option of each site, int64[S]: what a block begins as that comes into use."""
+    return (sites.options + 1) // 2
+
+
+def _changed(sites: Sites, codes: Codes, site: Codes, code: Codes) -> tuple[Genomes, NDArray[np.bool_], Codes, Codes]:
+    """Return the genomes uint8[B * N, G] of N single changes of each network; which need a deeper stage, bool[B, N];
+    and for each change the site of that depth and the least code that keeps the block, int64[N] both."""
+    rows = np.repeat(codes[:, None], len(site), axis=1)
+    rows[:, np.arange(len(site)), site] = code
+    dormant = codes[:, site] == 0
+    owner, least = sites.depth[site], sites.kept.argmax(axis=1)[site]
+    of, at = np.nonzero(dormant)
+    rows[of, at, owner[at]] = least[at]
+    settled = sites.settled(rows.reshape(-1, sites.count), _middle(sites))
+    return sites.genomes(settled), dormant, owner, least
+
+
+def _guessed(sites: Sites, codes: Codes, guess: Gains) -> Gains:
+    """Return gains that count from the networks' own codes; from the middle where a block is not in use."""
+    anchor = np.where(codes > 0, codes, _middle(sites))
+    return guess - np.take_along_axis(guess, anchor[:, :, None], axis=2)
+
+
+def _worth(archive: Archive, values: Values, expected: Gains, met: Rows) -> NDArray[np.bool_]:
+    """Return which changes to score, bool[B, N]: those of which nothing is known, and of those not ``met`` yet the most
+    promising within all limits."""
+    missed = violations(archive.limits, values.reshape(met.size, -1)).reshape(met.shape)
+    able = np.asarray((missed == 0) & (met < 0))
+    hoped = np.where(able, expected, -np.inf)
+    asked = np.zeros_like(able)
+    np.put_along_axis(asked, np.argsort(-hoped, axis=1, kind="stable")[:, :SINGLES], values=True, axis=1)
+    return np.asarray(np.isnan(expected) | (asked & able))
+
+
 def propose(
-    archive: Archive, at: Tangent, rng: np.random.Generator, *, noise: NDArray[np.float32], visit: int, most: int
-) -> Genomes:
-    """Return up to ``most`` genomes that change several sites at once, most promising first, none met before.
+    archive: Archive,
+    at: Tangents,
+    rng: np.random.Generator,
+    *,
+    noise: NDArray[np.float32],
+    draws: int,
+    visits: Rows,
+    most: int,
+) -> tuple[Genomes, Rows]:
+    """Return genomes uint8[n, G] that change several sites at once, none met before, and of which network, int64[n].
 
     Every draw picks a few sites and gives each the code of the best gain less cost at a random price, a little noise
-    added: samples around the Lagrangian optimum of the tangent (Everett 1963).
+    added: samples around the Lagrangian optimum of the tangent (Everett 1963). Of each network's ``draws`` up to
+    ``most``, those that promise most.
     """
-    sites, count = sites_of(archive.space), len(at.codes)
+    sites, (count, places, options) = sites_of(archive.space), at.gain.shape
     known = ~np.isnan(at.gain)
-    known[:, 0] = False
-    gain = np.where(known, at.gain, 0.0).astype(np.float32)
-    cost = np.where(known, at.cost, 0.0).astype(np.float32)
-    moved = np.abs(gain[gain != 0])
-    draws = len(noise) // (2 * gain.size)
-    start = int(rng.integers(0, len(noise) - draws * gain.size))
-    score = noise[start : start + draws * gain.size].reshape(draws, *gain.shape) * np.float32(
-        NOISE[visit % len(NOISE)] * (float(np.median(moved)) if len(moved) else 1.0)
-    )
-    score += np.where(known, gain, -np.inf)
-    for price in cost:
-        score -= _prices(gain, price, known, rng, draws)[:, None, None] * price
-    best = score.argmax(axis=2)
-    share = rng.integers(FEWEST_SITES, MOST_SITES, draws) / count
-    picked = rng.random((draws, count), dtype=np.float32) < share[:, None]
-    codes = sites.settled(np.where(picked, best, at.codes), best)
-    at_sites = np.arange(count)
-    promised = gain[at_sites, codes].sum(axis=1)
+    known[:, :, 0] = False
+    gain = np.where(known, at.gain, np.float32(0.0))
+    cost = np.where(known[:, None], at.cost, np.float32(0.0))
+    size = draws * places * options
+    starts = rng.integers(0, len(noise) - size, count)
+    score = np.stack([noise[start : start + size] for start in starts]).reshape(count, draws, places, options)
+    score *= _scale(gain, visits)[:, None, None, None]
+    score += np.where(known, gain, -np.inf)[:, None]
+    for number in range(cost.shape[1]):
+        own = cost[:, number]
+        score -= _prices(gain, own, known, rng, draws)[:, :, None, None] * own[:, None]
+    best = score.argmax(axis=3)
+    share = rng.integers(FEWEST_SITES, MOST_SITES, (count, draws)) / places
+    picked = rng.random((count, draws, places), dtype=np.float32) < share[:, :, None]
+    drawn = np.where(picked, best, at.codes[:, None])
+    codes = sites.settled(drawn.reshape(-1, places), best.reshape(-1, places))
+    of = np.repeat(np.arange(count), draws)
+    promised = gain[of[:, None], np.arange(places), codes].sum(axis=1)
+    spent = cost.transpose(0, 2, 3, 1)[of[:, None], np.arange(places), codes].sum(axis=1)
     allowed = np.array([limit.at_most for limit in archive.limits])
-    total = at.values + cost[:, at_sites, codes].sum(axis=2).T
-    hopeful = np.flatnonzero((total <= allowed * HOPE).all(axis=1))
-    hopeful = hopeful[np.argsort(-promised[hopeful], kind="stable")]
-    return archive.fresh(sites.genomes(codes[hopeful]))[:most]
+    hopeful = np.flatnonzero((at.values[of] + spent <= allowed * HOPE).all(axis=1))
+    hopeful = hopeful[np.lexsort((-promised[hopeful], of[hopeful]))]
+    hopeful = hopeful[place(of[hopeful]) < REDRAWN * most]
+    genomes, of = sites.genomes(codes[hopeful]), of[hopeful]
+    fresh = np.array(archive.unmet(genomes), dtype=np.int64)
+    fresh = fresh[place(of[fresh]) < most]
+    return genomes[fresh], of[fresh]
+
+
+def _scale(gain: Gains, visits: Rows) -> NDArray[np.float32]:
+    """Return how large the noise of each network's proposals is, float32[B]: another one on every visit."""
+    moved = [np.abs(own[own != 0]) for own in gain]
+    typical = [float(np.median(own)) if len(own) else 1.0 for own in moved]
+    return np.array(typical, dtype=np.float32) * np.array(NOISE, dtype=np.float32)[visits % len(NOISE)]
+
+
+def place(of: Rows) -> Rows:
+    """Return the how-manieth of its group each entry of sorted groups is, int64[n], from 0."""
+    starts = np.flatnonzero(np.diff(of, prepend=-1))
+    return np.arange(len(of)) - np.repeat(starts, np.diff([*starts, len(of)]))
 
 
 def _prices(
-    gain: NDArray[np.float32],
-    cost: NDArray[np.float32],
-    known: NDArray[np.bool_],
-    rng: np.random.Generator,
-    draws: int,
+    gain: Gains, cost: Gains, known: NDArray[np.bool_], rng: np.random.Generator, draws: int
 ) -> NDArray[np.float32]:
-    """Draw prices of a limit about what its whole range buys, in points a unit."""
+    """Draw prices of a limit about what its whole range buys, in points a unit, float32[B, draws]."""
     ranges = [
-        np.where(known, table, -np.inf).max(axis=1) + np.where(known, -table, -np.inf).max(axis=1)
+        (np.where(known, table, -np.inf).max(axis=2) + np.where(known, -table, -np.inf).max(axis=2)).sum(axis=1)
         for table in (gain, cost)
     ]
-    whole = ranges[1].sum()
-    middle = ranges[0].sum() / whole if whole > 0 else np.float32(0.0)
-    return np.asarray(middle * np.exp(PRICE_SPREAD * rng.standard_normal(draws, dtype=np.float32)))
+    middle = np.divide(ranges[0], ranges[1], out=np.zeros_like(ranges[0]), where=ranges[1] > 0)
+    spread = np.exp(PRICE_SPREAD * rng.standard_normal((len(gain), draws), dtype=np.float32))
+    return np.asarray(middle[:, None] * spread, dtype=np.float32)

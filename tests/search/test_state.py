@@ -26,7 +26,7 @@ def same(one: Found, other: Found) -> bool:
     return (one.best, one.front, one.top, one.evaluated) == (other.best, other.front, other.top, other.evaluated)
 
 
-@pytest.mark.parametrize("stop_at", [4, 11, 12])
+@pytest.mark.parametrize("stop_at", [4, 11, 13, 99])
 def test_a_stopped_search_ends_as_it_would_have(space: SearchSpace, tmp_path: Path, stop_at: int) -> None:
     truth = Truth(space, 1)
     whole = find(space, truth.accuracy, [truth.limit(0.3)], **EFFORT)
@@ -40,7 +40,8 @@ def test_a_stopped_search_ends_as_it_would_have(space: SearchSpace, tmp_path: Pa
         calls.append(len(genomes))
         return truth.accuracy(genomes)
 
-    if stop_at < 12:
+    # Of fifteen reports the last three are of ten rounds of exchange each.
+    if stop_at < 15:
         with pytest.raises(KeyboardInterrupt):
             find(space, truth.accuracy, [truth.limit(0.3)], state=state, on_generation=stop, **EFFORT)
         assert state.exists() == (stop_at > 9)
@@ -98,6 +99,9 @@ def test_another_search_and_a_damaged_file_are_refused(space: SearchSpace, tmp_p
         ("alive", lambda array: array[:0]),
         ("alive", lambda array: array + 10**6),
         ("about", lambda array: np.frombuffer(b'{"asked": [1]}', dtype=np.uint8)),
+        ("gains", lambda array: array.astype(np.float64)),
+        ("gains", lambda array: np.zeros((1, *array.shape[1:]), dtype=np.float32)),
+        ("gains", lambda array: array[:, :, :-1]),
         ("genomes", lambda array: array.astype(np.int64)),
         ("genomes", None),
     ],
