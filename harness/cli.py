@@ -88,9 +88,12 @@ def demo(out: Out = Path("runs/demo"), resume: Resume = False, json: Json = Fals
 
     Takes minutes; Ctrl-C is safe, and the same command, with or without --resume, goes on where it stopped.
     """
+    from ofa import console
+    from ofa.train import waiting
+
+    waiting.load_torch()
     from harness import closing
     from harness import demo as demos
-    from ofa import console
 
     summary = demos.demo(out)
     if json:

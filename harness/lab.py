@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from harness import toml
 from harness.places import FOLDER_VARIABLE, KNOWN_HOSTS, LAB, known_hosts, lab_folder
-from harness.plan import Cores, Kernels, Precision, RuntimeName
+from harness.plan import NATIVE, Cores, Kernels, Precision, RuntimeName
 from harness.plan import Unit as Computes
 from harness.simulation.machine import Machine
 from harness.toml import Part
@@ -35,7 +35,8 @@ class Unit(Part):
 
     ``ssh`` is a name of `~/.ssh/config` or user@host:port, ``adb`` a serial. ``python`` and ``folder`` are on the
     device. ``group`` names devices that stand so close that they heat each other. ``runtime`` and what stands with it
-    say how it is measured where no option does.
+    say how it is measured where no option does; ``program`` is the file of a runtime that is one, here (from the lab's
+    folder on) or as device:PATH there.
     """
 
     kind: Name
@@ -53,6 +54,7 @@ class Unit(Part):
     kernels: Kernels | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     cores: Cores | None = None
+    program: Line | None = None
 
     @model_validator(mode="after")
     def one_way(self) -> Unit:
@@ -68,6 +70,8 @@ class Unit(Part):
         """Refuse words on how a runtime is used where none is named: they would be taken for those of any."""
         if self.runtime is None and self.use:
             raise ValueError(f"'{next(iter(self.use))}' goes with 'runtime'")
+        if self.program is not None and self.runtime not in NATIVE:
+            raise ValueError(f"'program' goes with a runtime that is one: {', '.join(sorted(NATIVE))}")
         return self
 
     @property

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from harness.errors import file_invalid
 from harness.inventory import Device, device_named
+from harness.lab import read_lab
 from harness.native.errors import no_program, no_shell, program_path_invalid, program_unused
 from harness.native.shell import LocalShell
 from harness.native.transport import Native
+from harness.places import lab_folder
 from harness.plan import NATIVE, RuntimeName
 from harness.transport.adb import Adb
 from harness.transport.local import Local
@@ -24,19 +26,30 @@ THERE = "device:"
 def reached(name: str, files: Path, *, runtime: RuntimeName, program: Path | None) -> Device:
     """Return a device, reached as its runtime needs: by its agent, or by a program that is brought there.
 
-    Where no program is named, it is the one that the profile says such a device comes with. Raises UsageInvalid for a
-    program that no one needs or that is lacking, and what `native` raises.
+    Where no program is named, it is the one that the lab's list names for this runtime, else the one that the profile
+    says such a device comes with. Raises UsageInvalid for a program that no one needs or that is lacking, and what
+    `native` raises.
     """
     if runtime not in NATIVE:
         if program is not None:
             raise program_unused(runtime)
         return device_named(name, files)
     if program is None:
+        program = listed_program(name, runtime)
+    if program is None:
         known = own_program(device_named(name, files), runtime)
         if known is None:
-            raise no_program(runtime)
+            raise no_program(name, runtime)
         program = Path(THERE + known)
     return native(name, files, runtime=runtime, program=program)
+
+
+def listed_program(name: str, runtime: RuntimeName) -> Path | None:
+    """Return the program that the lab's list names for a device and this runtime; None where it names none."""
+    unit = read_lab().devices.get(name)
+    if unit is None or unit.program is None or unit.runtime != runtime:
+        return None
+    return Path(unit.program) if unit.program.startswith(THERE) else lab_folder() / Path(unit.program).expanduser()
 
 
 def own_program(device: Device, runtime: RuntimeName) -> str | None:

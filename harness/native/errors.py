@@ -22,12 +22,16 @@ def native_coarse(runtime: str, least_us: float) -> str:
     return f"it takes less than {least_us:g} µs, and {runtime} tells whole µs only"
 
 
-def no_program(runtime: str) -> UsageInvalid:
+def no_program(device: str, runtime: str) -> UsageInvalid:
     """Say that a runtime is a program that nobody has named."""
     return UsageInvalid(
-        f"runtime '{runtime}' is a program that is brought to the device",
+        f"runtime '{runtime}' is a program that is brought to device '{device}'",
         why="none is named, and none comes with us",
-        hint=f"give its path with '--program': a build of '{runtime}' for the device, or device:PATH of one there",
+        hint=(
+            f"give its path with '--program': a build of '{runtime}' for the device, or device:PATH of one there",
+            "or write it beside 'runtime' in the lab's list (program = \"PATH\"), so that devices that differ are "
+            "measured by one command",
+        ),
     )
 
 

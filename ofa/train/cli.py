@@ -114,6 +114,9 @@ def train(
     Ctrl-C is safe: the same command with --resume goes on where it stopped.
     """
     from ofa import console
+    from ofa.train import waiting
+
+    waiting.load_torch()
     from ofa.train import data as datas
     from ofa.train import errors, ranks, runs
 
@@ -160,6 +163,9 @@ def finetune(
     json: Json = False,
 ) -> None:
     """Train one subnet of a supernet on, by itself, into a run like any other."""
+    from ofa.train import waiting
+
+    waiting.load_torch()
     from ofa.train import ranks, recipes, runs
 
     with ranks.joined(on) as group:
@@ -196,6 +202,9 @@ def evaluate(
     Of a run these are its corners, those that are named, or random ones. A file is run by its runtime.
     """
     from ofa import console
+    from ofa.train import waiting
+
+    waiting.load_torch()
     from ofa.train import accuracy, ranks
 
     problems: Problems = "skip" if skip_corrupt else "raise"
@@ -246,6 +255,9 @@ def label(
     on with the rows that are missing.
     """
     from ofa import console
+    from ofa.train import waiting
+
+    waiting.load_torch()
     from ofa.train import accuracy, ranks
 
     with ranks.joined(on) as group:

@@ -9,8 +9,10 @@ import pytest
 from harness.inventory import device_named
 from harness.lab import FOLDER_VARIABLE, LAB, Lab, read_lab
 from harness.lease import host_id, token_of
+from harness.native.devices import reached
+from harness.native.transport import Native
 from harness.transport.simulated import Simulated
-from ofa.errors import FileInvalid, OfaError
+from ofa.errors import FileInvalid, OfaError, UsageInvalid
 
 GOOD = """
 schema = "lab/1"
@@ -49,11 +51,33 @@ def test_devices_of_the_list_have_files_and_seeds_of_their_own(folder: Path, tmp
     assert device_named("simulated-phone", tmp_path / "files").unit is None
 
 
+def test_a_program_is_the_lists_where_no_option_names_one(folder: Path, tmp_path: Path) -> None:
+    kind = '[devices.x]\nkind = "this-computer"\nruntime = "benchmark_model"\n'
+    for said, path, there in (
+        ('"builds/model"', folder / "builds" / "model", False),
+        ('"device:/opt/model"', Path("/opt/model"), True),
+    ):
+        (folder / LAB).write_text(f'schema = "lab/1"\n{kind}program = {said}\n')
+        (folder / "builds").mkdir(exist_ok=True)
+        for name in ("model", "other"):
+            (folder / "builds" / name).touch()
+        listed = reached("x", tmp_path, runtime="benchmark_model", program=None).transport
+        assert isinstance(listed, Native) and (listed.program, listed.on_device) == (path, there)
+        named = reached("x", tmp_path, runtime="benchmark_model", program=folder / "builds" / "other").transport
+        assert isinstance(named, Native) and named.program == folder / "builds" / "other"
+    # Of another runtime the list says nothing.
+    with pytest.raises(UsageInvalid) as refused:
+        reached("x", tmp_path, runtime="ort_perf_test", program=None)
+    assert "'x'" in refused.value.what and "program = " in refused.value.hints[1]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("devices = 3", "devices"),
         ("[devices.x]\nkindd = 'a'", "did you mean 'kind'?"),
+        ("[devices.x]\nkind = 'a'\nruntime = 'litert'\nprogram = 'p'", "'program' goes with a runtime that is one"),
+        ("[devices.x]\nkind = 'a'\nprogram = 'p'", "'program' goes with a runtime that is one"),
         ("[devices.x]\nkind = 'a'\nssh = 'b'\nport = 22", 'ssh = "user@host:port"'),
         ("[devices.x]\nkind = 'a'\nssh = 'b'\nprot = 22", "there is no 'port'; write all of it in one"),
         ("[devices.x]\nkind = 'a'\nserial = 'b'", 'adb = "SERIAL"'),
