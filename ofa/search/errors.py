@@ -43,7 +43,7 @@ def excluded(one: tuple[str, float, str, float], other: tuple[str, float, str, f
 
 def _at_most(name: str, at_most: float, unit: str) -> str:
     """Return a limit in words: "latency at or below 5 ms"; a count has no unit."""
-    return f"{name} at or below {at_most:,.10g} {unit}".rstrip()
+    return f"{name} at or below {at_most:.10g} {unit}".rstrip()
 
 
 def nothing_found(missed: str, nearest: str, subnet: str) -> NoSubnetFits:

@@ -56,7 +56,7 @@ def fit(
     rounds: Rounds | None = None,
     by_latency: Path | None = None,
 ) -> dict[str, Any]:
-    """Fit a twin to a file of labels or to a latency table, write it to a folder, and return its card.
+    """Fit a twin to a file of labels or to a latency table, write it to a folder; return its card, read again.
 
     With ``rounds`` the file of labels grows; with ``by_latency``, a table, the card tells errors by what the table's
     sums say of the labelled networks, too. Raises UsageInvalid unless exactly one of both files is given, and what
@@ -91,7 +91,7 @@ def fit(
         source = place / formats.HEADER
     twin.card["parents"] = [files.parent(source, relative_to=out)]
     twin.save(out)
-    return twin.card
+    return load(out, space).card
 
 
 def _priced(space: SearchSpace, path: Path, genomes: Genomes) -> NDArray[np.float64]:
