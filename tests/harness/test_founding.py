@@ -42,9 +42,9 @@ def test_a_new_list_is_empty_and_its_examples_are_valid(lab: Path, run: Run) -> 
     text = (lab / LAB).read_text()
     (lab / LAB).write_text(re.sub(r"^# (?=\[|[a-z_]+ = )", "", text, flags=re.MULTILINE))
     units = read_lab().devices
-    assert [bool(unit.ssh) for unit in units.values()] == [True, False, False]
-    assert [bool(unit.adb) for unit in units.values()] == [False, True, False]
-    assert {"nano-1", "my-pixel", "bench-host"} == set(units)
+    assert [bool(unit.ssh) for unit in units.values()] == [True, True, False, False]
+    assert [bool(unit.adb) for unit in units.values()] == [False, False, True, False]
+    assert {"nano-1", "other-pc", "my-pixel", "bench-host"} == set(units)
     code, out, err = run("devices", "--json")
     assert code == 0 and {"nano-1", "this-computer"} <= {row["device"] for row in json.loads(out)}, err
 
