@@ -18,6 +18,8 @@ PAGES = [
     *(ROOT / room / "README.md" for room in ("devices", "luts", "benchmarks")),
 ]
 RESULTS = ROOT / "benchmarks" / "results"
+# What no script measures.
+BY_HAND = "strangers.json"
 
 
 ROW = re.compile(r"\| `(\w+\.py)` \|.*\| `results/([\w./]+)`(?:; (not run yet)(?:: (.+))?)? \|")
@@ -91,7 +93,17 @@ def test_a_listed_result_is_there_or_said_to_be_missing(script: str, result: str
 
 
 def test_every_result_is_listed() -> None:
-    assert {result.strip("/") for _, result, *_ in LISTED} >= {path.name for path in RESULTS.iterdir()}
+    listed = {result.strip("/") for _, result, *_ in LISTED}
+    assert listed | {BY_HAND} >= {path.name for path in RESULTS.iterdir()}
+    assert BY_HAND in (ROOT / "benchmarks" / "README.md").read_text()
+
+
+def test_what_strangers_met_is_told_as_they_noted_it() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    found = json.loads((RESULTS / BY_HAND).read_text())
+    assert found["date"] in text
+    for journey, met in found["result"].items():
+        assert f"| {journey} | {met['minutes']:g} | {met['stumbles']} | {met['ended']} |" in text
 
 
 def test_what_filled_cells_are_worth_is_what_the_benchmark_found() -> None:
