@@ -13,7 +13,7 @@ from harness.again import Passes, plan_again
 from harness.artefacts import Artefacts, Source
 from harness.inventory import Device
 from harness.missing import known_of, refuse_unlike
-from harness.networks import middle, networks_of
+from harness.networks import middle, networks_of, parted
 from harness.plan import Plan, Rounds, RuntimeName, Split, Way
 from harness.prepare import bench_plan, check_way
 from harness.session import OnProgress, quiet, run
@@ -33,8 +33,8 @@ class Scope:
     a latency twin to and to hold out from it; with ``soak_s``, as hot as the device gets; ``way`` is how the runtime
     is used. With ``again`` the networks are measured once more after all rounds, with ``memory`` each in a process of
     its own, with ``energy`` that of some of them; with ``missing_from`` only what that table lacks is measured. Of
-    ``subnets`` that are given, only the ops are measured, and they are the networks to fit to; of those ``beside`` them
-    the ops too, but not they themselves. Without ``ops``, whole networks alone. Without ``allow_load``, rounds wait
+    ``subnets`` that are given, only the ops are measured, and they are the networks, ``holdout`` of them held out and
+    all others to fit to; of those ``beside`` them the ops too, but not they themselves. Without ``ops``, whole networks alone. Without ``allow_load``, rounds wait
     until other work on the device ends.
     """
 
@@ -65,7 +65,7 @@ class Scope:
     def networks_of(self, space: SearchSpace) -> list[tuple[Subnet, Split]]:
         """Return the whole networks that are measured, each with the part it is for."""
         if self.subnets:
-            return [(subnet, "fit") for subnet in self.subnets]
+            return parted(self.subnets, self.holdout)
         return networks_of(space, fit=self.fit, holdout=self.holdout, seed=self.seed)
 
     @property
@@ -154,19 +154,19 @@ def plan_of(
     Raises UsageInvalid where a table that is to be completed lacks nothing, or is of other conditions.
     """
     known, reference, table = None, middle(space), scope.missing_from
+    networks = scope.networks_of(space)
     check_way(device, runtime, scope.way)
     if table is not None:
         refuse_unlike(
             table, device=device, runtime=runtime, way=scope.way, protocol=scope.protocol, reference=reference
         )
-        networks = scope.fit + scope.holdout
-        known = known_of(table, space, networks=networks, protocol=scope.protocol, seed=scope.seed)
+        known = known_of(table, space, networks=len(networks), protocol=scope.protocol, seed=scope.seed)
     return bench_plan(
         device,
         runtime,
         artefacts or Artefacts(device.transport.files),
         ops=scope.ops_of(space),
-        networks=scope.networks_of(space),
+        networks=networks,
         reference=reference,
         way=scope.way,
         seed=scope.seed,

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 import ofa.space as spaces
 from harness.errors import networks_lacking
 from harness.plan import Split
+from harness.refusals import too_many_held_out
 from ofa.space.core import Genomes, SearchSpace, Subnet
 from ofa.space.index import index_of
+from ofa.space.ops import ops_of
 
 # How steeply the genes of candidates to fit to may lean to their small or large ends, all of one candidate together.
 LEAN = 8.0
@@ -50,6 +52,20 @@ def networks_of(space: SearchSpace, *, fit: int, holdout: int, seed: int) -> lis
         held = np.concatenate([held, found])
     chosen: list[tuple[Subnet, Split]] = [(space.subnet(genome), "fit") for genome in fitted]
     return chosen + [(space.subnet(genome), "holdout") for genome in held]
+
+
+def parted(subnets: Sequence[Subnet], holdout: int) -> list[tuple[Subnet, Split]]:
+    """Return given networks in their order, ``holdout`` of them held out, evenly from the fewest to the most MACs.
+
+    The smallest and the largest are fitted to: outside of what it is fitted to a calibration is none. Raises
+    UsageInvalid where more are to be held out than lie between these two.
+    """
+    inner = len(subnets) - 2
+    if holdout > max(0, inner):
+        raise too_many_held_out(holdout, len(subnets))
+    by_macs = sorted(range(len(subnets)), key=lambda place: sum(op.macs for op in ops_of(subnets[place])))
+    held = {by_macs[1 + int((number + 0.5) * inner / holdout)] for number in range(holdout)}
+    return [(subnet, "holdout" if place in held else "fit") for place, subnet in enumerate(subnets)]
 
 
 def holdout_of(space: SearchSpace) -> int:

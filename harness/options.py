@@ -146,7 +146,7 @@ Holdout = Annotated[
         metavar="N",
         min=0,
         max=5000,
-        help="Whole networks to check with; 101 or 12.",
+        help="Whole networks to check with: 101 or 12, of --subnets none by itself.",
         show_default=False,
     ),
 ]

@@ -122,6 +122,24 @@ def energy_too_small(device: str, source: str, busy_w: float, idle_w: float) -> 
     )
 
 
+def fit_of_named() -> UsageInvalid:
+    """Say that networks to fit to were counted although they are named."""
+    return UsageInvalid(
+        "'--fit' does not go with '--subnets'",
+        why="the subnets named there are the networks that are measured",
+        hint="leave '--fit' out; '--holdout N' holds N of them out of the fit",
+    )
+
+
+def too_many_held_out(holdout: int, subnets: int) -> UsageInvalid:
+    """Say that more of the named networks were to be held out than lie between the smallest and the largest."""
+    return UsageInvalid(
+        f"{holdout} of {subnets} subnets cannot be held out",
+        why="the one with the fewest MACs and the one with the most are fitted to, so that the others lie between",
+        hint="hold fewer out with '--holdout', or name more with '--subnets'",
+    )
+
+
 def pulses_not_found(path: Path, why: str) -> FileInvalid:
     """Say that a meter's file does not show when the device worked."""
     return file_invalid(

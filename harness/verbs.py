@@ -131,7 +131,8 @@ def bench(
 ) -> None:
     """Measure the ops of a space on a device, and networks, into a latency table.
 
-    With --subnets only their ops, and they themselves to fit. Ctrl-C is safe: --resume goes on.
+    With --subnets only their ops, and they themselves: to fit, but for as many as --holdout says.
+    Ctrl-C is safe: --resume goes on.
     """
     from harness.bench import Scope
 
@@ -182,13 +183,19 @@ def _scoped(
 ) -> Scope:
     """Return how much is measured with one runtime: what is said, or what is usual for it.
 
-    Where nobody says, ops are not measured by programs that start a process for each.
+    Where nobody says, ops are not measured by programs that start a process for each. Raises UsageInvalid where
+    networks to fit to are counted and named.
     """
     from harness.networks import FIT, FIT_ALONE, holdout_of
     from harness.plan import NATIVE
+    from harness.refusals import fit_of_named
+
+    if scope.subnets and fit is not None:
+        raise fit_of_named()
 
     ops = use.runtime not in NATIVE if ops is None else ops
-    usual = (0, 0) if scope.missing_from is not None else (FIT if ops else FIT_ALONE, holdout_of(space))
+    named = scope.missing_from is not None or scope.subnets
+    usual = (0, 0) if named else (FIT if ops else FIT_ALONE, holdout_of(space))
     fit, holdout = usual[0] if fit is None else fit, usual[1] if holdout is None else holdout
     return replace(scope, way=use.way, ops=ops, fit=fit, holdout=holdout)
 

@@ -38,6 +38,32 @@ def test_the_ops_of_some_subnets_and_no_others(tmp_path: Path) -> None:
     assert found[1] == pytest.approx([measured[subnet.id] for subnet in drawn], rel=0.1)
 
 
+def test_of_named_subnets_some_are_held_out_between_the_smallest_and_the_largest(run: Any, tmp_path: Path) -> None:
+    drawn = tuple(SPACE.subnet(genome) for genome in spaces.sample.random(SPACE, 8, np.random.default_rng(3)))
+    scope = Scope(holdout=4, rounds=2, seed=0, subnets=drawn)
+    networks = scope.networks_of(SPACE)
+    assert [subnet for subnet, _ in networks] == list(drawn)
+    by_macs = sorted(networks, key=lambda one: sum(op.macs for op in ops_of(one[0])))
+    assert [split for _, split in by_macs] == ["fit", "holdout", "fit", "holdout"] + [
+        "holdout",
+        "fit",
+        "holdout",
+        "fit",
+    ]
+    (tmp_path / "subnets.json").write_text(json.dumps([subnet.to_json() for subnet in drawn]))
+    line = ["bench", "--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--runtime", "simulated"]
+    line += ["--device", "simulated-phone", "--out", str(tmp_path / "run"), "--subnets", str(tmp_path / "subnets.json")]
+    line += ["--rounds", "2", "--rounds-most", "2", "--no-again"]
+    code, _, err = run(*line, "--holdout", "7")
+    assert code == 2 and "7 of 8 subnets cannot be held out" in err and "--holdout" in err
+    code, _, err = run(*line, "--fit", "4")
+    assert code == 2 and "'--fit' does not go with '--subnets'" in err
+    code, out, err = run(*line, "--holdout", "3", "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["networks"] == {"fit": 5, "holdout": 3, "verify": 0} and facts["holdout"]["networks"] == 3
+
+
 def test_whole_networks_alone_make_a_table_that_prices_others(tmp_path: Path) -> None:
     device = simulated(tmp_path / "files", machine=Machine(seed=1), own_process=False)
     scope = Scope(fit=60, holdout=20, rounds=3, rounds_most=3, seed=0, memory=False, ops=False)
