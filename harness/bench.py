@@ -34,8 +34,8 @@ class Scope:
     is used. With ``again`` the networks are measured once more after all rounds, with ``memory`` each in a process of
     its own, with ``energy`` that of some of them; with ``missing_from`` only what that table lacks is measured. Of
     ``subnets`` that are given, only the ops are measured, and they are the networks, ``holdout`` of them held out and
-    all others to fit to; of those ``beside`` them the ops too, but not they themselves. Without ``ops``, whole networks alone. Without ``allow_load``, rounds wait
-    until other work on the device ends.
+    all others to fit to; of those ``beside`` them the ops too, but not they themselves. Without ``ops``, whole networks
+    alone. Without ``allow_load``, rounds wait until other work on the device ends.
     """
 
     way: Way = field(default_factory=Way)

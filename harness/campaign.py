@@ -57,13 +57,16 @@ def measured(
         tables.check_begin(out, resume=resume)
         with held(device, out) as mine, prepared(mine, tuning, runtime) as ready:
             bench(space, device=ready, runtime=runtime, folder=out, scope=scope, on_progress=on_progress)
+    facts = checks.show(out / tables.TABLE)
+    for said in tables.noise_of(out / tables.TABLE, facts):
+        console.warn(said)
     for unknown in tables.unknown_in(out):
         console.warn(f"the energy of a network on '{device.name}' is not known: {unknown}")
     for untimed in tables.untimed_in(out)[:MOST_REASONS]:
         console.warn(f"no time is known on '{device.name}' of {untimed}")
     if scope.energy is not None and scope.energy.pulses:
         console.note(f"the pulses are kept: 'ofa lut build {out} --meter FILE.csv' finds them in what a meter read")
-    return checks.show(out / tables.TABLE)
+    return facts
 
 
 def campaign(

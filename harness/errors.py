@@ -301,12 +301,16 @@ def recheck_elsewhere(table: str, why: str) -> UsageInvalid:
     )
 
 
-def recheck_refused(table: str, unsure: Sequence[str]) -> MeasurementRefused:
-    """Say that a recheck was too noisy to call a table true; nothing was recorded."""
+def recheck_refused(table: str, unsure: Sequence[str], *, wider: bool) -> MeasurementRefused:
+    """Say that a recheck was too noisy to call a table true, and whether a ``wider`` tolerance could; nothing was
+    recorded."""
     return MeasurementRefused(
         f"nobody can say whether table '{table}' still holds",
         why=printable("; ".join(unsure[:3])),
-        hint=("recheck it when the device does nothing else", "or with a larger '--tolerance'"),
+        hint=(
+            "recheck it when the device does nothing else",
+            *(("or with a larger '--tolerance', which the record then names",) if wider else ()),
+        ),
     )
 
 

@@ -31,6 +31,7 @@ from ofa.lut.check import checked
 from ofa.lut.diff import differing
 from ofa.lut.format import Lut, stated
 from ofa.lut.header import environment_id
+from ofa.lut.index import commands
 from ofa.lut.validity import VALIDITY, Record
 from ofa.lut.verdict import TOLERANCE_PCT, Verdict, judge
 from ofa.lut.write import certify
@@ -78,14 +79,15 @@ def recheck(
     facts = _facts(folder, lut, now, found, plan, verdict) | {"device": device.name}
     if not verdict.unsure:
         certify(folder, _record(lut, now, plan, verdict, facts))
-        facts["recorded"] = str(folder / VALIDITY)
+        facts |= {"recorded": str(folder / VALIDITY), "next": commands(folder)}
     return facts
 
 
 def refuse(facts: Mapping[str, Any]) -> None:
     """Raise VerificationFailed, exit code 7, for a stale table, MeasurementRefused where nobody can say."""
     if facts["unsure"]:
-        raise recheck_refused(facts["table"], facts["unsure"])
+        # What other work did no tolerance makes known: a wider one would only let it pass.
+        raise recheck_refused(facts["table"], facts["unsure"], wider=DISTURBED not in facts["unsure"])
     if facts["verdict"] == validity.STALE:
         raise table_is_stale(facts["folder"], facts["found"])
 
@@ -147,6 +149,7 @@ def _facts(folder: Path, lut: Lut, now: Lut, found: Conditions, plan: Plan, verd
         "loaded": found.loaded,
         "statistic": found.statistic,
         "recorded": None,
+        "next": [],
     }
 
 

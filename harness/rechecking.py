@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import completing
-from harness.options import AllowLoad, AllowTuning, ProgramFile, tuning_of
+from harness.options import AllowTuning, ProgramFile, tuning_of
 from harness.verbs import device_for
 from ofa.options import DryRun, Json, MaybeOut, Seed, example
 
@@ -22,6 +22,11 @@ DeviceOption = Annotated[
         show_default=False,
         autocompletion=completing.devices,
     ),
+]
+# Other work makes any device slower: what then looks stale may be that.
+AllowLoad = Annotated[
+    bool,
+    typer.Option("--allow-load", help="Measure although busy: that can find a table still true, and never stale."),
 ]
 app = typer.Typer()
 
@@ -88,11 +93,12 @@ def _fresh(name: str) -> Path:
 def _show(found: Mapping[str, Any]) -> None:
     """Print a verdict: what it rests on, levels, groups, networks."""
     from ofa import console
+    from ofa.lut import validity
 
     networks, measured = found["networks"], found["measured"]
     console.show(
         {
-            "verdict": found["verdict"],
+            "verdict": validity.said(found["verdict"], found["tolerance_pct"]),
             "measured": f"{measured['ops']} ops, {measured['networks']} networks, {measured['rounds']} rounds",
             "tolerance": f"{found['tolerance_pct']:g} %",
             "networks now": networks["pct"] if networks["pct"] is None else f"{networks['pct']:+.1f} %",
@@ -110,3 +116,5 @@ def _show(found: Mapping[str, Any]) -> None:
         console.warn("the device did other work meanwhile")
     if found["recorded"]:
         console.note(f"the verdict is in {found['recorded']}")
+    for command in found["next"]:
+        console.note(f"next, so that the list of tables says so: {command}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from harness.protocol import Energy
 from harness.reduce import conditions, table
 from harness.refusals import no_pulses
 from harness.stopping import next_round
+from ofa.lut import noise
 from ofa.lut.diff import differing
-from ofa.lut.format import HEADER, Lut, read
+from ofa.lut.format import HEADER, Lut, read, stated
+from ofa.lut.index import commands
 from ofa.lut.markdown import count
 from ofa.lut.write import refuse_occupied, refuse_place, write
 
@@ -60,6 +62,7 @@ def build(
     refuse_occupied(place, replace=replace)
     write(lut, place, allow_simulated=allow_simulated)
     rows = {row[:2] for row in lut.rows}
+    known = {"noise": noise.facts(lut), "holdout": stated(place)["holdout"]}
     return {
         "table": str(place),
         "rows": len(lut.rows),
@@ -70,9 +73,19 @@ def build(
         "missing": list(missing_in(folder, metered=meter is not None)),
         "energy_unknown": unknown_in(folder, meter),
         "untimed": untimed_in(folder),
+        "noise": known["noise"],
+        "warnings": list(noise_of(place, known)),
+        "next": commands(place),
         "replaced": before is not None,
         "rows_lost": sum(row[:2] not in rows for row in before.rows) if before is not None else 0,
     }
+
+
+def noise_of(place: Path, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the warning about a table most of whose rows are noisy, by its "noise" and its error ("holdout")."""
+    error_pct = facts["holdout"]["mape_pct"] if facts["holdout"] else None
+    if (said := noise.warning(str(place), facts["noise"], error_pct)) is not None:
+        yield said
 
 
 def missing_in(folder: Path, *, metered: bool = False) -> Iterator[str]:

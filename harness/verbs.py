@@ -312,6 +312,10 @@ def lut_build(
         console.warn(f"the energy of a network is not known: {unknown}")
     for untimed in facts["untimed"][: campaign.MOST_REASONS]:
         console.warn(f"no time is known of {untimed}")
+    for warning in facts["warnings"]:
+        console.warn(warning)
     if facts["rows_lost"]:
         console.warn(f"{facts['rows_lost']:,} rows of the table that was there are in this one no more")
     console.note(f"wrote {facts['table']}")
+    for command in facts["next"]:
+        console.note(f"next, so that the list of tables says so: {command}")

@@ -38,6 +38,8 @@ MEANINGS: dict[str, tuple[set[str], ...]] = {
     "--holdout": ({"bench"}, {"import-checkpoint"}),
     # The rows of a sum; of the worst sums; what parts of a choice cost, and other choices.
     "--explain": ({"estimate"}, {"lut show"}, {"search"}),
+    # A table of it says so; a recheck then cannot find one stale.
+    "--allow-load": ({"*"}, {"lut recheck"}),
     # Measured; learnt.
     "--energy": ({"bench"}, {"twins fit"}),
     # The one that is trained on; one of a run, which may be a corner.

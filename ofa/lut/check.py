@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 import ofa.space as spaces
 from ofa.errors import FileInvalid
-from ofa.lut import errors, format, heldout, monotony, validity, verdicts
+from ofa.lut import errors, format, heldout, monotony, noise, validity, verdicts
 from ofa.lut.format import HEADER, NETWORKS, OPS, SESSIONS, Lut
 from ofa.lut.header import FILLED
 from ofa.lut.rows import NANOSECONDS_PER_MS, SPLITS, NetworkRow, Row
@@ -33,8 +32,9 @@ def check(path: Path, watch: Watch = unwatched) -> dict[str, Any]:
 
     Returns {"path", "valid", "tables": [summary...], "invalid": [{"path", "what", "why", "try"}...]}; pass it to
     `refuse` for the error. A table's "monotonicity" counts pairs of ops of which the larger one is faster beyond both
-    intervals, and "unexpected" lists the worst: `warnings`, which leave it valid. "modelled" is how many of its "ops" a
-    model priced in some state. Raises FileInvalid where there is no table at all.
+    intervals, and "unexpected" lists the worst; "noise" is how well its rows are known (`noise.facts`), and "held_out"
+    its error on its own networks: `warnings`, which leave it valid. "modelled" is how many of its "ops" a model priced
+    in some state. Raises FileInvalid where there is no table at all.
     """
     path = Path(path)
     tables: list[dict[str, Any]] = []
@@ -45,7 +45,7 @@ def check(path: Path, watch: Watch = unwatched) -> dict[str, Any]:
             if isinstance(found, FileInvalid):
                 faults.append({"path": str(folder), "what": found.what, "why": found.why, "try": list(found.hints)})
             else:
-                tables.append(found["summary"] | {"path": str(folder)})
+                tables.append(found["summary"] | {"path": str(folder), "held_out": found["held_out"]})
             on_table()
     return {"path": str(path), "valid": not faults, "tables": tables, "invalid": faults}
 
@@ -89,20 +89,31 @@ def refuse(report: dict[str, Any]) -> None:
 
 
 def warnings(report: dict[str, Any]) -> list[str]:
-    """Return a line for each table that its last recheck found stale, and for each in which more work takes less time:
-    how often, and the worst pair of ops."""
+    """Return a line for each table that its last recheck found stale, for each of which most rows are noisy and whose
+    sums are not known to be good all the same, and for each in which more work takes less time: how often, and the
+    worst pair of ops."""
     stale = [
         errors.stale(table["path"], table["rechecked"]["date"], table["rechecked"]["found"])
         for table in report["tables"]
         if table["rechecked"] and table["rechecked"]["verdict"] == STALE
     ]
-    return stale + [
+    noisy = [
+        said
+        for table in report["tables"]
+        if (said := noise.warning(table["path"], table["noise"], _error_pct(table["held_out"]))) is not None
+    ]
+    return [*stale, *noisy] + [
         f"{table['path']}: in {table['monotonicity']['unexpected']:,} of {table['monotonicity']['pairs']:,} pairs of "
         f"ops more work takes less time; the worst: {worst['smaller']} takes {worst['over_pct']:g} % longer than "
         f"{worst['larger']} ({worst['state']}); 'ofa lut show' lists more"
         for table in report["tables"]
         for worst in table["unexpected"][:1]
     ]
+
+
+def _error_pct(held_out: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the largest error of a table on the held-out networks of a space, percent; None where it has none."""
+    return max((entry["mape_pct"] for entry in held_out if entry["mape_pct"] is not None), default=None)
 
 
 def show(path: Path) -> dict[str, Any]:
@@ -131,7 +142,7 @@ def show(path: Path) -> dict[str, Any]:
         **format.stated(folder),
         "rechecks": [_recheck(record) for record in validity.of_table(lut, folder)],
         "filled": _fills(lut.header.protocol.get(FILLED)),
-        "half_width_pct": _half_widths([row for row in usable if row.status != "modelled"]),
+        "half_width_pct": noise.half_widths_pct([row for row in usable if row.status != "modelled"]),
         "energy": _energy(lut, known),
         "overheads": [_line(row) for row in usable if row.key.startswith("@")],
         "largest": [_line(row) for row in largest],
@@ -226,6 +237,7 @@ def summary(lut: Lut, folder: Path) -> dict[str, Any]:
         "sessions": len(lut.sessions),
         "monotonicity": monotonicity,
         "unexpected": unexpected,
+        "noise": noise.facts(lut),
         "rechecked": _rechecked(validity.of_table(lut, folder)),
     }
 
@@ -236,24 +248,15 @@ def _recheck(record: Record) -> dict[str, Any]:
 
 
 def _rechecked(found: Sequence[Record]) -> dict[str, Any] | None:
-    """Return the last recheck of a table, None where nobody did any."""
-    return (
-        {name: getattr(found[-1], name) for name in ("date", "verdict", "environment_id", "found")} if found else None
-    )
+    """Return the recheck of a table that counts, None where nobody did any."""
+    last = validity.standing(found)
+    names = ("date", "verdict", "tolerance_pct", "environment_id", "found")
+    return None if last is None else {name: getattr(last, name) for name in names}
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:
     """Count values, by name."""
     return dict(sorted(Counter(values).items()))
-
-
-def _half_widths(rows: list[Row]) -> dict[str, float] | None:
-    """Return the median and 95th percentile of half the interval over the value, percent; None below two rows."""
-    widths = [100.0 * (row.hi - row.lo) / 2 / row.ns for row in rows if row.ns and row.lo is not None and row.hi]
-    if len(widths) < 2:
-        return None
-    cuts = quantiles(widths, n=20, method="inclusive")
-    return {"median": round(cuts[9], 3), "p95": round(cuts[18], 3)}
 
 
 def _energy(lut: Lut, known: list[NetworkRow]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ofa.lut import student
+from ofa.lut.noise import NOISY_HALF_WIDTH
 from ofa.lut.rows import MOST, NETWORK_ENERGY_COLUMNS, NetworkRow, Row
 from ofa.lut.student import Estimate
 
@@ -19,7 +20,6 @@ Blended = tuple[int, int, int, bool]
 PRECEDENCE = {"ok": 0, "noisy": 0, "thermal": 1, "failed": 2, "unsupported": 3, "modelled": 4}
 # A network that calibrated anything is not unseen any more.
 SPLIT_PRECEDENCE = {"fit": 0, "holdout": 1, "verify": 2}
-NOISY_HALF_WIDTH = 0.03
 DISAGREE = "disagree"
 
 

@@ -263,7 +263,7 @@ def index_stale(path: Path) -> FileInvalid:
     """Say that a page lists other tables than there are."""
     return FileInvalid(
         f"the list of tables in '{path}' is not what the tables say",
-        why="a table came, went or changed after it was written",
+        why="a table came, went, changed or was rechecked after it was written",
         hint=f"ofa lut index {shlex.quote(str(path.parent))}",
     )
 
@@ -346,6 +346,14 @@ def stale(path: str, date: str, found: Sequence[str]) -> str:
     """Return the warning about a table that its last recheck found to hold no more."""
     named = "; ".join(printable(text) for text in found[:2]) + ("; …" if len(found) > 2 else "")
     return f"table '{path}' is stale since the recheck of {date} ({named}): measure it again with 'ofa bench'"
+
+
+def mostly_noisy(name: str, told: str, error_pct: float | None) -> str:
+    """Return the warning about a table of which most rows say little, as is told of them."""
+    worth = "no held-out networks say what its sums are worth"
+    if error_pct is not None:
+        worth = f"its sums are off by {error_pct:.1f} % on held-out networks"
+    return f"table '{name}': {told}; {worth}: measure it when the device does nothing else, or in more rounds"
 
 
 def recheck_of_others(path: Path, why: str) -> FileInvalid:

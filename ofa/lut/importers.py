@@ -20,9 +20,9 @@ from pydantic import JsonValue, ValidationError
 import ofa.space as spaces
 from ofa.files import canonical_json, sha256_bytes
 from ofa.lut import errors, foreign
-from ofa.lut.combine import NOISY_HALF_WIDTH
 from ofa.lut.foreign import Cell, Role, Source
 from ofa.lut.format import Header, Lut, Row
+from ofa.lut.noise import NOISY_HALF_WIDTH
 from ofa.lut.rows import NANOSECONDS_PER_MS
 from ofa.lut.student import NORMAL_95
 from ofa.space.core import SearchSpace

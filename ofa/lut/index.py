@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ofa import files
 from ofa.errors import FileInvalid
-from ofa.lut import check, errors, verdicts
-from ofa.lut.markdown import held_out_error, table
-from ofa.lut.validity import STALE
+from ofa.lut import check, errors, noise, verdicts
+from ofa.lut.markdown import held_out_error, pct, table
+from ofa.lut.validity import STALE, said
 from ofa.lut.verdicts import Watch, unwatched
 
 PAGE = "README.md"
@@ -19,9 +21,11 @@ BEGIN = "<!-- tables: 'ofa lut index' writes what stands from here -->"
 END = "<!-- to here -->"
 NONE = "There are no tables yet: `ofa demo` measures the computer it runs on and keeps its tables under `runs/demo`."
 COLUMNS = (
-    "device", "runtime", "precision", "conditions", "spaces", "ops", "held-out error", "units", "created",
+    "device", "runtime", "precision", "conditions", "spaces", "ops", "noise", "held-out error", "units", "created",
 )  # fmt: skip
-NUMBERS = ("ops", "held-out error", "units")
+# A table lies two folders below the page that lists it, unless somebody sorts them further.
+MOST_ABOVE = 4
+NUMBERS = ("ops", "noise", "held-out error", "units")
 
 
 def index(root: Path, watch: Watch = unwatched) -> dict[str, Any]:
@@ -45,6 +49,17 @@ def write(root: Path, watch: Watch = unwatched) -> dict[str, Any]:
     if found["stale"]:
         files.write_atomic(Path(root) / PAGE, _with(Path(root), found["tables"]))
     return found
+
+
+def commands(folder: Path) -> list[str]:
+    """Return what to type once a table or the record beside it changed, so that the page above it that lists tables
+    says so; nothing where there is none."""
+    for root in Path(folder).absolute().parents[:MOST_ABOVE]:
+        with suppress(FileInvalid, UnicodeDecodeError):
+            if BEGIN in files.read_capped(root / PAGE, max_bytes=files.MEBIBYTE, what="page").decode():
+                here = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+                return [f"ofa lut index {shlex.quote(str(here))}"]
+    return []
 
 
 def refuse(found: Mapping[str, Any]) -> None:
@@ -85,17 +100,32 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
         entry["conditions"] + (" (simulated)" if entry["simulated"] else ""),
         "<br>".join(entry["spaces"]),
         f"{entry['ops']:,}" + (f" ({entry['modelled']:,} modelled)" if entry["modelled"] else ""),
+        _noise(entry["noise"]),
         "<br>".join(map(held_out_error, entry["held_out"])),
         f"{entry['units']:,}",
         entry["created"] + _rechecked(entry["rechecked"]),
     ]
 
 
+def _noise(found: Mapping[str, Any]) -> str:
+    """Return how well the median row of a table is known, and the marks of one whose rows are mostly noisy or were
+    measured beside other work."""
+    widths = found["half_width_pct"]
+    said = [f"± {pct(widths['median'])}" if widths else pct(None)]
+    if noise.mostly_noisy(found):
+        # Rounded down: only where every row is noisy are all of them.
+        said.append(f"{100 * found['noisy'] // found['measured']} % noisy")
+    if "loaded" in noise.disturbed(found):
+        said.append("**loaded**")
+    return "<br>".join(said)
+
+
 def _rechecked(last: Mapping[str, Any] | None) -> str:
-    """Return the mark of a table's last recheck."""
+    """Return the mark of the recheck of a table that counts."""
     if last is None:
         return ""
-    return f"<br>**stale** {last['date']}" if last["verdict"] == STALE else f"<br>still true {last['date']}"
+    verdict = said(last["verdict"], last["tolerance_pct"])
+    return f"<br>**{verdict}** {last['date']}" if last["verdict"] == STALE else f"<br>{verdict} {last['date']}"
 
 
 def _page(root: Path) -> str:

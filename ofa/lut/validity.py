@@ -58,9 +58,19 @@ class Record(BaseModel):
     held_out_pct: Pct | None = None
     found: Annotated[tuple[Text, ...], Field(max_length=100, strict=False)] = ()
 
+    @property
+    def said(self) -> str:
+        """Return the verdict in words."""
+        return said(self.verdict, self.tolerance_pct)
+
     def content(self) -> dict[str, Any]:
         """Return the record as its line holds it."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+def said(verdict: str, tolerance_pct: float) -> str:
+    """Return a verdict in words: a table that holds does so within a tolerance, which may be a wide one."""
+    return f"{verdict} within {tolerance_pct:g} %" if verdict == TRUE else verdict
 
 
 def identity(lut: Lut) -> str:
@@ -115,9 +125,20 @@ def of_table(lut: Lut, folder: Path) -> tuple[Record, ...]:
     return tuple(record for record in found if record.table == own)
 
 
+def standing(found: Sequence[Record]) -> Record | None:
+    """Return the record that counts of those of one table, oldest first: the last, but that a table once found stale is
+    not true again by a recheck that would have let more pass; None where there is none."""
+    counts: Record | None = None
+    for record in found:
+        lenient = counts is not None and counts.verdict == STALE and record.tolerance_pct > counts.tolerance_pct
+        if record.verdict == STALE or not lenient:
+            counts = record
+    return counts
+
+
 def warning(lut: Lut, folder: Path) -> str | None:
-    """Return what to say of a table that its last recheck found to be stale; None for any other."""
-    last = next(iter(of_table(lut, folder)[::-1]), None)
+    """Return what to say of a table that the recheck which counts found to be stale; None for any other."""
+    last = standing(of_table(lut, folder))
     if last is None or last.verdict != STALE:
         return None
     return errors.stale(str(folder), last.date, last.found)

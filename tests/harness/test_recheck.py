@@ -22,7 +22,7 @@ from harness.recheck import preview, recheck, refuse
 from harness.replan import plan_of, protocol_of, reference_of_table
 from harness.tables import TABLE
 from ofa.errors import FileInvalid, MeasurementRefused, UsageInvalid, VerificationFailed
-from ofa.lut import validity
+from ofa.lut import index, validity
 from ofa.lut.changes import group_of
 from ofa.lut.check import checked
 from ofa.lut.format import Header, Lut, read
@@ -107,7 +107,7 @@ def test_a_device_that_did_other_work_is_not_called_changed(table: Path, tmp_pat
     assert not (table / VALIDITY).exists()
     with pytest.raises(MeasurementRefused, match="nobody can say") as fault:
         refuse(found)
-    assert "other work" in fault.value.why
+    assert "other work" in fault.value.why and "--tolerance" not in " ".join(fault.value.hints)
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def test_a_table_of_foreign_rows_has_no_protocol_to_repeat() -> None:
 def test_noise_that_hides_is_refused_and_nothing_is_recorded() -> None:
     with pytest.raises(MeasurementRefused, match="nobody can say") as fault:
         refuse({"unsure": ["stem cold is known to ± 40.0 % only"], "table": "t", "verdict": "unsure"})
-    assert fault.value.exit_code == 5
+    assert fault.value.exit_code == 5 and "--tolerance" in fault.value.hints[-1]
 
 
 @pytest.mark.slow
@@ -217,3 +217,22 @@ def test_the_verb_ends_with_7_where_a_table_is_stale(
         main([*line, "--json"])
     facts = json.loads(capsys.readouterr().out)
     assert ended.value.code == 7 and facts["recorded"] == str(table / VALIDITY)
+
+
+@pytest.mark.slow
+def test_the_command_says_within_what_a_table_holds_and_what_brings_the_list_up_to_date(
+    made: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Path(shutil.copytree(made, tmp_path / "tables" / read(made).header.place))
+    page = tmp_path / "tables" / "README.md"
+    page.write_text(f"{index.BEGIN}\n{index.END}\n")
+    index.write(tmp_path / "tables")
+    (tmp_path / LAB).write_text('[devices.same]\nkind = "simulated-phone"\nsimulation = { seed = 2 }\n')
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    words = ["lut", "recheck", str(place), "--device", "same", "--out", str(tmp_path / "run"), "--tolerance", "20"]
+    code, out, err = run(*words)
+    assert code == 0 and "still true within 20 %" in out and "ofa lut index tables\n" in err
+    assert run("lut", "index", "tables", "--check")[0] == 3
+    assert run("lut", "index", "tables")[0] == 0 and run("lut", "index", "tables", "--check")[0] == 0
+    assert "still true within 20 %" in page.read_text()

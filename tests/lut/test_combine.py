@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.reduce import NOISY_HALF_WIDTH
 from harness.stats import over_rounds
 from ofa.lut import combine
 from ofa.lut.format import Lut, NetworkRow, Row
@@ -75,10 +74,6 @@ def test_rows_that_disagree_cover_both_and_say_so() -> None:
     assert found.row.flags == ("cpu", "disagree") and (found.row.status, found.row.session) == ("noisy", "s3")
     touching = combine.combine(a, b._replace(lo=1010), "s3")
     assert touching.outcome == "combined" and touching.row.flags == ("cpu",)
-
-
-def test_noisy_means_what_it_does_where_it_was_measured() -> None:
-    assert combine.NOISY_HALF_WIDTH == NOISY_HALF_WIDTH
 
 
 @pytest.mark.parametrize(

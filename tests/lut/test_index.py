@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ofa.errors import FileInvalid
-from ofa.lut import format, index
+from ofa.lut import check, format, index
 from ofa.lut.format import Lut
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,13 +68,15 @@ def test_a_table_is_one_line(table: Lut, root: Path) -> None:
     found = index.write(root)
     assert found["stale"] and [entry["device"] for entry in found["tables"]] == ["pixel-10", "pixel-8"]
     ops = len({row.key for row in table.rows}) - 1
+    noise = check.show(root / "pixel-8/litert-fp32-xnnpack-1t")["noise"]["half_width_pct"]["median"]
+    own = "mobilenet_v3-w1.0<br>mobilenet_v3_tiny-w1.0-c1-n10"
     lines = [
-        "| device | runtime | precision | conditions | spaces | ops | held-out error | units | created |",
-        "|---|---|---|---|---|---:|---:|---:|---|",
+        "| device | runtime | precision | conditions | spaces | ops | noise | held-out error | units | created |",
+        "|---|---|---|---|---|---:|---:|---:|---:|---|",
         "| [pixel-10](pixel-10/litert-int8-xnnpack-1t/) | litert | int8 | xnnpack-1t "
-        f"| mobilenet_v3-w1.0<br>mobilenet_v3_tiny-w1.0-c1-n10 | {ops} (1 modelled) | –<br>– | 1 | 2026-02-28 |",
+        f"| {own} | {ops} (1 modelled) | ± {noise:.1f} % | –<br>– | 1 | 2026-02-28 |",
         "| [pixel-8](pixel-8/litert-fp32-xnnpack-1t/) | litert | fp32 | xnnpack-1t "
-        f"| mobilenet_v3-w1.0<br>mobilenet_v3_tiny-w1.0-c1-n10 | {ops} (1 modelled) | –<br>– | 2 | 2026-02-28 |",
+        f"| {own} | {ops} (1 modelled) | ± {noise:.1f} % | –<br>– | 2 | 2026-02-28 |",
     ]
     text = (root / "README.md").read_text()
     assert text == "# Tables\n\n{}\n\n{}\n\n{}\n\nAnd more.\n".format(index.BEGIN, "\n".join(lines), index.END)
@@ -110,15 +112,16 @@ def test_the_error_on_held_out_networks_is_listed(table: Lut) -> None:
         "device": "pixel-8", "path": "a b/c|(d)", "runtime": "litert", "precision": "fp32", "conditions": "cpu-1t",
         "simulated": True, "rechecked": None, "spaces": ["x-w1.0"], "ops": 1234, "modelled": 0, "held_out": [held],
         "units": 1, "created": "2026-01-01",
+        "noise": {"measured": 9, "noisy": 4, "half_width_pct": {"median": 2.04}, "flags": {}},
     }  # fmt: skip
     line = index.markdown([entry]).splitlines()[2]
     assert line == (
-        "| [pixel-8](a%20b/c%7C%28d%29/) | litert | fp32 | cpu-1t (simulated) | x-w1.0 | 1,234 | 3.2 % of 12 | 1 "
-        "| 2026-01-01 |"
+        "| [pixel-8](a%20b/c%7C%28d%29/) | litert | fp32 | cpu-1t (simulated) | x-w1.0 | 1,234 | ± 2.0 % "
+        "| 3.2 % of 12 | 1 | 2026-01-01 |"
     )
     assert "|  |  | 1 | 2026" not in line
     blank = index.markdown([entry | {"spaces": [], "held_out": []}]).splitlines()[2]
-    assert "| cpu-1t (simulated) |  | 1,234 |  | 1 |" in blank
+    assert "| cpu-1t (simulated) |  | 1,234 | ± 2.0 % |  | 1 |" in blank
 
 
 @pytest.mark.parametrize(
@@ -154,3 +157,14 @@ def test_what_cannot_be_listed_is_refused(table: Lut, root: Path, tmp_path: Path
     with pytest.raises(FileInvalid, match=r"ops\.csv"):
         index.write(root)
     assert (root / "README.md").read_text() == PAGE
+
+
+def test_what_brings_the_page_above_a_table_up_to_date(
+    table: Lut, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put(table, root)
+    assert index.commands(folder) == [f"ofa lut index {root}"]
+    monkeypatch.chdir(tmp_path)
+    assert index.commands(Path("luts") / folder.relative_to(root)) == ["ofa lut index luts"]
+    (root / "README.md").write_text("no list\n")
+    assert index.commands(folder) == []

@@ -62,6 +62,19 @@ def test_the_last_record_of_this_very_table_counts(saved: Path, table: Lut) -> N
     assert check.check(saved)["tables"][0]["rechecked"] is None
 
 
+def test_a_recheck_that_lets_more_pass_makes_no_stale_table_true(saved: Path, table: Lut) -> None:
+    certify(saved, record(table, **STALE))
+    certify(saved, record(table, id="r3", date="2026-05-01", tolerance_pct=50.0))
+    assert validity.warning(table, saved) is not None
+    rechecked = check.check(saved)["tables"][0]["rechecked"]
+    assert (rechecked["verdict"], rechecked["date"], rechecked["tolerance_pct"]) == ("stale", "2026-04-01", 5.0)
+    certify(saved, record(table, id="r4", date="2026-06-01"))
+    certify(saved, record(table, id="r5", date="2026-07-01", tolerance_pct=50.0))
+    counts = validity.standing(validity.records(saved))
+    assert counts is not None and (counts.id, counts.said) == ("r5", "still true within 50 %")
+    assert validity.warning(table, saved) is None
+
+
 def test_what_is_filled_or_verified_later_leaves_it_the_same_table(table: Lut) -> None:
     more = table.rows[1]._replace(state="cold" if table.rows[1].state == "hot" else "hot", status="modelled")
     verified = table.networks[0]._replace(id="0" * 12, split="verify")
@@ -141,7 +154,10 @@ def test_the_list_of_tables_marks_what_was_rechecked(table: Lut, tmp_path: Path)
     folder = tmp_path / "luts" / str(table.header.place)
     write(table, folder)
     (tmp_path / "luts" / "README.md").write_text(f"{index.BEGIN}\n{index.END}\n")
-    for facts, mark in (({}, "2026-02-28<br>still true 2026-03-01 |"), (STALE, "2026-02-28<br>**stale** 2026-04-01 |")):
+    for facts, mark in (
+        ({}, "2026-02-28<br>still true within 5 % 2026-03-01 |"),
+        (STALE, "2026-02-28<br>**stale** 2026-04-01 |"),
+    ):
         certify(folder, record(table, **facts))
         assert index.write(tmp_path / "luts")["stale"]
         assert mark in (tmp_path / "luts" / "README.md").read_text()
