@@ -57,10 +57,9 @@ def _changed(pair: Pair) -> list[dict[str, Any]]:
 
 
 def _conditions(pair: Pair) -> list[dict[str, Any]]:
-    """Return the conditions of two tables that differ; what a header and its environment both say stands once."""
+    """Return the conditions of two tables that differ."""
     facts = pair.tables.facts if pair.tables else {}
-    entries = [*facts.get("identity", ()), *facts.get("environment", ()), *facts.get("protocol", ())]
-    return list({entry["path"]: entry for entry in reversed(entries)}.values())[::-1]
+    return [*facts.get("identity", ()), *facts.get("environment", ()), *facts.get("protocol", ())]
 
 
 def _summary(found: Comparison) -> dict[str, Any]:

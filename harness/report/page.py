@@ -20,6 +20,7 @@ _HERE = Path(__file__).parent
 _STYLE, _SCRIPT = "page.css", "page.js"
 # A longer list of files is folded.
 MOST_FILES = 60
+MOST_NETWORKS = 150
 
 
 def write(run_dir: Path, out: Path | None = None, on_broken: Callable[[str], object] | None = None) -> Path:
@@ -58,6 +59,7 @@ def render(run: Run) -> str:
         latency_error=verdict.latency_error,
         sections=sections,
         most_files=MOST_FILES,
+        most_networks=MOST_NETWORKS,
     )
 
 

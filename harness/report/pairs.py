@@ -16,6 +16,7 @@ from harness.report.searched import Front, Point, pareto
 from ofa import score
 from ofa.lut.diff import diff
 from ofa.lut.format import Lut
+from ofa.lut.pullrequest import disturbances
 
 Vector = NDArray[np.float64]
 
@@ -60,7 +61,8 @@ class Ranking:
 class Tables:
     """Two tables: the facts of `ofa.lut.diff`, whether they are of one device, and both rankings.
 
-    ``ratio`` is the time of ops in ``state`` on the second side over the first: the 5th, 50th and 95th percentile.
+    ``ratio`` is the time of ops in ``state`` on the second side over the first: the 5th, 50th and 95th percentile;
+    ``others`` is the median of each other state.
     """
 
     a: Lut
@@ -71,6 +73,12 @@ class Tables:
     ops: Ranking
     networks: Ranking
     ratio: tuple[float, float, float] | None
+    others: Mapping[str, float]
+
+    @property
+    def disturbed(self) -> str:
+        """Return what says that rows were measured while a device was disturbed; empty where few were."""
+        return disturbances(self.facts)
 
     @property
     def told(self) -> str:
@@ -178,18 +186,21 @@ def _tables(a: Lut, b: Lut, names: tuple[str, str]) -> Tables | None:
     facts = diff(a, b, names=names)
     if not facts["ops"]["rows"] and not facts["networks"]["rows"]:
         return None
-    states = {row["state"] for row in facts["ops"]["rows"]}
-    state = next((state for state in ("hot", "-", "cold") if state in states), "hot")
-    ops = [row for row in facts["ops"]["rows"] if row["state"] == state and not row["key"].startswith("@")]
+    known = [row for row in facts["ops"]["rows"] if not row["key"].startswith("@")]
+    states = [state for state in ("hot", "-", "cold") if any(row["state"] == state for row in known)] or ["hot"]
+    ops = [row for row in known if row["state"] == states[0]]
     return Tables(
         a=a,
         b=b,
         facts=facts,
         one_device=all(getattr(a.header, name) == getattr(b.header, name) for name in ONE_DEVICE),
-        state=state,
+        state=states[0],
         ops=_ranking("ops", [(row["key"], row["a_ms"], row["b_ms"]) for row in ops]),
         networks=_ranking("networks", [(row["id"], row["a_ms"], row["b_ms"]) for row in facts["networks"]["rows"]]),
         ratio=_percentiles([row["ratio"] for row in ops]),
+        others={
+            state: float(np.median([row["ratio"] for row in known if row["state"] == state])) for state in states[1:]
+        },
     )
 
 

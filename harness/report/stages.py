@@ -8,19 +8,23 @@ from typing import Any
 from harness.report.parse import number
 from harness.report.read import Bench, Run
 from harness.report.searched import Front
-from ofa.lut.rows import MEASURED
-from ofa.lut.validity import Record
+from harness.report.words import STATISTICS
+from ofa.lut import noise
+from ofa.lut.rows import MEASURED, NANOSECONDS_PER_MS
+from ofa.lut.validity import Record, standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A latency table: rows of ops, measured and modelled, the mean error, percent, on networks held out, and what its
-    last recheck said."""
+    """A latency table: rows of ops, measured and modelled, how long its networks take, ms (the quickest, the slowest),
+    the mean error, percent, on networks held out, how noisy it is in words, and the recheck that counts."""
 
     label: str
     ops: int
     modelled: int
     networks: int
+    span_ms: tuple[float, float] | None
+    noise: str
     error_percent: float | None
     floor_percent: float | None
     recheck: Record | None
@@ -60,7 +64,8 @@ class Searched:
 class Stages:
     """What each stage of a run came to; ``corners`` are the least and the largest accuracy, percent, last watched.
 
-    ``phase`` names the last phase that a training came to, where it has several. The errors of twins are means of those
+    ``phase`` names the last phase that a training came to, where it has several. ``statistics`` are what one round's
+    value of a time is, in words. The errors of twins are means of those
     on networks left out of the fit, in points of accuracy and in percent; a bench tells of the latency twin it has.
     """
 
@@ -71,6 +76,7 @@ class Stages:
     phase: str
     accuracy_error_points: float | None
     latency_error_percent: float | None
+    statistics: tuple[str, ...]
     measured: int
     verified_error_percent: float | None
 
@@ -90,6 +96,7 @@ def of(run: Run) -> Stages:
         accuracy_error_points=_chosen(run.accuracy_card, "mean_error_points"),
         latency_error_percent=_chosen(run.latency_card, "mape_percent"),
         corners=(min(watched[-1].values()), max(watched[-1].values())) if watched else None,
+        statistics=tuple(sorted({said for bench in run.benches if (said := _statistic(bench))})),
         measured=sum(row.measured_ms is not None for row in files),
         verified_error_percent=sum(errors) / len(errors) if errors else None,
     )
@@ -99,6 +106,7 @@ def _measured(bench: Bench) -> Measured | None:
     if bench.table is None:
         return None
     held_out = [abs(one.error_percent) for one in bench.networks if not one.fitted]
+    times = [row.ns / NANOSECONDS_PER_MS for row in bench.table.networks if row.ns is not None]
     ops: dict[str, bool] = {}
     for row in bench.table.rows:
         if not row.key.startswith("@"):
@@ -108,10 +116,18 @@ def _measured(bench: Bench) -> Measured | None:
         ops=sum(ops.values()),
         modelled=len(ops) - sum(ops.values()),
         networks=len(bench.table.networks),
+        span_ms=(min(times), max(times)) if times else None,
+        noise=noise.told(noise.facts(bench.table)),
         error_percent=sum(held_out) / len(held_out) if held_out else None,
         floor_percent=bench.floor_percent,
-        recheck=bench.rechecks[-1] if bench.rechecks else None,
+        recheck=standing(bench.rechecks),
     )
+
+
+def _statistic(bench: Bench) -> str:
+    """Return what a table's times are the medians over rounds of, in words; empty where nobody says."""
+    known = bench.table.header.protocol if bench.table else {}
+    return STATISTICS.get(str(known.get("statistic")), "")
 
 
 def _begun(bench: Bench) -> Begun | None:

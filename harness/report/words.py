@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 COUNTS = ("parameters", "MACs")
+# What a round's value of a time is, by the word in a table's header.
+STATISTICS = {
+    "wall_p10_ns": "the 10th percentile of the wall time of its calls",
+    "cpu_min_ns": "the least CPU time of its calls",
+    "wall_p5_ns": "the 5th percentile of the wall time of its calls",
+    "wall_min_ns": "the least wall time of its calls",
+}
 DASH = "\N{EN DASH}"
 # A number and its unit, which a line's end must not part.
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|µs|px|points?|MiB|KiB|bytes|min|s|°C)(?!\w))")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ofa.lut import noise
 from ofa.lut.changes import FALSE_ALARM_RATE
 from ofa.lut.format import Lut
 from ofa.lut.header import FILLED
@@ -20,13 +21,17 @@ def diff(a: Lut, b: Lut, *, names: tuple[str, str] = ("before", "after")) -> dic
     """Compare table ``b`` with table ``a``; ratios are b over a, and any two tables can be compared.
 
     Returns plain facts: "a", "b" (what each is), "environment", "protocol" and "identity" (lists of {"path", "a", "b"};
-    a side that lacks the path has no such key; what a protocol says of modelled rows is left out), "ops" and "networks"
+    a side that lacks the path has no such key; what a protocol says of modelled rows is left out, and of an environment
+    what the identity says already), "ops" and "networks"
     (see `ofa.lut.sides.compared`), "held_out" of both, and "differs": whether anything does beyond noise.
     `ofa.lut.pullrequest.compared` renders them.
     """
+    identities = list(differing(identity(a), identity(b)))
+    environments = differing(a.header.environment, b.header.environment)
     differences = {
-        "identity": list(differing(identity(a), identity(b))),
-        "environment": list(differing(a.header.environment, b.header.environment)),
+        "identity": identities,
+        # An environment says the runtime's version again.
+        "environment": [entry for entry in environments if entry not in identities],
         "protocol": list(differing(_protocol(a), _protocol(b))),
     }
     parts = {
@@ -68,6 +73,7 @@ def about(lut: Lut, name: str) -> dict[str, Any]:
         "simulated": lut.simulated,
         "created": lut.header.created,
         "rows": len(lut.rows),
+        "noise": noise.facts(lut),
         "modelled": sum(row.status == "modelled" for row in lut.rows),
         "networks": len(lut.networks),
         "sessions": sum("merged" not in session for session in lut.sessions),

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ofa.lut import noise
 from ofa.lut.markdown import change, code, count, held_out_error, ms, pct, shortened, table
 
 MOST_CONDITIONS, MOST_SPACES, MOST_GROUPS, MOST_OPS, MOST_NETWORKS, MOST_NAMED = 10, 3, 6, 8, 4, 3
@@ -25,7 +26,8 @@ def compared(facts: Mapping[str, Any]) -> str:
     """
     a, b = facts["a"], facts["b"]
     lines = [f"### Latency tables: {code(a['name'])} → {code(b['name'])}", ""]
-    lines += [f"{_side(a)} → {_side(b)}", ""]
+    disturbed = disturbances(facts)
+    lines += [f"{_side(a)} → {_side(b)}" + (f". **{disturbed}**" if disturbed else ""), ""]
     lines += _conditions(facts)
     lines += _held_out(facts["held_out"])
     for part, columns, most in (("ops", ("key", "state"), MOST_OPS), ("networks", ("space", "id"), MOST_NETWORKS)):
@@ -42,6 +44,21 @@ def rule(facts: Mapping[str, Any]) -> str:
         "noise floor and no chance (Benjamini-Hochberg within ops, groups and networks): two builds of one truth list "
         f"any in at most {100 * facts['false_alarm_rate']:g} % of cases."
     )
+
+
+def disturbances(facts: Mapping[str, Any]) -> str:
+    """Return how many rows of either table were measured while the device was disturbed, and what that means; empty
+    where few were."""
+    found = {when: facts[side]["noise"] for when, side in (("before", "a"), ("after", "b"))}
+    if not any(map(noise.disturbed, found.values())):
+        return ""
+    said = [f"{when} {_flags(one)} of {one['measured']:,}" for when, one in found.items()]
+    return f"Rows of a disturbed device: {'; '.join(said)}. What all of them changed by may be its other work or speed."
+
+
+def _flags(found: Mapping[str, Any]) -> str:
+    """Return how many rows carry each flag of a disturbance."""
+    return ", ".join(f"{number:,} {flag}" for flag, number in found["flags"].items() if number) or "none"
 
 
 def _side(side: Mapping[str, Any]) -> str:

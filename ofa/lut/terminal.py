@@ -7,7 +7,7 @@ from typing import Any
 
 from ofa import console
 from ofa.lut.markdown import change, held_out_error
-from ofa.lut.pullrequest import GROUP_COLUMNS, ROW_COLUMNS, alone, group_cells, row_cells, rule
+from ofa.lut.pullrequest import GROUP_COLUMNS, ROW_COLUMNS, alone, disturbances, group_cells, row_cells, rule
 
 MOST_ROWS = 20
 SIDES = ("before", "after")
@@ -30,6 +30,8 @@ def show(facts: Facts) -> None:
     console.table(("", *PARTS), _counts(facts), title="\nrows")
     for part, columns in PARTS.items():
         _part(part, facts[part], columns)
+    if said := disturbances(facts):
+        console.warn(said)
     console.note(rule(facts) if facts["differs"] else "nothing differs beyond noise. " + rule(facts))
 
 

@@ -20,12 +20,13 @@ from report_fixtures import browser, run_folder, stages
 from report_fixtures.html import Page
 
 from harness import journal as journals
-from harness.report import compare, figures, heat, pairs, read, searched, write
+from harness.report import compare, figures, heat, pairs, read, searched, words, write
 from harness.report.rounds import rounds
 from harness.report.shape import kind_of, shape_of
 from ofa import files
 from ofa.errors import FileInvalid
 from ofa.lut.format import read as read_table
+from ofa.lut.write import write as write_table
 
 BENCH = (
     *("check-latency", "residual-resolutions", "table-blocks-simulated", "table-kernels-simulated", "noise"),
@@ -291,6 +292,26 @@ def test_two_tables_of_one_device_are_told_by_what_changed(made: Callable[[str],
     opened = Page(compare(made("onnxruntime"), made("again"), tmp_path / "page.html").read_text())
     assert f"Of {facts['compared']} rows".lower() in opened.text.lower() and "Two tables of one device" in opened.text
     assert f"{facts['slower']} became slower and {facts['faster']} faster beyond noise" in opened.text
+    cold = np.median([row["ratio"] for row in facts["rows"] if row["state"] == "cold"])
+    assert tables.others == {"cold": pytest.approx(cold)}
+    assert f", the median cold one {100 * abs(cold - 1):.1f} % {'more' if cold >= 1 else 'less'}" in opened.text
+    assert "disturbed" not in opened.text
+
+
+def test_a_page_says_that_a_table_was_measured_beside_other_work(made: Callable[[str], Path], tmp_path: Path) -> None:
+    lut = read_table(made("onnxruntime") / "lut")
+    loaded = [row._replace(status="noisy", flags=("loaded", "simulated")) for row in lut.rows]
+    header = lut.header.model_copy(update={"protocol": {**lut.header.protocol, "statistic": "cpu_min_ns"}})
+    write_table(replace(lut, header=header, rows=tuple(loaded)), tmp_path / "run/lut", allow_simulated=True)
+    opened = Page(write(tmp_path / "run").read_text())
+    assert f"all {len(loaded):,} rows are noisy (±" in opened.text and "the device did other work" in opened.text
+    assert "a round's is the least CPU time of its calls" in opened.text
+    (network,) = lut.networks
+    took = words.figures3((network.ns or 0) / 1e6)
+    assert f"1 whole network ({took} ms) are measured" in opened.text
+    assert "1 whole network, the quickest first" in opened.text and f"{network.id} {took} " in opened.text
+    opened = Page(compare(made("onnxruntime"), tmp_path / "run", tmp_path / "page.html").read_text())
+    assert f"before none of {len(loaded):,}; after {len(loaded):,} loaded of" in opened.text
 
 
 def test_two_devices_are_told_by_their_ratio_and_their_order(made: Callable[[str], Path], tmp_path: Path) -> None:

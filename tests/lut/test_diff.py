@@ -283,3 +283,19 @@ def test_text_of_a_table_cannot_write_into_the_page(table: Lut) -> None:
 def test_equal_facts_give_equal_text(table: Lut) -> None:
     before = pullrequest.compared(eventful(table))
     assert pullrequest.compared(json.loads(json.dumps(eventful(table)))) == before
+
+
+def test_a_change_beside_other_work_is_told_with_it_and_no_condition_twice(table: Lut) -> None:
+    before = of(
+        table, *(row(key, 1_000_000) for key in KEYS[:20]), environment={"runtime_version": "2.1.0", "board": 1}
+    )
+    loaded = [row(key, 1_300_000, flags=("loaded", "moved")) for key in KEYS[:20]]
+    after = of(table, *loaded, environment={"runtime_version": "3", "board": 2}, runtime_version="3")
+    facts = diff(before, after)
+    assert facts["ops"]["moved"] == ["hot"]
+    assert facts["identity"] == [{"path": "runtime_version", "a": "2.1.0", "b": "3"}]
+    assert facts["environment"] == [{"path": "board", "a": 1, "b": 2}]
+    text = pullrequest.compared(facts)
+    assert "all hot together **+30.0 %**" in text
+    assert "before none of 20; after 20 loaded, 20 moved of 20. What all of them changed by may be" in text
+    assert "disturbed" not in pullrequest.compared(diff(before, before))
