@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,16 +61,16 @@ def listed(context: typer.Context, json: Json = False) -> None:
     from harness.places import LAB, lab_folder, profile_names
     from ofa import console
 
-    rows = [
-        {"device": name, "kind": unit.kind, "reached by": _way(unit), "measured with": _use(unit), "group": unit.group}
-        for name, unit in read_lab().devices.items()
-    ]
-    for name in profile_names():
-        profile = load_profile(name)
-        if profile.transport in ("local", "simulated"):
-            rows.append(
-                {"device": name, "kind": name, "reached by": profile.transport, "measured with": None, "group": None}
-            )
+    ways = {name: load_profile(name).transport for name in profile_names()}
+    rows = []
+    for name, unit in read_lab().devices.items():
+        way, fault = _way(unit, ways)
+        rows.append({"device": name, "kind": unit.kind, "reached by": way, "measured with": _use(unit)})
+        rows[-1] |= {"group": unit.group, "fault": fault}
+    for name, way in ways.items():
+        if way in ("local", "simulated"):
+            rows.append({"device": name, "kind": name, "reached by": way, "measured with": None})
+            rows[-1] |= {"group": None, "fault": None}
     if json:
         console.emit_json(rows)
         return
@@ -77,9 +78,14 @@ def listed(context: typer.Context, json: Json = False) -> None:
     console.note(f"the lab's list: {lab_folder() / LAB}")
 
 
-def _way(unit: Any) -> str:
-    """Return how a device is reached, without its address."""
-    return "ssh" if unit.ssh else "adb" if unit.adb else "here"
+def _way(unit: Any, ways: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return how a device is reached, without its address, and why it cannot be; ``ways`` are those of the kinds."""
+    if unit.kind not in ways:
+        return None, "there is no such kind"
+    if unit.ssh or unit.adb:
+        return ("ssh" if unit.ssh else "adb"), None
+    way = ways[unit.kind]
+    return (None, f"its address is missing: {way}") if way in ("ssh", "adb") else ("here", None)
 
 
 def _use(unit: Any) -> str | None:
@@ -92,7 +98,11 @@ def _use(unit: Any) -> str | None:
 
 @devices.command("check", epilog=example("ofa devices check simulated-phone"))
 def check(name: DeviceArgument, json: Json = False) -> None:
-    """Say what is wrong with a device, and what to type; exit code 4 where anything is."""
+    """Say what is wrong with a device, and what to type.
+
+    Exit code 3 where the list or profile is, 4 where it cannot be reached, 5 where it can and is not fit to be
+    measured now: busy, hot, held, without a runtime.
+    """
     from harness.doctor import of_device
     from harness.inventory import device_named
     from harness.verbs import files
@@ -131,7 +141,8 @@ def release(name: DeviceArgument, json: Json = False) -> None:
 def doctor(what: WhatFor = None, json: Json = False) -> None:
     """Say what this computer lacks, and what is wrong with each device.
 
-    With WHAT only what that needs, and exit code 8 where it lacks any of it. Exit code 4 where a device has a fault.
+    With WHAT only what that needs, and exit code 8 where it lacks any of it. Else the exit code is that of the first
+    'ofa devices check' that is not 0.
     """
     from functools import partial
 
@@ -158,9 +169,9 @@ def doctor(what: WhatFor = None, json: Json = False) -> None:
 
 
 def _told(found: list[Any], json: bool, title: str = "") -> None:
-    """Print checks, and leave with exit code 4 where one of a device failed."""
+    """Print checks, and leave with the exit code of the gravest fault of a device: the least, since what is wrong in
+    the list comes before what cannot be reached, and that before what is not fit."""
     from ofa import console
-    from ofa.errors import DeviceLost
 
     pairs = [one if isinstance(one, tuple) else (title or "this computer", one) for one in found]
     rows = [{"of": of, **one.row()} for of, one in pairs]
@@ -168,5 +179,5 @@ def _told(found: list[Any], json: bool, title: str = "") -> None:
         console.emit_json(rows)
     else:
         console.listing(rows)
-    if any(not one.fine for of, one in pairs if of != "this computer"):
-        raise typer.Exit(DeviceLost.exit_code)
+    if codes := [one.exit_code for of, one in pairs if of != "this computer" and not one.fine]:
+        raise typer.Exit(min(codes))

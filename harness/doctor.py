@@ -26,11 +26,13 @@ from harness.prepare import TIERS, check_way
 from harness.session import greet
 from harness.transport.adb import Adb
 from harness.ways import use_of
-from ofa.errors import OfaError
+from ofa.errors import MeasurementRefused, OfaError
 from ofa.folders import cache_folder
 from ofa.lut.markdown import count
 
 LEAST_FREE_MIB = 2048
+WORK = "other work there"
+QUIETEN = "end what runs there; a round waits for that, unless --allow-load is added: the table then says 'loaded'"
 # Packages that the bare verb looks for: one of each kind.
 USUAL = ("onnx", "flatbuffers", "paramiko", "xgboost", "torch", "plotly")
 KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
@@ -38,12 +40,14 @@ KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at: fine, or not, with what was seen and what to type."""
+    """One thing that was looked at: fine, or not, with what was seen and what to type; ``exit_code`` is that of the
+    error which measuring would end with."""
 
     what: str
     fine: bool
     seen: str
     remedy: str = ""
+    exit_code: int = MeasurementRefused.exit_code
 
     def row(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -167,7 +171,8 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
     yield _cores(device, hello.environment)
     yield from _runtimes(device)
     yield from _programs(device)
-    yield from _condition(device, hello.environment, hello.state)
+    yield from _heat(device, hello.state)
+    yield from _work(device)
 
 
 def _without_agent(device: Device) -> Iterator[Check]:
@@ -186,7 +191,8 @@ def _without_agent(device: Device) -> Iterator[Check]:
     yield Check(what="shell", fine=True, seen=f"{seen}; it can be measured by a program, without the agent")
     yield _cores(device, environment)
     yield from _programs(device)
-    yield from _condition(device, environment, state)
+    yield from _heat(device, state)
+    yield from _load(environment, state)
 
 
 def _cores(device: Device, environment: Facts) -> Check:
@@ -274,8 +280,8 @@ def _runtimes(device: Device) -> Iterator[Check]:
         )
 
 
-def _condition(device: Device, environment: Facts, state: Facts) -> Iterator[Check]:
-    """Say how warm a device is, against what its profile allows, and how busy."""
+def _heat(device: Device, state: Facts) -> Iterator[Check]:
+    """Say how warm a device is, against what its profile allows."""
     limit_c, now_c, throttled = device.profile.calm.max_temp_c, None, ""
     try:
         now = gate.seen(device, state)
@@ -289,12 +295,29 @@ def _condition(device: Device, environment: Facts, state: Facts) -> Iterator[Che
         seen += "" if limit_c is None else f", limit {limit_c:g} °C"
         seen += f"; held back: {throttled}" if throttled else ""
         yield Check(what="temperature", fine=fine, seen=seen, remedy="" if fine else "let it cool, or look at its fan")
+
+
+def _work(device: Device) -> Iterator[Check]:
+    """Say how many cores other work keeps busy, asked as before each round, against what its profile allows."""
+    limit = device.profile.calm.max_foreign_cores
+    try:
+        cores = gate.foreign_cores(device)
+    except OfaError as fault:
+        yield _failed(WORK, fault)
+        return
+    if cores is not None:
+        fine = cores <= limit
+        seen = f"others keep {cores:.2f} of its cores busy, its profile allows {limit:g}"
+        yield Check(what=WORK, fine=fine, seen=seen, remedy="" if fine else QUIETEN)
+
+
+def _load(environment: Facts, state: Facts) -> Iterator[Check]:
+    """Say how busy a device is by its load, where no agent tells how many cores others keep busy."""
     load = state.get("load_1min")
     if isinstance(load, int | float):
         cores = environment.get("cores")
         fine = not isinstance(cores, int) or load < 0.5 * cores
-        remedy = "" if fine else "end what runs there: it is in the measurement"
-        yield Check(what="other work there", fine=fine, seen=f"load {load:.2f}", remedy=remedy)
+        yield Check(what=WORK, fine=fine, seen=f"load {load:.2f}", remedy="" if fine else QUIETEN)
 
 
 def _failed(what: str, fault: OfaError) -> Check:
@@ -303,5 +326,6 @@ def _failed(what: str, fault: OfaError) -> Check:
         what=what,
         fine=False,
         seen=f"{fault.what}" + (f": {fault.why}" if fault.why else ""),
+        exit_code=fault.exit_code,
         remedy="; ".join(hint for hint in fault.hints if hint != RESUME_HINT) or "look at the way to it, and ask again",
     )

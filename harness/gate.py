@@ -82,6 +82,21 @@ def quieten(
         look_s, rested_s, pause_s = pause_s, rested_s + pause_s, min(LONGEST_REST_S, 2 * pause_s)
 
 
+def foreign_cores(device: Device) -> float | None:
+    """Return how many of a device's cores other work keeps busy, as `quieten` sees it: by a longer look where the first
+    one finds too many; None where it does not tell. Raises DeviceLost."""
+    channel = device.transport.open()
+    try:
+        conversation = Conversation(channel, device.name, device.lease)
+        conversation.greet()
+        found = conversation.rest(LOOK_S).foreign_cores
+        if not isinstance(found, str) and found > device.profile.calm.max_foreign_cores:
+            found = conversation.rest(FIRST_REST_S).foreign_cores
+    finally:
+        channel.close()
+    return None if isinstance(found, str) else found
+
+
 def seen(device: Device, state: Facts) -> Facts:
     """Return a device's state as its agent has it, for a phone whose heat is limited with what Android says of that and
     of its battery.

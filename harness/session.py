@@ -336,7 +336,7 @@ def _resting(on_share: Callable[[str, float], None], share: float, hottest_c: fl
 
 def _working(on_share: Callable[[str, float], None], limit: float, cores: float) -> None:
     """Say that other work keeps the device busy, and how much of it would not matter."""
-    on_share(f"waiting: other work keeps {cores:.2f} cores busy, {limit:g} are allowed", 0.0)
+    on_share(f"waiting: other work keeps {cores:.2f} cores busy, {limit:g} are allowed (--allow-load: any)", 0.0)
 
 
 def measure_batch(

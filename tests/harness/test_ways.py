@@ -74,6 +74,22 @@ def test_the_list_is_shown_with_what_it_says(run: Any) -> None:
     assert shown["small"] == "litert int8 builtin 2 threads" and shown["plain"] is None
 
 
+def test_the_list_says_which_devices_cannot_be_reached(run: Any, tmp_path: Path) -> None:
+    (tmp_path / LAB).write_text(
+        LISTED + '[devices.odd]\nkind = "pixel-9"\nadb = "S"\n[devices.lost]\nkind = "pixel-7"\n'
+        '[devices.there]\nkind = "pixel-7"\nadb = "S"\n'
+    )
+    code, out, err = run("devices", "--json")
+    assert code == 0, err
+    shown = {row["device"]: (row["reached by"], row["fault"]) for row in json.loads(out)}
+    assert shown["odd"] == (None, "there is no such kind")
+    assert shown["lost"] == (None, "its address is missing: adb")
+    assert shown["there"] == ("adb", None) and shown["plain"] == shown["phone"] == ("here", None)
+    for name in ("odd", "lost"):
+        code, out, _ = run("devices", "check", name)
+        assert code == 3 and "profile and address" in out
+
+
 def test_a_check_tells_what_the_list_says_wrongly(tmp_path: Path) -> None:
     (tmp_path / LAB).write_text(
         LISTED + '[devices.wrong]\nkind = "this-computer"\nruntime = "torch"\nkernels = "qnn"\n'

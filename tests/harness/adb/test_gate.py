@@ -70,7 +70,7 @@ def test_a_phone_rests_while_android_holds_it_back(device: Device, monkeypatch: 
     with pytest.raises(MeasurementRefused, match="cool enough") as refused:
         cool(one, resting([]), {}, (0, 0, 0))
     assert "21 °C" in refused.value.why and "thermal status is 3, not 0" in refused.value.why
-    (check, *_) = doctor._condition(one, {}, {})
+    (check, *_) = doctor._heat(one, {})
     assert not check.fine and "held back: Android's thermal status is 3" in check.seen
 
 
@@ -100,7 +100,7 @@ def test_a_device_rests_while_a_cooling_device_keeps_its_clock_down(
         cool(one, cast(Any, SimpleNamespace(rest=rest)), reads(2), (0, 0, 0))
     assert "cooling device '0.thermal-cpufreq-0' is at step 2, not 0" in refused.value.why
     assert "fan" not in refused.value.why
-    (check, *_) = doctor._condition(one, {}, reads(1))
+    (check, *_) = doctor._heat(one, reads(1))
     assert not check.fine and "0.thermal-cpufreq-0" in check.seen
 
 
@@ -109,4 +109,4 @@ def test_a_phone_whose_heat_is_overridden_is_not_measured(warm: Callable[..., De
     with pytest.raises(MeasurementRefused, match="does not say how hot it is"):
         cool(one, resting([]), {}, (0, 0, 0))
     hello = cast(Hello, SimpleNamespace(state={}, environment={}))
-    assert [check.fine for check in doctor._condition(one, hello.environment, hello.state)] == [False]
+    assert [check.fine for check in doctor._heat(one, hello.state)] == [False]
