@@ -19,6 +19,7 @@ from harness.plan import EMPTY, Item
 from harness.soundness import batch_of
 from harness.stats import Estimate, apart, over_rounds, spread_of
 from ofa.lut.format import Lut, NetworkRow, Row
+from ofa.lut.noise import NOISY_HALF_WIDTH
 from ofa.space import by_id
 
 Basis = Literal["wall_p10_ns", "cpu_min_ns"]
@@ -30,7 +31,6 @@ BASES: tuple[Basis, ...] = ("wall_p10_ns", "cpu_min_ns")
 
 # Wall and CPU time of a call that nobody disturbed agree; the p10 of both over all items may differ this much.
 WALL_OVER_CPU = 1.05
-NOISY_HALF_WIDTH = 0.03
 DRIFT_SPREAD = 0.05
 
 
@@ -322,14 +322,19 @@ def _energy_columns(drawn: Energy) -> dict[str, Any]:
 
 
 def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
-    """Return one record for each session: when, with what, how quiet the device was, the reference's own time.
+    """Return one record for each session that measured anything: when, with what, how quiet the device was, the
+    reference's own time. One that ended before its first round was complete is none.
 
     The session that measured the empty network's memory holds it: the share of the runtime, not of any network. Where
     it is known on which cores the session ran, it is said.
     """
-    rounds, empty = journal.session_of_rounds(), journal.footprints().get(EMPTY)
+    rounds, footprints = journal.session_of_rounds(), journal.footprints()
+    empty = footprints.get(EMPTY)
+    beside = {one.session for one in (*footprints.values(), *journal.windows().values())}
     records = []
     for identity, record in journal.sessions():
+        if identity not in beside | set(rounds.values()):
+            continue
         own = sorted(number for number, session in rounds.items() if session == identity)
         begun = sum(journal.attempts_of(number) for number in own)
         batches = [facts for number, _, facts in journal.batches() if number in own]

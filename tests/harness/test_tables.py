@@ -91,7 +91,10 @@ def test_an_unfinished_run_says_what_it_lacks(tmp_path: Path) -> None:
     run = measured(tmp_path, "networks again, round 2")
     facts = build(run, tmp_path / "tables", allow_simulated=True, replace=True)
     assert facts["missing"] == ["1 of 2 rounds of the second measurement of networks"]
-    assert all(row.again_ns for row in checked(Path(facts["table"])).networks)
+    made = checked(Path(facts["table"]))
+    assert all(row.again_ns for row in made.networks)
+    # Of four, the first was left before its first round was complete: it measured nothing.
+    assert [session["rounds"] for session in made.sessions] == [[1], [2], [1]]
     assert facts["rows"] == len(checked(Path(facts["table"])).rows)
 
 
