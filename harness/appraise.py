@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 import ofa.space as spaces
-from harness import verify
+from harness import added, tables, verify
 from harness.artefacts import Artefacts
 from harness.discreet import discreetly
 from harness.errors import (
@@ -144,11 +144,15 @@ def with_accuracy(found: Appraisal, models: Sequence[Path], data: str | None, ru
 def add(found: Appraisal, folder: Path | None) -> str:
     """Add the verified networks to the table they were predicted by, in its folder, and say how many.
 
+    Where that is a run's own table they are kept beside its journal, too: the run makes its table with them again.
     Raises UsageInvalid without a table, and what `points.with_points` raises.
     """
     if found.lut is None or folder is None:
         raise no_table_named()
     made, count = with_points(found.lut, found.found, found.subnets)
+    run = tables.run_of(folder)
+    if run is not None:
+        made = added.kept(made, run)
     write(made, folder, allow_simulated=made.simulated)
     return f"{count} networks were added to '{folder}'"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,19 @@ def archive(
         facts = make(run, out, artefacts=(files(), run / ".files"), on_progress=tell)
     for name in facts["left_out"]:
         console.warn(f"left out: {name}")
-    console.emit_json(facts) if json else console.show(facts)
+    console.emit_json(facts) if json else _show(facts)
+
+
+def _show(facts: dict[str, Any]) -> None:
+    """Print what is in an archive, and of what is not in it why."""
+    from ofa import console
+
+    shown = {"archive": facts["archive"], "bytes": facts["bytes"], "sha256": facts["sha256"], "makes": facts["makes"]}
+    # "seeds 0" would read as if there were none.
+    shown["made with seed" + "s" * (len(facts["seeds"]) > 1)] = facts["seeds"]
+    console.show(shown | {"files": facts["files"], "model files among them": facts["artefacts"]})
+    for reason, count in facts["artefacts_left_out_for"].items():
+        console.note(f"model files left out, which plans name by hash: {count:,}, {reason}")
 
 
 @app.command("replay", epilog=example("ofa replay measured.tar.gz"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from harness import footprint, windows
+from harness import added, footprint, windows
 from harness import journal as journals
 from harness import plan as plans
 from harness.again import Passes, plan_again
@@ -102,6 +102,7 @@ def bench(
         energy=scope.energy,
         on_progress=on_progress,
     )
+    added.found_in(folder / TABLE, folder)
     lut = table_in(folder, max_foreign_cores=device.profile.calm.max_foreign_cores)
     write(lut, folder / TABLE, allow_simulated=lut.simulated)
     return checked(folder / TABLE)

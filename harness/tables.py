@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness import added
 from harness import journal as journals
 from harness import plan as plans
 from harness.again import plan_again
@@ -35,6 +36,12 @@ def check_begin(folder: Path, *, resume: bool) -> None:
     """Raise UsageInvalid where a folder holds a measurement that is not to be gone on with."""
     if not resume and (folder / PLAN).exists():
         raise run_begun(folder)
+
+
+def run_of(place: Path) -> Path | None:
+    """Return the run folder whose own table a folder holds; None of a table elsewhere, such as one in ``luts``."""
+    run = place.resolve().parent
+    return run if place.resolve().name == TABLE and all((run / name).is_file() for name in (PLAN, JOURNAL)) else None
 
 
 def build(
@@ -158,9 +165,10 @@ def _energies(journal: Journal, meter: Meter | None) -> dict[str, Joules | NoSou
 
 def table_in(folder: Path, *, max_foreign_cores: float, meter: Meter | None = None) -> Lut:
     """Return the table of the complete rounds in a folder, its networks' second measurement too where there is one,
-    their energy by a ``meter`` where one is given.
+    their energy by a ``meter`` where one is given, and with the networks that were added to it later.
 
-    Raises FileInvalid where a journal is damaged, has no complete round, or is not of the folder's plan.
+    Raises FileInvalid where a journal or what was added is damaged, or a journal has no complete round or is not of the
+    folder's plan.
     """
     with journals.open_journal(folder / JOURNAL) as journal:
         _refuse_other(journal, plans.read(folder / PLAN))
@@ -169,10 +177,10 @@ def table_in(folder: Path, *, max_foreign_cores: float, meter: Meter | None = No
         found = conditions(journal, max_foreign_cores=max_foreign_cores)
         drawn = _energies(journal, meter)
         if not (folder / AGAIN_JOURNAL).exists():
-            return table(journal, found, energies=drawn)
+            return added.with_added(table(journal, found, energies=drawn), folder)
         with journals.open_journal(folder / AGAIN_JOURNAL) as again:
             _refuse_other(again, plan_again(journal.plan))
-            return table(journal, found, again, drawn)
+            return added.with_added(table(journal, found, again, drawn), folder)
 
 
 def _refuse_other(journal: Journal, plan: Plan | None) -> None:

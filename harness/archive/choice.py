@@ -77,7 +77,7 @@ def again(run: Path, runtime: str) -> bytes:
 
 
 def _seen(run: Path, space: SearchSpace) -> Genomes:
-    """Return the genomes that some twin was fitted to, and those held out from it."""
+    """Return the genomes that some twin was fitted to, and those held out from it; not what was added afterwards."""
     from harness import closing
     from harness.learn import LABELS
     from ofa.lut.format import HEADER, read
@@ -85,5 +85,8 @@ def _seen(run: Path, space: SearchSpace) -> Genomes:
 
     tables = [read(path.parent) for path in sorted(run.glob(f"*/lut/{HEADER}"))]
     return np.concatenate(
-        [labelled.read(run / LABELS, space)[0], *(closing.networks(space, table, None)[0] for table in tables)]
+        [
+            labelled.read(run / LABELS, space)[0],
+            *(closing.networks(space, table, split)[0] for table in tables for split in ("fit", "holdout")),
+        ]
     )

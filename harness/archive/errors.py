@@ -53,8 +53,26 @@ def no_longer_made(run: Path, names: Sequence[str]) -> VerificationFailed:
         f"run folder '{run}' does not make its own files: {', '.join(names[:4])}",
         why="made again from the journal or the request beside them they have other bytes: they were changed, or "
         "another version made them",
-        hint=("make them again with this version ('ofa bench … --resume', 'ofa search … --out')", "then archive again"),
+        hint=(
+            "if 'ofa choose --add' or 'ofa verify --add' of an earlier version added networks to the table: the same "
+            "line once more keeps them",
+            "make them again with this version ('ofa bench … --resume', 'ofa search … --out')",
+            "then archive again",
+        ),
     )
+
+
+NOT_KEPT = "not kept on this computer any more"
+
+
+def larger_than(size_bytes: int) -> str:
+    """Say why one model file is left out of an archive."""
+    return f"larger than {size_bytes // 1024} KiB"
+
+
+def no_room_within(size_bytes: int) -> str:
+    """Say why a model file is left out of an archive that holds others."""
+    return f"beyond the {size_bytes // 1024**2} MiB that an archive takes of them"
 
 
 def broken(archive: Path, why: str) -> FileInvalid:

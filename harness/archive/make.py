@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def archive(
             files.write_atomic(stage / RUN, files.read_capped(run / RUN, max_bytes=files.MEBIBYTE, what="run file"))
         contents = _contents(stage)
         wanted = parts.artefact_names(stage, found.parts)
-    kept = _artefacts(wanted, artefacts)
+    kept, without = _artefacts(wanted, artefacts)
     contents |= {LOCK: lock_text(installed()).encode(), **kept}
     refuse_private(contents)
     listing = _listing(found.parts, contents, left_out=len(wanted) - len(kept))
@@ -61,6 +62,7 @@ def archive(
         "files": len(contents),
         "artefacts": len(kept),
         "artefacts_left_out": len(wanted) - len(kept),
+        "artefacts_left_out_for": without,
         "left_out": list(found.left_out),
     }
 
@@ -87,20 +89,30 @@ def _contents(stage: Path) -> dict[str, bytes]:
     return found
 
 
-def _artefacts(wanted: Any, folders: Sequence[Path]) -> dict[str, bytes]:
-    """Return the small ones among the model files that a folder holds, by name in the archive, smallest first."""
+def _artefacts(wanted: Mapping[str, int], folders: Sequence[Path]) -> tuple[dict[str, bytes], dict[str, int]]:
+    """Return the small ones among the model files that a folder holds, by name in the archive, smallest first; and how
+    many others are left out, by reason."""
     found: dict[str, bytes] = {}
+    without: Counter[str] = Counter()
     left_bytes = MOST_ARTEFACTS_BYTES
     for digest, size_bytes in sorted(wanted.items(), key=lambda one: (one[1], one[0])):
         path = next((folder / digest for folder in folders if (folder / digest).is_file()), None)
-        if path is None or size_bytes > MOST_ARTEFACT_BYTES or size_bytes > left_bytes:
-            continue
-        data = files.read_capped(path, max_bytes=MOST_BYTES, what="model file")
+        if size_bytes > MOST_ARTEFACT_BYTES:
+            without[errors.larger_than(MOST_ARTEFACT_BYTES)] += 1
+        elif size_bytes > left_bytes:
+            without[errors.no_room_within(MOST_ARTEFACTS_BYTES)] += 1
         # A damaged file of the cache is as good as none.
-        if files.sha256_bytes(data) == digest:
+        elif path is None or files.sha256_bytes(data := _model(path)) != digest:
+            without[errors.NOT_KEPT] += 1
+        else:
             found[f"{ARTEFACTS}/{digest}"] = data
             left_bytes -= len(data)
-    return found
+    return found, dict(without)
+
+
+def _model(path: Path) -> bytes:
+    """Read a model file whole."""
+    return files.read_capped(path, max_bytes=MOST_BYTES, what="model file")
 
 
 def _listing(found: tuple[Part, ...], contents: dict[str, bytes], *, left_out: int) -> Listing:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import added
 from harness import journal as journals
 from harness import plan as plans
 from harness.archive import choice, errors
@@ -91,6 +92,9 @@ def stage(run: Path, part: Part, into: Path) -> None:
                 _copy(source / plan, target / plan)
                 with journals.open_journal(source / journal) as opened:
                     journals.copied(opened, target / journal, blanked)
+        for name in added.FILES:
+            if (part.within(run) / name).exists():
+                _copy(part.within(run) / name, part.within(into) / name)
         return
     if part.kind == "search":
         names = [REQUEST, *(parent.path for parent in requests.read(part.within(run) / REQUEST).parents)]

@@ -138,7 +138,7 @@ def parse(contents: Mapping[str, bytes], folder: Path) -> Lut:
         header=about,
         rows=rows.parse_ops(contents[OPS], folder / OPS),
         networks=rows.parse_networks(contents[NETWORKS], folder / NETWORKS),
-        sessions=_parse_sessions(contents[SESSIONS], folder / SESSIONS, about),
+        sessions=parse_sessions(contents[SESSIONS], folder / SESSIONS, about),
     )
     found = {"ops": len(lut.rows), "networks": len(lut.networks), "sessions": len(lut.sessions)}
     for name, (part, count) in zip((OPS, NETWORKS, SESSIONS), found.items(), strict=True):
@@ -150,13 +150,13 @@ def parse(contents: Mapping[str, bytes], folder: Path) -> Lut:
         digest = files.sha256_bytes(contents[name])
         if digest != getattr(seal.sha256, part):
             raise errors.mixture(folder / name, named=getattr(seal.sha256, part), found=digest)
-    _check_sessions(lut, folder)
+    check_sessions(lut, folder)
     if lut.simulated != about.simulated:
         raise errors.file_invalid(folder / HEADER, "simulated is 'False', and the table holds values that are")
     return lut
 
 
-def _check_sessions(lut: Lut, folder: Path) -> None:
+def check_sessions(lut: Lut, folder: Path) -> None:
     """Raise FileInvalid where a row names a session that is not there."""
     known = {session["id"] for session in lut.sessions} | {""}
     named = {OPS: [row.session for row in lut.rows], NETWORKS: [row.session for row in lut.networks]}
@@ -167,7 +167,7 @@ def _check_sessions(lut: Lut, folder: Path) -> None:
         raise errors.line_invalid(folder / name, line, f"session {errors.quoted(session)} is not in '{SESSIONS}'")
 
 
-def _parse_sessions(raw: bytes, path: Path, about: Header) -> tuple[dict[str, Any], ...]:
+def parse_sessions(raw: bytes, path: Path, about: Header) -> tuple[dict[str, Any], ...]:
     """Read `sessions.jsonl`: canonical JSON, one object a line, by rising ``id``."""
     sessions: list[dict[str, Any]] = []
     if raw and not raw.endswith(b"\n"):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import searchable
 import harness
 import ofa.space as spaces
 from harness import journal as journals
+from harness.appraise import add, appraise
 from harness.archive import packages, tarball
 from harness.archive.discretion import blanked
 from harness.archive.listing import LISTING, LOCK, Held, Listing
@@ -149,6 +151,48 @@ def test_a_changed_journal_makes_another_table(measured: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_added_networks_are_made_again_and_stay_when_a_run_goes_on(measured: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(measured, folder)
+    drawn = sample.random(SPACE, 5, np.random.default_rng(0))
+    device = simulated(tmp_path / "files", machine=Machine(), own_process=False)
+    before = read(folder / TABLE)
+    found = appraise(
+        [],
+        subnets=[SPACE.subnet(genome) for genome in drawn[3:]],
+        device=device,
+        runtime="simulated",
+        folder=tmp_path / "tried",
+        lut=before,
+        rounds=2,
+    )
+    assert add(found, folder / TABLE).startswith("2 networks")
+    table = read(folder / TABLE)
+    assert len(table.networks) == len(before.networks) + 2
+    archive(folder, tmp_path / "a.tar.gz")
+    assert {"added.csv", "added.jsonl"} <= set(unpacked(tmp_path / "a.tar.gz", tmp_path / "files")[1])
+    (tmp_path / "home").mkdir()
+    code, told, err = elsewhere(tmp_path / "home", "replay", str(tmp_path / "a.tar.gz"), "--json")
+    assert code == 0 and told["same"], err
+    scope = Scope(rounds=2, rounds_most=2, seed=3, subnets=tuple(map(SPACE.subnet, drawn[:3])))
+    assert bench(SPACE, device=device, runtime="simulated", folder=folder, scope=scope) == table
+    for name in ("added.csv", "added.jsonl"):
+        (folder / name).unlink()
+    assert bench(SPACE, device=device, runtime="simulated", folder=folder, scope=scope) == table
+    # A table with networks that an earlier version added, and kept nowhere else, is refused with what to do.
+    for name in ("added.csv", "added.jsonl"):
+        (folder / name).unlink()
+    with pytest.raises(VerificationFailed, match=r"lut/networks\.csv") as caught:
+        archive(folder, tmp_path / "b.tar.gz")
+    assert "--add" in caught.value.hints[0]
+    assert add(replace(found, lut=table), folder / TABLE).startswith("0 networks")
+    archive(folder, tmp_path / "b.tar.gz")
+    (folder / "added.jsonl").write_text("")
+    with pytest.raises(FileInvalid, match=r"added\.csv|networks\.csv"):
+        archive(folder, tmp_path / "c.tar.gz")
+
+
+@pytest.mark.slow
 def test_an_archive_tells_of_nobody(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "weatherwax")
     monkeypatch.setattr(platform, "node", lambda: "lancre.example")
@@ -196,6 +240,7 @@ def test_small_model_files_are_kept_and_damaged_ones_left_out(measured: Path, tm
     (tmp_path / "cache" / kept[0].sha256).write_bytes(b"damaged")
     again = archive(measured, tmp_path / "b.tar.gz", artefacts=(tmp_path / "cache",))
     assert again["artefacts_left_out"] == 1 and again["artefacts"] == len(kept) - 1
+    assert again["artefacts_left_out_for"] == {"not kept on this computer any more": 1}
 
 
 @pytest.mark.slow
