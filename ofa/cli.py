@@ -204,7 +204,10 @@ def export(
         typer.Option("--subnet", metavar="FILE.json|CORNER", help="Which one; not needed where one was fine-tuned."),
     ] = None,
     identity: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Of a file with several subnets, the one with this id.")
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="Of a file with several subnets, the one with this id, not its choice."
+        ),
     ] = None,
     format: Annotated[FormatName, typer.Option("--format", help="Which runtimes take it.")] = FormatName.onnx,
     precision: Annotated[
@@ -228,6 +231,10 @@ def export(
     from functools import partial
 
     from ofa import console
+    from ofa.train import named
+
+    # Before torch, the images and the supernet are loaded: that takes up to a minute.
+    named.refuse_early(subnet, identity)
     from ofa.train import handover, runs
     from ofa.twins.expected import expected
 

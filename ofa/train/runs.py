@@ -21,7 +21,7 @@ from ofa.nn.supernet import Supernet, build
 from ofa.space import listed
 from ofa.space.core import Subnet
 from ofa.space.errors import shown
-from ofa.train import checkpoint, data, digits, errors, folder, recipes, schedule, settings, sources
+from ofa.train import checkpoint, data, digits, errors, folder, named, recipes, schedule, settings, sources
 from ofa.train.data import Data, Images
 from ofa.train.ranks import CPU
 from ofa.train.recipes import Recipe
@@ -269,8 +269,8 @@ def subnets_in(path: Path, trained: Trained, *, exactly: int | None = None, ever
 
 
 def subnet_named(text: str | None, identity: str | None, trained: Trained) -> Subnet:
-    """Return the one subnet that a command line means: of a file (of several, the one whose id is ``identity``), a
-    corner by its name or id, or where no text is given the subnet that was fine-tuned.
+    """Return the one subnet that a command line means: of a file (of several, the one whose id is ``identity``, or its
+    choice), a corner by its name or id, or where no text is given the subnet that was fine-tuned.
 
     Raises UsageInvalid where none or several fit; SpaceMismatch for one of another space, or one that a fine-tuned run
     was not trained for.
@@ -281,16 +281,15 @@ def subnet_named(text: str | None, identity: str | None, trained: Trained) -> Su
             raise errors.no_subnet_named(space.corners())
         return space.subnet(tuned)
     if Path(text).is_file():
-        found = subnets_in(Path(text), trained, every=identity is not None)
+        chosen = named.one_of(Path(text), identity, space=space)
     else:
         corners = {name: space.corner(name) for name in space.corners()}
-        found = [subnet for name, subnet in corners.items() if text in (name, subnet.id)]
+        found = {subnet.id: subnet for name, subnet in corners.items() if text in (name, subnet.id)}
         if not found:
             raise errors.no_such_subnet(text, space.corners())
-    fitting = {subnet.id: subnet for subnet in found if identity in (None, subnet.id)}
-    if len(fitting) != 1:
-        raise errors.which_subnet(text, identity, [subnet.id for subnet in found])
-    (chosen,) = fitting.values()
+        if len(found) != 1 or identity not in (None, *found):
+            raise errors.which_subnet(text, identity, list(found))
+        (chosen,) = found.values()
     if tuned is not None and chosen.genome != tuned:
         raise errors.subnet_untrained(chosen.id, space.subnet(tuned).id)
     return chosen

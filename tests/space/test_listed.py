@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ofa.space.listed import entries
+import ofa.space as spaces
+from ofa.space import sample
+from ofa.space.listed import entries, picked
 
 ONE, TWO, THREE = ({"space": "s", "id": name} for name in "abc")
 
@@ -21,6 +27,11 @@ ONE, TWO, THREE = ({"space": "s", "id": name} for name in "abc")
         ({"best": {"subnet": ONE}, "top": [{"subnet": ONE}, {"subnet": TWO}]}, [ONE], [ONE, TWO]),
         ({"front": [{"under": 1, "subnet": ONE}, {"under": 2, "subnet": TWO}]}, [ONE, TWO], [ONE, TWO]),
         ({"chosen": [{"subnet": ONE}], "points": [{"subnet": ONE}, {"subnet": THREE}]}, [ONE, THREE], [ONE, THREE]),
+        (
+            {"chosen": "b", "networks": [{"id": "a", "subnet": ONE}, {"id": "b", "subnet": TWO}]},
+            [ONE, TWO],
+            [ONE, TWO],
+        ),
         (3, [3], [3]),
         ({"other": 1}, [{"other": 1}], [{"other": 1}]),
         ({"best": 3}, [{"best": 3}], [{"best": 3}]),
@@ -28,3 +39,33 @@ ONE, TWO, THREE = ({"space": "s", "id": name} for name in "abc")
 )
 def test_subnets_are_found(content: Any, best: list[Any], every: list[Any]) -> None:
     assert entries(content) == best and entries(content, every=True) == every
+
+
+def test_the_choice_of_a_file_is_meant_where_one_subnet_is(tmp_path: Path) -> None:
+    space = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+    one, two, three = (space.subnet(genome) for genome in sample.random(space, 3, np.random.default_rng(0)))
+    entry = [{"id": subnet.id, "subnet": subnet.to_json()} for subnet in (one, two, three)]
+    path = tmp_path / "answer.json"
+    forms: list[dict[str, Any]] = [
+        {"chosen": [entry[1]], "points": entry, "top": [entry[1], entry[0]]},
+        {"chosen": two.id, "networks": entry},
+    ]
+    for content in forms:
+        path.write_text(json.dumps(content))
+        assert [subnet.id for subnet in picked(path, None)] == [two.id]
+        assert [subnet.id for subnet in picked(path, three.id)] == [three.id]
+    for several in ({"chosen": entry[:2], "points": entry}, {"points": entry}, {"chosen": "?", "networks": entry}):
+        path.write_text(json.dumps(several))
+        assert [subnet.id for subnet in picked(path, None)] != [two.id] and len(picked(path, None)) > 1
+
+
+def test_a_file_of_several_subnets_is_refused_before_its_run_is_opened(
+    refuse: Callable[..., str], tmp_path: Path
+) -> None:
+    space = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+    drawn = [space.subnet(genome) for genome in sample.random(space, 2, np.random.default_rng(0))]
+    path = tmp_path / "several.json"
+    path.write_text(json.dumps([subnet.to_json() for subnet in drawn]))
+    rest = ("--data", str(tmp_path / "none"), "--out", str(tmp_path / "out"))
+    assert "holds 2 subnets" in refuse(2, "export", str(tmp_path / "no-run"), "--subnet", str(path), *rest)
+    assert "there is no subnet" in refuse(2, "export", str(tmp_path / "no-run"), "--subnet", "front.json", *rest)
