@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +108,7 @@ def search(
     if front and any(alone.values()):
         raise errors.not_of_a_front([name for name, is_given in alone.items() if is_given])
     asked = _further(under_energy, under_activation, under_rss, under_params, under_macs, under_size)
-    targets = _targets(lut or [], under, target or [])
+    targets = _targets(lut or [], under, target or [], list(asked))
     whole = load_space(space, width, channels, classes)
     how = How(seed=seed, points=points if front else None, top=top, thorough=thorough)
     made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
@@ -115,10 +116,26 @@ def search(
         from ofa.search import kept
 
         kept.keep(out, whole, accuracy, targets, asked, how)
-    if front:
-        _show_front(made, how, out=out, json=json)
-    else:
-        _show_best(made, how, explain=explain, state=state, out=out, json=json)
+    with _dropped(out):
+        if front:
+            _show_front(made, how, out=out, json=json)
+        else:
+            _show_best(made, how, explain=explain, state=state, out=out, json=json)
+
+
+@contextmanager
+def _dropped(out: Path | None) -> Iterator[None]:
+    """Leave nothing of a search that finds nothing in its run folder: the next one, under other limits, goes there."""
+    from ofa.errors import NoSubnetFits
+
+    try:
+        yield
+    except NoSubnetFits:
+        if out is not None:
+            from ofa.search import kept
+
+            kept.drop(out)
+        raise
 
 
 def _further(
@@ -132,15 +149,17 @@ def _further(
     """Return the limits beside those of latency, by name, in the units limits are held in; raises UsageInvalid."""
     from ofa.search import request as requests
     from ofa.search.asked import LIMITS
+    from ofa.search.errors import OPTIONS
 
     kinds = ("energy", "memory", "memory", "count", "count", "memory")
     texts = (energy, activation, resident, params, macs, size)
     found = zip(LIMITS, texts, kinds, strict=True)
-    return {name: requests.quantity(text, kind) for name, text, kind in found if text is not None}
+    return {name: requests.quantity(text, kind, of=OPTIONS[name]) for name, text, kind in found if text is not None}
 
 
-def _targets(lut: list[Path], under: str | None, named: list[str]) -> list[Target]:
-    """Return the devices that the options name; raises UsageInvalid."""
+def _targets(lut: list[Path], under: str | None, named: list[str], further: Sequence[str]) -> list[Target]:
+    """Return the devices that the options name; with a ``further`` limit a table needs none on latency. Raises
+    UsageInvalid."""
     from ofa.search import errors
     from ofa.search import request as requests
 
@@ -148,12 +167,13 @@ def _targets(lut: list[Path], under: str | None, named: list[str]) -> list[Targe
         raise errors.target_and_table()
     if under is not None and not lut:
         raise errors.limit_without_table()
-    if lut and under is None:
+    if lut and under is None and not further:
         raise errors.no_limit()
     if not lut and not named:
-        raise errors.no_device()
-    if lut and under is not None:
-        return [requests.Target(name="latency", paths=tuple(lut), at_most_ms=requests.quantity(under, "latency"))]
+        raise errors.no_device(further)
+    if lut:
+        at_most_ms = None if under is None else requests.quantity(under, "latency", of=errors.OPTIONS["latency"])
+        return [requests.Target(name="latency", paths=tuple(lut), at_most_ms=at_most_ms)]
     return [requests.target(text) for text in named]
 
 

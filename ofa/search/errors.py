@@ -8,12 +8,25 @@ from pathlib import Path
 from ofa.errors import FileInvalid, NoSubnetFits, OfaError, SpaceMismatch, UsageInvalid
 
 
+# The option of each limit, by the name it is asked for and the one it is told by.
+OPTIONS = {
+    "latency": "--under",
+    "energy": "--under-energy",
+    "activation": "--under-activation",
+    "activation memory": "--under-activation",
+    "resident memory": "--under-rss",
+    "parameters": "--under-params",
+    "MACs": "--under-macs",
+    "size": "--under-size",
+}
+
+
 def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: str) -> NoSubnetFits:
     """Say that one limit lies below the exact minimum of the space."""
     return NoSubnetFits(
         f"no subnet has {_at_most(name, at_most, unit)}",
-        why=f"the exact minimum of the space is {f'{ceiled(floor)} {unit}'.rstrip()}, by subnet {subnet}",
-        hint=f"allow at least {ceiled(floor)} {unit}".rstrip(),
+        why=f"the exact minimum of the space is {least_said(floor, unit)}, by subnet {subnet}",
+        hint=allowing(name, floor, unit),
     )
 
 
@@ -32,18 +45,47 @@ def excluded(one: tuple[str, float, str, float], other: tuple[str, float, str, f
     Each least value is proven, and named as what the limit would have to be.
     """
     said = [_at_most(name, at_most, unit) for name, at_most, unit, _ in (one, other)]
-    least = [f"{ceiled(value)} {unit}".rstrip() for _, _, unit, value in (one, other)]
+    least = [least_said(value, unit) for _, _, unit, value in (one, other)]
     return NoSubnetFits(
         f"no subnet has both {said[0]} and {said[1]}",
         why=f"proven: within the limit of {other[0]} the {one[0]} is at least {least[0]}; "
         f"within that of {one[0]} the {other[0]} is at least {least[1]}",
-        hint=(f"allow at least {least[0]} of {one[0]}", f"or at least {least[1]} of {other[0]}"),
+        hint=(allowing(one[0], one[3], one[2]), f"or {allowing(other[0], other[3], other[2])}"),
     )
 
 
 def _at_most(name: str, at_most: float, unit: str) -> str:
     """Return a limit in words: "latency at or below 5 ms"; a count has no unit."""
-    return f"{name} at or below {at_most:.10g} {unit}".rstrip()
+    return f"{name} at or below {said(at_most, unit)}"
+
+
+def said(value: float, unit: str) -> str:
+    """Return a value with its unit as people write it: "36 MB", "0.4 ms", and a count in plain digits."""
+    shown, factor = _scaled(value, unit)
+    return f"{value / factor:.12g} {shown}".rstrip()
+
+
+def least_said(value: float, unit: str) -> str:
+    """Return a value in the same way, rounded up to four digits: itself a limit that can be met."""
+    shown, factor = _scaled(value, unit)
+    return f"{ceiled(value / factor)} {shown}".rstrip()
+
+
+def allowing(name: str, value: float, unit: str) -> str:
+    """Return the hint that allows a value of a limit, with the option as it can be pasted."""
+    given = least_said(value, unit).replace(" ", "")
+    option = next((option for of, option in OPTIONS.items() if name == of or name.startswith(f"{of} on ")), None)
+    if option is None and unit == "ms":
+        return f"allow at least {least_said(value, unit)} of {name}: its --target ends with ':{given}'"
+    pasted = "" if option is None else f": {option} {given}"
+    return f"allow at least {least_said(value, unit)} of {name}{pasted}"
+
+
+def _scaled(value: float, unit: str) -> tuple[str, float]:
+    """Return the unit that a value is said in, and how many of the given one that is."""
+    if unit != "B":
+        return unit, 1.0
+    return next((found for found in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if value >= found[1]), (unit, 1.0))
 
 
 def nothing_found(missed: str, nearest: str, subnet: str) -> NoSubnetFits:
@@ -90,13 +132,15 @@ def memory_limit_without_source(limit: str) -> UsageInvalid:
     )
 
 
-def no_quantity(text: str, kind: str, units: Sequence[str]) -> UsageInvalid:
-    """Say that a text is no quantity of a kind."""
+def no_quantity(text: str, kind: str, units: Sequence[str], *, of: str) -> UsageInvalid:
+    """Say that a text is no quantity of a kind, and which option it was given to."""
+    # Of a count, "B" would read as bytes.
+    named = ["B (10^9)" if kind == "count" and unit == "B" else unit or "none" for unit in units]
     return UsageInvalid(
-        f"'{text}' is not a quantity of {kind}",
+        f"{of}: '{text}' is not a quantity of {kind}",
         why="it is a number with its unit, such as "
         + {"latency": "25ms", "energy": "8mJ", "memory": "4MB"}.get(kind, "4M"),
-        hint="units are " + ", ".join(unit or "none" for unit in units),
+        hint="units are " + ", ".join(named),
     )
 
 
@@ -118,9 +162,15 @@ def no_predictor(spec: str) -> FileInvalid:
     )
 
 
-def no_device() -> UsageInvalid:
-    """Say that a search was given neither a table nor a target."""
-    return UsageInvalid("nothing says what a subnet costs", hint="give --lut PATH --under 25ms, or --target")
+def no_device(further: Sequence[str]) -> UsageInvalid:
+    """Say that a search was given neither a table nor a target, though it may have ``further`` limits."""
+    if not further:
+        return UsageInvalid("nothing says what a subnet costs", hint="give --lut PATH --under 25ms, or --target")
+    return UsageInvalid(
+        "a search needs a device's table",
+        why=f"a limit on {further[0]} is held without one, but every answer tells what its networks take on a device",
+        hint="give --lut PATH; with another limit it needs no --under",
+    )
 
 
 def named_twice(name: str) -> UsageInvalid:
@@ -155,7 +205,9 @@ def limit_without_table() -> UsageInvalid:
 
 def no_limit() -> UsageInvalid:
     """Say that a table was given and no limit to hold with it."""
-    return UsageInvalid("--lut was given without --under", hint="give the most it may take: --under 25ms")
+    return UsageInvalid(
+        "--lut was given without any limit", hint="give the most it may take: --under 25ms, or another limit"
+    )
 
 
 def no_resolution(space: str, devices: Mapping[str, Sequence[int]], predictor: Sequence[int]) -> SpaceMismatch:
@@ -208,7 +260,8 @@ def folder_of_another(folder: Path) -> UsageInvalid:
     """Say that a run folder holds a search that was asked something else."""
     return UsageInvalid(
         f"run folder '{folder}' holds another search",
-        why="its request.json differs from what was asked for, in an option or in the content of an input",
+        why="its request.json differs from what was asked for, in an option or in the content of an input, and has its "
+        "answer beside it",
         hint="give another folder with --out",
     )
 
@@ -232,7 +285,7 @@ def input_changed(path: Path) -> FileInvalid:
 def limit_unusable(name: str, *, at_most: float, unit: str) -> UsageInvalid:
     """Say that no value can be compared with a limit."""
     return UsageInvalid(
-        f"a limit of {at_most:g} {unit} on {name} cannot be searched for",
+        f"a limit of {said(at_most, unit)} on {name} cannot be searched for",
         why="a limit is a finite number above zero",
         hint=f"give the largest {name} the subnet may have",
     )

@@ -30,7 +30,7 @@ def keep(
     """Write what is asked of a search, and copies of its inputs, into a run folder; return it.
 
     ``spec`` and ``targets`` have been read before, ``limits`` are the further ones. Raises UsageInvalid, and writes
-    nothing, where the folder holds another request; FileInvalid where an input cannot be read any more.
+    nothing, where the folder holds the answer of another request; FileInvalid where an input cannot be read any more.
     """
     published = spec.startswith(PUBLISHED)
     place, contents = _predictor(Path(spec.removeprefix(PUBLISHED)), published=published)
@@ -54,11 +54,27 @@ def keep(
         parents=tuple(Parent(path=path, sha256=files.sha256_bytes(data)) for path, data in sorted(contents.items())),
     )
     if (folder / REQUEST).exists() and asked.read(folder / REQUEST) != made:
-        raise errors.folder_of_another(folder)
+        if (folder / FRONT).exists():
+            raise errors.folder_of_another(folder)
+        # One that was stopped: there is no answer that would lose what it was made from.
+        drop(folder)
     for path, data in contents.items():
         files.write_atomic(folder / path, data)
     files.write_atomic(folder / REQUEST, files.readable_json(made.content()))
     return made
+
+
+def drop(folder: Path) -> None:
+    """Remove from a run folder the request of a search that gave no answer, and the inputs it names; the rest stays."""
+    if (folder / FRONT).exists() or not (folder / REQUEST).exists():
+        return
+    for parent in asked.read(folder / REQUEST).parents:
+        (folder / parent.path).unlink(missing_ok=True)
+    (folder / REQUEST).unlink()
+    below = sorted((path for path in (folder / INPUTS).rglob("*") if path.is_dir()), reverse=True)
+    for place in (*below, folder / INPUTS, folder):
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
 
 
 def read(folder: Path) -> Asked:

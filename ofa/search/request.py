@@ -68,12 +68,13 @@ class Request:
     assumed: tuple[str, ...]
 
 
-def quantity(text: str, kind: str) -> float:
-    """Return a quantity such as "25ms" or "4MB" in the unit limits are held in; raises UsageInvalid."""
+def quantity(text: str, kind: str, *, of: str) -> float:
+    """Return a quantity such as "25ms" or "4MB" in the unit limits are held in; raises UsageInvalid, which says what it
+    is ``of``: an option."""
     found = _QUANTITY.fullmatch(text.strip())
     unit = found[2] if found else ""
     if found is None or unit not in UNITS[kind]:
-        raise errors.no_quantity(text, kind, list(UNITS[kind]))
+        raise errors.no_quantity(text, kind, list(UNITS[kind]), of=of)
     return float(found[1]) * UNITS[kind][unit]
 
 
@@ -83,7 +84,9 @@ def target(text: str) -> Target:
     paths, colon, at_most = rest.rpartition(":")
     if not (equals and colon and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) and all(paths.split(","))):
         raise errors.no_target(text)
-    return Target(name=name, paths=tuple(map(Path, paths.split(","))), at_most_ms=quantity(at_most, "latency"))
+    return Target(
+        name=name, paths=tuple(map(Path, paths.split(","))), at_most_ms=quantity(at_most, "latency", of="--target")
+    )
 
 
 def accuracy_of(spec: str, space: SearchSpace) -> Accuracy:

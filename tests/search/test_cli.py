@@ -215,8 +215,12 @@ def test_what_cannot_be_is_refused_with_what_why_and_try(run: Run, place: Path) 
     lut, twin = ("--lut", str(place / "table")), ("--accuracy", str(place / "twin"))
     wrong = [
         (6, (*lut, *twin, "--under", "0.0001ms"), "the exact minimum of the space is"),
+        (2, (*lut, *twin, "--under", "25"), "--under: '25' is not a quantity of latency"),
         (2, (*lut, *twin, "--under", "25"), "units are ms"),
         (2, (*lut, *twin, "--under-size", "4"), "such as 4MB"),
+        (2, (*lut, *twin, "--under-params", "6MB"), "--under-params: '6MB' is not"),
+        (2, (*lut, *twin, "--under-params", "6MB"), "B (10^9)"),
+        (2, (*twin, "--under-macs", "5M"), "a search needs a device's table"),
         (2, (*lut, *twin), "--under 25ms"),
         (2, (*twin,), "give --lut"),
         (2, (*twin, "--under", "3ms"), "give the table"),
@@ -235,6 +239,31 @@ def test_what_cannot_be_is_refused_with_what_why_and_try(run: Run, place: Path) 
         found, out, err = run("search", *SPACE, *arguments, "--json")
         assert (found, out) == (code, ""), (arguments, err)
         assert said in err and "try:" in err and "Traceback" not in err, (arguments, err)
+
+
+@pytest.mark.slow
+def test_what_a_refusal_allows_can_be_pasted(run: Run, place: Path) -> None:
+    """The limit is said as it was typed, and the one that is offered is met by the exact minimum."""
+    known = ("--lut", str(place / "table"), "--accuracy", str(place / "twin"))
+    typed = {"--under-size": "2kB", "--under-activation": "1kB", "--under-params": "1k", "--under-macs": "1000"}
+    for option, text in typed.items():
+        code, _, err = run("search", *SPACE, *known, "--under", "1s", option, text)
+        assert code == 6 and ("at or below 2 kB" in err or "at or below 1 kB" in err or "at or below 1000\n" in err), (
+            err
+        )
+        offered = err.partition(f"{option} ")[2].split()[0]
+        assert float(offered.rstrip("kMB")) and "e+" not in err
+        # Below its own minimum no other limit keeps it.
+        assert run("search", *SPACE, *known, "--under", "0.0001ms", option, offered)[2].startswith(
+            "error: no subnet has latency"
+        )
+
+
+@pytest.mark.slow
+def test_a_limit_that_is_computed_needs_a_table_but_none_on_latency(run: Run, place: Path) -> None:
+    found = asked(run, "--lut", str(place / "table"), "--accuracy", str(place / "twin"), "--under-macs", "1M")
+    assert found["best"]["latency_ms"] > 0 and found["best"]["limits"].keys() == {"MACs"}
+    assert found["best"]["limits"]["MACs"] <= 1e6
 
 
 @pytest.mark.parametrize(("one", "other"), [("phone", "phone"), ("parameters", "phone")])

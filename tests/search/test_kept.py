@@ -70,6 +70,32 @@ def test_a_front_is_made_again_byte_for_byte(run: Run, place: Path, tmp_path: Pa
     assert elsewhere(tmp_path / "moved", tmp_path / "home", "1", "77") == before
 
 
+def test_a_search_that_finds_nothing_leaves_nothing(run: Run, place: Path, tmp_path: Path) -> None:
+    known = (*asked(place)[:-1], "0.0001ms", "--out", str(tmp_path / "run"))
+    assert run("search", *known)[0] == 6
+    assert not (tmp_path / "run").exists()
+    # What others keep there stays, and so does the answer of a search that found something before.
+    (tmp_path / "run" / "inputs").mkdir(parents=True)
+    (tmp_path / "run" / "inputs" / "note").write_text("mine")
+    assert run("search", *known)[0] == 6
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["inputs", "note"]
+
+
+@pytest.mark.slow
+def test_a_search_that_was_stopped_gives_way_to_another(
+    run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ofa.search.answer.best", stopped)
+        assert run("search", *asked(place), "--out", str(tmp_path / "run"))[0] != 0
+    assert (tmp_path / "run" / "request.json").exists()
+    assert searched(run, place, tmp_path / "run", "--seed", "1")["seed"] == 1
+    assert kept.again(tmp_path / "run") == (tmp_path / "run" / "front.json").read_bytes()
+
+
 @pytest.mark.slow
 def test_one_network_is_kept_with_the_front_that_was_met(run: Run, place: Path, tmp_path: Path) -> None:
     found = searched(run, place, tmp_path / "run", "--top", "2")

@@ -160,5 +160,5 @@ def test_limits_proven_to_exclude_each_other_name_the_nearest() -> None:
     with pytest.raises(NoSubnetFits, match=r"both latency at or below .* ms and phone at or below") as refusal:
         find(space, never, limits, seed=0)
     assert "proven" in refusal.value.why
-    offered = float(refusal.value.hints[1].split()[3])
+    offered = float(refusal.value.hints[1].split()[4])
     assert least_other <= offered <= least_other * 1.002
