@@ -167,27 +167,45 @@ def _batch_s(plan: Plan, pace: Pace, ops: Ops, place: int, batch: Sequence[int])
 
 
 def pace_of_table(lut: Lut, reference: Subnet) -> Pace | None:
-    """Return how fast a device is by a table of it, where that has ops in both states and networks; else None.
+    """Return how fast a device is by a table of it, where that has ops in both states, networks and the reference's
+    times; else None.
 
-    The table does not say what loading an op takes: its networks' is divided among their ops.
+    The table does not say what loading an op takes: its networks' is divided among their ops. A bare network that it
+    has no time of is taken for its quickest op.
     """
     ns = {(row.key, row.state): float(row.ns) for row in lut.rows if row.ns is not None}
     ops = [parse(key) for key, state in ns if state == "hot" and (key, "cold") in ns and not key.startswith("@")]
     ops.sort(key=lambda op: (op.macs, op.key))
-    said = [session["reference_ns"] for session in lut.sessions if isinstance(session.get("reference_ns"), dict)]
-    if not ops or not said or not lut.networks:
+    said = _reference_ns(lut)
+    if not ops or said is None or not lut.networks:
         return None
     loads = float(np.median([row.init_ns or 0 for row in lut.networks]))
-    states: tuple[State, ...] = ("hot", "cold")
+    op_ns = {state: np.array([ns[op.key, state] for op in ops]) for state in said}
+    quickest = float(op_ns["hot"].min())
     return Pace(
         op_macs=np.array([max(1, op.macs) for op in ops], dtype=np.float64),
-        op_ns={state: np.array([ns[op.key, state] for op in ops]) for state in states},
+        op_ns=op_ns,
         op_load_ns=np.full(len(ops), loads / len(ops_of(reference))),
         network_macs=macs(reference),
-        network_ns={state: float(said[0].get(state, 0.0)) for state in states},
+        network_ns=said,
         network_load_ns=loads,
-        bare_ns={file: ns.get((key, "hot"), 0.0) for file, key in ((EMPTY, SESSION_KEY), (IO, IO_KEY))},
+        bare_ns={file: ns.get((key, "hot"), quickest) for file, key in ((EMPTY, SESSION_KEY), (IO, IO_KEY))},
         canary_ns={},
         start_s=START_S,
         rss_mib=0.0,
     )
+
+
+def _reference_ns(lut: Lut) -> dict[State, float] | None:
+    """Return what the reference took in each state, by the first session that says both; None where none does.
+
+    A session that was broken off before its first round was whole says nothing of it, and stands in the table too.
+    """
+    states: tuple[State, ...] = ("hot", "cold")
+    for session in lut.sessions:
+        told = session.get("reference_ns")
+        if isinstance(told, dict) and all(isinstance(told.get(state), int | float) for state in states):
+            found: dict[State, float] = {state: float(told[state]) for state in states}
+            if min(found.values()) > 0:
+                return found
+    return None

@@ -161,6 +161,22 @@ def test_what_would_be_measured_is_foretold_from_the_table(table: Path, tmp_path
 
 
 @pytest.mark.slow
+def test_it_is_foretold_where_a_session_broke_off_before_its_first_round_and_bare_networks_failed(
+    table: Path, tmp_path: Path
+) -> None:
+    lut = read(table)
+    usual = preview(table, device=phone(tmp_path))["minutes"]
+    # Its id comes first, and the reference was measured in no round of it.
+    broken_off = {**lut.sessions[0], "id": "20260101T000000Z-0000-0000", "rounds": [], "reference_ns": {}}
+    rows = tuple(row for row in lut.rows if not row.key.startswith("@"))
+    write(replace(lut, sessions=(broken_off, *lut.sessions), rows=rows), table, allow_simulated=True)
+    assert preview(table, device=phone(tmp_path))["minutes"] == pytest.approx(usual, rel=0.1)
+    untold = tuple({**session, "reference_ns": {}} for session in lut.sessions)
+    write(replace(lut, sessions=untold), table, allow_simulated=True)
+    assert preview(table, device=phone(tmp_path))["minutes"] is None
+
+
+@pytest.mark.slow
 def test_tables_of_other_devices_conditions_and_makers_are_refused(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "recheck"
     with pytest.raises(UsageInvalid, match="not rechecked there"):
