@@ -44,7 +44,8 @@ from ofa.twins import tables
 
 # %%
 space = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
-smallest, largest = space.corner("min"), space.corner("max")
+# A corner is at the largest resolution unless told: the least work is at the smallest one.
+smallest, largest = space.corner("min", min(space.resolutions)), space.corner("max")
 print(f"{space.id}: {len(space.genes)} things vary; from {macs(smallest):,} to {macs(largest):,} MACs")
 
 # %% [markdown]

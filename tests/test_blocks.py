@@ -15,6 +15,7 @@ import pytest
 
 from harness.lab import read_lab
 from harness.places import FOLDER_VARIABLE, LAB
+from ofa.train.sources import open_source
 from tests import inputs
 from tests.command_tree import MARK
 
@@ -94,6 +95,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run([sys.executable, "-c", PROGRAM, *words], cwd=place, env=environment(place), check=True)
 
     inputs.images(place / "images")
+    inputs.classes(place / "pets")
     inputs.subnets(place)
     inputs.run_folder(command, place)
     inputs.training(command, place / "images", place / "runs" / "mine")
@@ -138,6 +140,14 @@ def test_the_blocks_of_a_page_run(page: Path, prepared: Path, tmp_path: Path) ->
             check=False,
         )
         assert done.returncode == 0, f"{name_of(page)}:{block.line}\n{text}\n{done.stderr[-3000:]}"
+
+
+def test_the_lines_that_divide_classes_leave_what_can_be_opened(tmp_path: Path) -> None:
+    inputs.classes(tmp_path / "pets")
+    (text,) = (block.text for block in blocks(ROOT / "docs" / "training.md") if '"pets"' in block.text)
+    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True)
+    train, test = (open_source(tmp_path / "pets", split=split) for split in ("train", "test"))
+    assert train.classes == test.classes == ("black dog", "cat") and (len(train), len(test)) == (16, 4)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -34,6 +34,8 @@ MEANINGS: dict[str, tuple[set[str], ...]] = {
     "--lut": ({"estimate", "twins fit", "verify", "choose", "export"}, {"search"}),
     # Fresh processes; labels that a twin asks for.
     "--rounds": ({"bench", "verify", "choose"}, {"twins fit"}),
+    # Of what runs a file on a device; of what trains and tests here.
+    "--threads": ({"bench", "verify"}, {"*"}),
     # Networks that no calibration sees; images that no training sees.
     "--holdout": ({"bench"}, {"import-checkpoint"}),
     # The rows of a sum; of the worst sums; what parts of a choice cost, and other choices.

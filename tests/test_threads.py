@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import ofa.space as spaces
+from ofa import threads as thread_counts
 from ofa.search import Limit, find, sweep
-from ofa.threads import on_one_thread
+from ofa.threads import busy_share, on_one_thread
 from ofa.twins import fit_accuracy, members
 
 SPACE = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
@@ -71,3 +72,17 @@ def test_twins_are_fitted_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None
     genomes = spaces.sample.random(SPACE, 40, np.random.default_rng(0))
     fit_accuracy(SPACE, genomes, 50 + genomes.mean(axis=1))
     assert watched.threads == {1}
+
+
+@pytest.mark.parametrize(("idle", "counted", "share"), [(20, 20, 0.0), (5, 20, 0.75), (0, 20, 1.0), (0, 0, 0.0)])
+def test_what_other_work_takes_of_the_cores(
+    idle: int, counted: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel counts ticks; where nothing counts them nobody is told that the cores are busy."""
+    found = iter([(100, 300), (100 + idle, 300 + counted)])
+    monkeypatch.setattr(thread_counts, "_ticks", lambda: next(found))
+    assert busy_share(0.0) == pytest.approx(share)
+
+
+def test_a_core_is_idle_or_counted() -> None:
+    assert 0 <= busy_share(0.05) <= 1

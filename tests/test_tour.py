@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import ofa.space as spaces
+
 ROOT = Path(__file__).resolve().parents[1]
 TOUR = ROOT / "docs" / "tour.py"
 
@@ -38,6 +40,10 @@ def test_the_tour_goes_from_a_space_to_a_page(tmp_path: Path) -> None:
     pytest.importorskip("plotly", reason="the package 'plotly' is not installed")
     told = run(tmp_path / "tour", tmp_path / "home")
     assert list((tmp_path / "home").iterdir()) == [] and len(told.splitlines()) < 30
+    # What 'ofa space facts' says of the corners: the least at the smallest resolution, the most at the largest.
+    corners = spaces.facts(spaces.load("mobilenet_v3_tiny", channels=1, classes=10))["corners"]
+    least, most = min(corners["min"]["macs"].values()), max(corners["max"]["macs"].values())
+    assert f"from {least:,} to {most:,} MACs" in told
     page = (tmp_path / "tour" / "run" / "report.html").read_text(encoding="utf-8")
     assert "At least one input of this page comes from the simulated device" in page
     off, bound, best, predicted, measured = (

@@ -157,6 +157,10 @@ def flat(facts: Any, prefix: str = "") -> list[tuple[str, str]]:
         name = f"{prefix}.{key}" if prefix else str(key)
         if isinstance(value, dict):
             found += flat(value, name)
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            # A line each: phases of a training, say, and not the notation of a programming language.
+            for number, item in enumerate(value[:12], 1):
+                found.append((f"{name}.{number}", "; ".join(f"{part} {text}" for part, text in flat(item))))
         elif isinstance(value, list):
             found.append((name, ", ".join(str(item) for item in value[:12]) + (" …" if len(value) > 12 else "")))
         elif isinstance(value, bool):

@@ -22,6 +22,7 @@ from ofa.train.evaluate import percent, right, statistics
 from ofa.train.ranks import Ranks
 from ofa.train.runs import Trained, Weights
 from ofa.train.sources import Source
+from ofa.train.sources import errors as image_errors
 from ofa.train.sources.decode import Problems
 
 # What runs a file where the command does not say, by the file's ending.
@@ -187,7 +188,7 @@ def _progress(what: str, total: int, ranks: Ranks) -> AbstractContextManager[Any
 def _tell_replaced(*opened: Source) -> None:
     """Warn where unreadable images were replaced by others of their class."""
     if places := sorted({place for source in opened for place in source.skipped}):
-        console.warn(f"{len(places):,} unreadable images were replaced by others of their class, first '{places[0]}'")
+        console.warn(image_errors.replaced(places))
 
 
 def spread(top1: NDArray[np.float64]) -> dict[str, float]:

@@ -40,6 +40,10 @@ FileRuntime = Annotated[
         autocompletion=completing.runtimes,
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, max=1024, help="CPU threads it computes on; torch's if not given."),
+]
 Skip = Annotated[bool, typer.Option("--skip-corrupt", help="Replace unreadable images and count them.")]
 # Written out: to ask the recipes would load torch for every line of help.
 RECIPES = "demo, small_images, small_images_shrinking, imagenet or imagenet_shrinking"
@@ -105,6 +109,7 @@ def train(
     settings: Settings = None,
     seed: OwnSeed = None,
     on: On = None,
+    threads: Threads = None,
     skip_corrupt: Skip = False,
     track: Track = None,
     json: Json = False,
@@ -118,15 +123,15 @@ def train(
 
     waiting.load_torch()
     from ofa.train import data as datas
-    from ofa.train import errors, ranks, runs
+    from ofa.train import ranks, runs
 
     seeded = [] if seed is None else [f"seed={seed}"]
     chosen = runs.recipe_named(recipe, [*(settings or ()), *seeded], epochs_scale, schedule)
-    with ranks.joined(on) as group:
+    with ranks.joined(on, threads) as group:
         source = runs.opened(data, "train", problems="skip" if skip_corrupt else "raise", threads=1)
         divided = datas.divided(source, chosen)
         if group.first and (fault := runs.tests_fault(data, source)):
-            console.warn(errors.tests_unlike(fault))
+            console.warn(fault)
         if dry_run:
             _foretell(chosen, divided, group, json)
         else:
@@ -158,6 +163,7 @@ def finetune(
     weights: WhichWeights = WeightsName.last,
     settings: Settings = None,
     on: On = None,
+    threads: Threads = None,
     skip_corrupt: Skip = False,
     track: Track = None,
     json: Json = False,
@@ -168,7 +174,7 @@ def finetune(
     waiting.load_torch()
     from ofa.train import ranks, recipes, runs
 
-    with ranks.joined(on) as group:
+    with ranks.joined(on, threads) as group:
         problems: Problems = "skip" if skip_corrupt else "raise"
         begun = runs.trained(run, data, weights=weights.value, problems=problems, device=group.device, threads=1)
         (chosen,) = runs.subnets_in(subnet, begun, exactly=1)
@@ -194,6 +200,7 @@ def evaluate(
     weights: WhichWeights = WeightsName.last,
     seed: OwnSeed = None,
     on: On = None,
+    threads: Threads = None,
     skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
@@ -210,13 +217,13 @@ def evaluate(
     problems: Problems = "skip" if skip_corrupt else "raise"
     if target.is_file():
         for_runs = {"--subnets": subnets, "--count": count, "--split": part is Part.holdout, "--on": on}
-        for_runs |= {"--weights": weights is not WeightsName.last, "--seed": seed is not None}
+        for_runs |= {"--threads": threads, "--weights": weights is not WeightsName.last, "--seed": seed is not None}
         _refuse(for_runs, target, "an exported file")
         rows = [accuracy.of_file(target, data, runtime, problems=problems)]
     else:
         _refuse({"--runtime": runtime}, target, "a training")
         _refuse({"--count": subnets and count}, target, "a training, and --subnets says what of it is measured")
-        with ranks.joined(on) as group:
+        with ranks.joined(on, threads) as group:
             chosen = accuracy.Choice(subnets=subnets, random=count, seed=seed or 0)
             rows = accuracy.of_run(
                 target,
@@ -246,6 +253,7 @@ def label(
     weights: WhichWeights = WeightsName.last,
     seed: OwnSeed = None,
     on: On = None,
+    threads: Threads = None,
     skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
@@ -260,7 +268,7 @@ def label(
     waiting.load_torch()
     from ofa.train import accuracy, ranks
 
-    with ranks.joined(on) as group:
+    with ranks.joined(on, threads) as group:
         chosen = accuracy.Choice(subnets=subnets, random=count, seed=seed or 0)
         problems: Problems = "skip" if skip_corrupt else "raise"
         facts = accuracy.label_run(run, data, chosen, out, weights=weights.value, ranks=group, problems=problems)
@@ -303,7 +311,9 @@ def _foretell(recipe: Recipe, data: Data, ranks: Ranks, json: bool) -> None:
     """Say what a training would take."""
     from ofa import console
     from ofa.train.preview import preview
+    from ofa.train.ranks import tell_crowded
 
+    tell_crowded(ranks)
     facts = preview(recipe, data, ranks)
     if ranks.first:
         console.emit_json(facts) if json else console.show(facts, title=recipe.name)
@@ -322,8 +332,10 @@ def _train(
 ) -> None:
     """Train by a recipe, or go on; show and log how it goes, and say what it left."""
     from ofa.train import loop
+    from ofa.train.ranks import tell_crowded
 
     _check_begin(out, recipe, resume, ranks.first)
+    tell_crowded(ranks)
     steps, watch = recipe.schedule(len(data.train)).steps, data.watch(ranks.device)
     with _watching(recipe.name, steps, recipe.batch, ranks.first) as tell, _tracked(track, out, ranks.first) as log:
         loop.train(recipe, data, out, ranks=ranks, start=start, watch=watch, on_step=tell, on_log=log)
@@ -358,7 +370,7 @@ def _watching(what: str, steps: int, batch: int, first: bool) -> Iterator[Any]:
             rows = {
                 "phase": found.phase,
                 "epoch": f"{found.facts['epoch']:.2f}",
-                "loss": f"{found.loss:.3f} (first {first_loss:.3f}, last {last_loss:.3f})",
+                "loss": f"{found.loss:.3f} (first subnet {first_loss:.3f}, last {last_loss:.3f})",
                 "learning rate": f"{found.facts.get('lr', 0.0):.2e}",
                 "images/s": f"{batch * (found.step - before) / (now_s - began_s):.0f}" if before else "",
                 "corners": corners,
@@ -389,4 +401,4 @@ def _ended(out: Path, json: bool) -> None:
     from ofa.train import folder
 
     facts = folder.summary(out)
-    console.emit_json(facts) if json else console.show(facts, title=str(out))
+    console.emit_json(facts) if json else console.show(folder.in_words(facts), title=str(out))

@@ -67,6 +67,30 @@ def tests_unlike(fault: OfaError) -> str:
     return f"the test images there cannot be used: {fault.what}" + (f", {fault.why}" if fault.why else "")
 
 
+def no_tests(path: str) -> str:
+    """Warn that there are no test images beside training images."""
+    return (
+        f"there are no test images beside those to train on in '{path}': "
+        "after the training 'ofa eval' will need --split holdout, and its numbers flatter what was chosen by them"
+    )
+
+
+def crowded(share: float, threads: int) -> str:
+    """Warn that threads will wait for each other."""
+    return (
+        f"other work keeps {100 * share:.0f} % of the cores busy: {threads} threads then wait for each other at every "
+        "layer, and --threads 1 may be several times as fast"
+    )
+
+
+def other_threads(before: int, now: int) -> str:
+    """Warn that a training goes on with another number of threads."""
+    return (
+        f"this training computed on {before} threads and goes on with {now}: its weights will be those of an "
+        f"uninterrupted one to rounding, not bit for bit (--threads {before})"
+    )
+
+
 def too_few_images(images: int, holdout: int, batch: int) -> UsageInvalid:
     """Say that a training set does not fill one batch."""
     fewer = images // 5

@@ -35,6 +35,12 @@ CHECKPOINT, PREVIOUS, BEST, TEACHER = "checkpoint.pt", "checkpoint.previous.pt",
 DAMAGED = "checkpoint.damaged.pt"
 METRICS, RECIPE, DATA, ENVIRONMENT = "metrics.jsonl", "recipe.json", "data.json", "environment.jsonl"
 
+WORDS = {
+    "loss": "loss, mean of a step's subnets",
+    "loss_first": "loss of its first subnet",
+    "loss_last": "loss of its last subnet",
+}
+
 
 def begin(folder: Path, recipe: Recipe, data: Data) -> None:
     """Make the folder, and write what is trained on what, and that a session has begun.
@@ -46,7 +52,19 @@ def begin(folder: Path, recipe: Recipe, data: Data) -> None:
         check_ours(folder, recipe)
         write_atomic(folder / RECIPE, readable_json(recipe.to_json()))
         write_atomic(folder / DATA, readable_json(described(data)))
-    lines.append(folder / ENVIRONMENT, json.dumps(environment(), sort_keys=True))
+    here = environment()
+    if (before := _last_threads(folder)) not in (None, here["cpu_threads"]):
+        console.warn(errors.other_threads(before, here["cpu_threads"]))
+    lines.append(folder / ENVIRONMENT, json.dumps(here, sort_keys=True))
+
+
+def _last_threads(folder: Path) -> int | None:
+    """Return on how many CPU threads a folder's last session computed, None where none is known."""
+    try:
+        found = json.loads(lines.whole(folder / ENVIRONMENT)[-1])["cpu_threads"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 def begun(folder: Path) -> bool:
@@ -73,6 +91,11 @@ def summary(folder: Path) -> dict[str, Any]:
     """Return what a training has come to: its last line of the log, and where its weights are."""
     last: dict[str, Any] = json.loads((lines.whole(folder / METRICS) or ["{}"])[-1])
     return last | {"checkpoint": str(folder / CHECKPOINT), "log": str(folder / METRICS)}
+
+
+def in_words(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a summary under names that say which of a step's subnets a loss is of; the log keeps its short ones."""
+    return {WORDS.get(name, name): value for name, value in facts.items()}
 
 
 def described(data: Data) -> dict[str, Any]:

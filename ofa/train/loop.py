@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ofa import console
 from ofa.errors import OfaError
 from ofa.lock import alone
 from ofa.nn.blocks import Finish, batch_statistics
@@ -30,6 +31,7 @@ from ofa.train.evaluate import corner_accuracies
 from ofa.train.interrupt import end_quietly, terminable, unbroken
 from ofa.train.ranks import Ranks, reduced
 from ofa.train.recipes import Recipe
+from ofa.train.sources import errors as image_errors
 from ofa.train.sources.arrays import Arrays
 from ofa.train.state import State
 from ofa.train.step import Task, backward
@@ -89,6 +91,7 @@ def train(
                 training.save()
             raise
         training.save()
+        training.tell_replaced()
     return training.state.supernet
 
 
@@ -125,6 +128,8 @@ class Training:
         self.best = -math.inf
         # False from an optimiser step until its line is in the log: a checkpoint of it would lose that line for good.
         self.whole = True
+        # Unreadable images by path that steps were shown others for; worker processes count for themselves.
+        self.replaced: set[str] = set()
         # The step of the checkpoint that the folder holds: written anew it would be other bytes, and another file.
         self.saved: int | None = None
 
@@ -193,6 +198,7 @@ class Training:
         )
         state.optimiser.zero_grad(set_to_none=True)
         losses = backward(state.supernet, task, self.shards, batches)
+        self.replaced.update(*(batch.skipped for batch in batches))
         unread = sum(times for batch in batches for times in batch.skipped.values())
         *numbers, skipped = reduced(state.parameters, self.ranks, torch.cat([losses, losses.new_tensor([unread])]))
         losses = torch.stack(numbers) / recipe.shards
@@ -229,6 +235,12 @@ class Training:
         if self.ranks.first and self.state.step != self.saved:
             run_folder.keep(self.folder, self._checkpoint())
             self.saved = self.state.step
+
+    def tell_replaced(self) -> None:
+        """Warn where unreadable images were replaced, in steps or in what is measured beside them, by any process."""
+        places = sorted(set().union(*self.ranks.gathered(self.replaced | set(self.data.source.skipped))))
+        if places and self.ranks.first:
+            console.warn(image_errors.replaced(places))
 
     def _batches(self, first: int, last: int) -> Iterator[list[Batch]]:
         """Yield what the steps read; images in files are decoded ahead by worker processes."""

@@ -17,10 +17,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ofa import console
+from ofa.threads import busy_share
 from ofa.train import errors
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
+# From this share of busy cores on, threads of one step wait for each other more than they help: with both cores of two
+# taken, two threads took eight times as long as one.
+CROWDED = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +84,21 @@ def _fitting() -> Iterator[None]:
 
 
 @contextmanager
-def joined(device: str | None = None) -> Iterator[Ranks]:
+def computing_on(threads: int | None) -> Iterator[None]:
+    """Let torch compute on so many CPU threads (None: on its own number of them), and put that back at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if threads is None else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def joined(device: str | None = None, threads: int | None = None) -> Iterator[Ranks]:
     """Join the processes that torchrun started (or none), each on its own GPU where there are any; leave at the end.
 
+    Each computes on so many CPU ``threads`` as `computing_on` takes them.
     Raises UsageInvalid where ``device`` is neither "cpu" nor "cuda" (or "cuda:1" and the like), or is not there, and
     where what is done inside needs more memory than a GPU has.
     """
@@ -97,15 +114,22 @@ def joined(device: str | None = None) -> Iterator[Ranks]:
     else:
         raise errors.no_device(kind)
     if size == 1:
-        with _fitting():
+        with _fitting(), computing_on(threads):
             yield Ranks(device=chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        with _fitting():
+        with _fitting(), computing_on(threads):
             yield Ranks(rank=dist.get_rank(), size=size, device=chosen)
     finally:
         dist.destroy_process_group()
+
+
+def tell_crowded(ranks: Ranks) -> None:
+    """Warn where several threads are to compute on cores that other work keeps busy."""
+    threads = torch.get_num_threads()
+    if ranks.first and ranks.device.type == "cpu" and threads > 1 and (share := busy_share()) >= CROWDED:
+        console.warn(errors.crowded(share, threads))
 
 
 def _cuda(kind: str, local: int) -> torch.device:

@@ -20,7 +20,6 @@ from ofa.files import MEBIBYTE, read_json, sha256_file
 from ofa.nn.supernet import Supernet, build
 from ofa.space import listed
 from ofa.space.core import Subnet
-from ofa.space.errors import shown
 from ofa.train import checkpoint, data, digits, errors, folder, named, recipes, schedule, settings, sources
 from ofa.train.data import Data, Images
 from ofa.train.ranks import CPU
@@ -87,17 +86,19 @@ def opened(
     return sources.open_source(Path(path), split=split, problems=problems, channels=channels, threads=threads)
 
 
-def tests_fault(path: str, source: Source) -> OfaError | None:
-    """Return why test images beside those to train on cannot be used, None where they can or there are none.
+def tests_fault(path: str, source: Source) -> str | None:
+    """Return why test images beside those to train on cannot be used, or that there are none; None where they can.
 
     Known before a training rather than after it: `ofa eval` asks for them at its end.
     """
-    if path == DIGITS or not sources.holds(Path(path), "test"):
+    if path == DIGITS:
         return None
+    if not sources.holds(Path(path), "test"):
+        return errors.no_tests(path)
     try:
         sources.same_classes(source, opened(path, "test", channels=source.channels))
     except OfaError as fault:
-        return fault
+        return errors.tests_unlike(fault)
     return None
 
 
@@ -248,7 +249,9 @@ def resumes(run: Path, recipe: Recipe) -> bool:
         return False
     found = recipe_of(run)
     differing = [
-        f"'{key}' was {shown(getattr(found, key))} and is {shown(getattr(recipe, key))}"
+        settings.phases_apart(found.phases, recipe.phases)
+        if key == "phases"
+        else settings.apart(key, getattr(found, key), getattr(recipe, key))
         for key in recipes.NAMES
         if key not in recipes.UNIMPORTANT and getattr(found, key) != getattr(recipe, key)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -83,6 +83,25 @@ def misfit(owner: type[Recipe] | type[Phase], name: str, value: Any) -> str:
     numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
     inside = all(least <= number <= most for number in numbers if isinstance(number, (int, float)))
     return "" if inside else (f"at least {least:,}" if most == math.inf else f"{least:,} to {most:,}")
+
+
+def apart(name: str, was: Any, now: Any) -> str:
+    """Say that a choice differs, and how."""
+    return f"'{name}' was {shown(was)} and is {shown(now)}"
+
+
+def phases_apart(was: Sequence[Phase], now: Sequence[Phase]) -> str:
+    """Say in what the phases of two recipes differ first: a phase written out whole is cut before it comes to that."""
+    if [phase.name for phase in was] != [phase.name for phase in now]:
+        return apart("phases", [phase.name for phase in was], [phase.name for phase in now])
+    old, new, name = next(
+        (old, new, field.name)
+        for old, new in zip(was, now, strict=True)
+        for field in fields(Phase)
+        if getattr(old, field.name) != getattr(new, field.name)
+    )
+    told = apart(name, getattr(old, name), getattr(new, name))
+    return f"phase '{old.name}': {told}" + (" (--epochs-scale)" if name == "epochs" else "")
 
 
 def _first(owner: Recipe | Phase) -> str:

@@ -44,7 +44,11 @@ class AccuracyTwin:
     card: dict[str, Any]
 
     def predict(self, genomes: Genomes) -> Vector:
-        """Return the predicted top-1 accuracy, percent, float64[n], of canonical genomes uint8[n, G]."""
+        """Return the predicted top-1 accuracy, percent, float64[n], of canonical genomes uint8[n, G].
+
+        Raises SpaceMismatch for foreign genomes.
+        """
+        self.space.check(genomes)
         predicted = self.base.predict(genomes)
         if self.boosters:
             matrix = features.tree_features(self.space, genomes).matrix.astype(np.float32)

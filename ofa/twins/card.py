@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa import score
-from ofa.twins import intervals, samples
+from ofa.twins import errors, intervals, samples
 from ofa.twins.samples import finite
 
 Vector = NDArray[np.float64]
@@ -17,6 +17,9 @@ Vector = NDArray[np.float64]
 LATENCY_BINS = 5
 # Fewer samples than this say nothing of ranks.
 FEWEST_TO_RANK = 10
+
+# A rank correlation below this inside a resolution is that of chance where there are a few dozen networks.
+RANKS_NOTHING = 0.2
 
 
 def accuracy_card(
@@ -60,6 +63,24 @@ def scores(labels: Vector, predicted: Vector, resolutions: Vector | None) -> dic
         "top_tenth_rmse_points": finite(np.sqrt(np.mean(residuals[top] ** 2))),
         "optimism_points": finite(-residuals[top].mean()),
     }
+
+
+def doubt(card: Mapping[str, Any]) -> str:
+    """Return the first that is to be doubted of an accuracy twin by its own card, "" where nothing is.
+
+    It errs as one number for all networks would; it ranks none within a resolution; its interval is wider than what it
+    is to tell apart.
+    """
+    of, interval = card["models"][card["chosen"]], card.get("interval", {})
+    error, scatter, inside = of["rmse_points"], card["label_sd"], of.get("spearman_within_resolution")
+    if error is not None and scatter is not None and error >= scatter:
+        return errors.tells_nothing(error, scatter)
+    if inside is not None and inside < RANKS_NOTHING:
+        return errors.tells_sizes(inside)
+    half_width = interval.get("half_width_points")
+    if half_width is not None and scatter is not None and half_width > scatter:
+        return errors.tells_little(interval["coverage"], half_width, scatter)
+    return ""
 
 
 def top_fifth(labels: Vector, predicted: Vector) -> dict[str, float | None]:

@@ -104,12 +104,9 @@ def show(
 
 
 def _doubt(card: Mapping[str, Any]) -> None:
-    """Warn where an accuracy twin's own cross-validation says that it learned nothing."""
+    """Warn where an accuracy twin's own cross-validation says that it learned nothing, or too little to choose by."""
     from ofa import console
-    from ofa.twins import errors
+    from ofa.twins import card as cards
 
-    if not str(card["schema"]).startswith("accuracy-twin/"):
-        return
-    error, scatter = card["models"][card["chosen"]]["rmse_points"], card["label_sd"]
-    if error is not None and scatter is not None and error >= scatter:
-        console.warn(errors.tells_nothing(error, scatter))
+    if str(card["schema"]).startswith("accuracy-twin/") and (told := cards.doubt(card)):
+        console.warn(told)

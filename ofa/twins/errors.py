@@ -20,9 +20,13 @@ def not_parallel(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -
     return UsageInvalid(f"{what} has shape {found}", why=f"{expected} is expected", hint="pass one value for each row")
 
 
-def not_a_number(what: str, wanted: str) -> UsageInvalid:
-    """Say that samples hold values no measurement gives."""
-    return UsageInvalid(f"{what} holds a value that is not {wanted}", hint="drop the failed rows before fitting")
+def not_a_number(what: str, wanted: str, *, row: int | None = None, value: float | None = None) -> UsageInvalid:
+    """Say that samples hold values no measurement gives, and which is the first, counted from 0."""
+    return UsageInvalid(
+        f"among the {what} is a value that is not {wanted}",
+        why="" if row is None else f"row {row}, counted from 0, is {value}",
+        hint="drop the failed rows before fitting",
+    )
 
 
 def tells_nothing(error: float, scatter: float) -> str:
@@ -31,6 +35,22 @@ def tells_nothing(error: float, scatter: float) -> str:
         "this twin knows nothing of how networks differ: on labels it had not seen "
         f"it errs by {error:.3g} points (rms), and their own scatter is {scatter:.3g}; "
         "a search by it finds what is cheap, not what is accurate. Train longer, or label more subnets on more images"
+    )
+
+
+def tells_little(coverage: float, half_width: float, scatter: float) -> str:
+    """Warn that an accuracy twin's intervals are wider than what it is to tell apart."""
+    return (
+        f"this twin tells little of which network is better: its {100 * coverage:.0f} % interval is ± {half_width:.3g} "
+        f"points, and the labels' own scatter is {scatter:.3g}. Label more subnets, on more images held back"
+    )
+
+
+def tells_sizes(spearman: float) -> str:
+    """Warn that an accuracy twin ranks networks of different resolutions only."""
+    return (
+        f"this twin tells resolutions apart, not networks: inside one it ranks nothing (Spearman {spearman:.2g} on "
+        "labels it had not seen). Label more subnets, on more images held back"
     )
 
 

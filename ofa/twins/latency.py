@@ -45,7 +45,11 @@ class LatencyTwin:
     card: dict[str, Any]
 
     def predict(self, genomes: Genomes) -> Vector:
-        """Return the predicted latency, ms, float64[n], of canonical genomes uint8[n, G]."""
+        """Return the predicted latency, ms, float64[n], of canonical genomes uint8[n, G].
+
+        Raises SpaceMismatch for foreign genomes.
+        """
+        self.space.check(genomes)
         table_ms = index_of(self.space).sum(genomes, self.op_values_ms) + self.constant_ms
         if self.trees is None:
             return np.asarray(table_ms)
@@ -264,7 +268,7 @@ def _checked_table(name: str, values: NDArray[np.floating], count: int) -> Vecto
     if table.shape != (count,):
         raise errors.not_parallel(f"table '{name}'", table.shape, (count,))
     if not np.isfinite(table).all() or (table < 0).any():
-        raise errors.not_a_number(f"table '{name}'", "a latency of zero or more")
+        raise errors.not_a_number(f"latencies of table '{name}'", "a latency of zero or more")
     return table
 
 

@@ -24,8 +24,11 @@ def merged(
     labels = np.asarray(values, dtype=np.float64)
     if labels.shape != (len(genomes),):
         raise errors.not_parallel(of, labels.shape, (len(genomes),))
-    if not np.isfinite(labels).all() or (positive and (labels <= 0).any()):
-        raise errors.not_a_number(of, "a positive number" if positive else "a finite number")
+    unfit = ~np.isfinite(labels) | (positive & (labels <= 0))
+    if unfit.any():
+        row = int(np.argmax(unfit))
+        wanted = "a positive number" if positive else "a finite number"
+        raise errors.not_a_number(of, wanted, row=row, value=float(labels[row]))
     distinct, row = np.unique(genomes, axis=0, return_inverse=True)
     if len(distinct) < needed:
         raise errors.too_few(len(distinct), needed=needed, of=of)

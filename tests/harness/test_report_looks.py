@@ -117,6 +117,11 @@ def test_a_column_says_its_unit_behind_a_comma() -> None:
     assert headed == ["MAPE, %", "top tenth RMSE, points", "Kendall", "samples"]
     assert [words.score(value) for value in (0.97712, -0.000987, -2.05, 0.0)] == ["0.977", "−0.001", "−2.05", "0.000"]
     assert words.flat({"a": True, "b": 1}) == [("a", "yes"), ("b", "1")]
+    phases = [{"name": "first", "choices": {}, "epochs": 1.5, "sort": False}, {"name": "second"}]
+    assert words.flat({"phases": phases}) == [
+        ("phases.1", "name first; epochs 1.5; sort no"),
+        ("phases.2", "name second"),
+    ]
 
 
 def test_a_search_that_reached_its_bound_says_so_without_a_number(tmp_path: Path) -> None:

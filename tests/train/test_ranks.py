@@ -17,7 +17,7 @@ from torch import nn
 
 from ofa.errors import UsageInvalid
 from ofa.nn.supernet import build
-from ofa.train import data, digits, label, labelled, loop, recipes, schedule
+from ofa.train import data, digits, label, labelled, loop, ranks, recipes, schedule
 from ofa.train.data import Data
 from ofa.train.ranks import Ranks, joined, reduced
 from ofa.train.recipes import Recipe
@@ -145,6 +145,34 @@ def test_a_full_gpu_is_told_with_what_helps() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.6 GiB.\nA page of hints")
     assert caught.value.why == "CUDA out of memory. Tried to allocate 9.6 GiB."
     assert all(key in " ".join(caught.value.hints) for key in ("batch=", "shards=", "calibration="))
+
+
+@pytest.mark.parametrize(
+    ("share", "threads", "rank", "told"),
+    [(0.9, 2, 0, True), (0.1, 2, 0, False), (0.9, 1, 0, False), (0.9, 2, 1, False)],
+)
+def test_threads_on_busy_cores_are_warned_of_once(
+    share: float,
+    threads: int,
+    rank: int,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One thread waits for nobody; and of many processes one talks."""
+    monkeypatch.setattr(ranks, "busy_share", lambda: share)
+    with ranks.computing_on(threads):
+        ranks.tell_crowded(Ranks(rank=rank, size=2))
+    assert ("90 % of the cores busy" in capsys.readouterr().err) == told
+
+
+def test_a_number_of_threads_holds_inside_alone() -> None:
+    before = torch.get_num_threads()
+    with joined("cpu", before + 1):
+        assert torch.get_num_threads() == before + 1
+    with joined("cpu"):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
 
 
 def test_what_no_process_used_keeps_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

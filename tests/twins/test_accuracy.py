@@ -16,9 +16,12 @@ from scipy.stats import spearmanr
 from ofa.errors import FileInvalid, SpaceMismatch, UsageInvalid
 from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
+from ofa.space.index import index_of
 from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
 from ofa.space.resnet50 import resnet50
 from ofa.twins import accuracy, features, members, ridge
+from ofa.twins.accuracy import AccuracyTwin
+from ofa.twins.latency import LatencyTwin
 
 MBV3 = mobilenet_v3(1.0, 3, 1000)
 TINY = mobilenet_v3_tiny(1.0, 1, 10)
@@ -224,12 +227,37 @@ def test_unusable_labels_are_refused() -> None:
     genomes, labels = labelled(TINY, 60, 0)
     with pytest.raises(UsageInvalid, match="19 different accuracy labels are too few"):
         accuracy.fit(TINY, genomes[:19], labels[:19], seed=0)
-    with pytest.raises(UsageInvalid, match="finite"):
-        accuracy.fit(TINY, genomes, np.where(labels > labels[0], labels, np.nan), seed=0)
+    with pytest.raises(UsageInvalid, match="among the accuracy labels is a value that is not a finite") as caught:
+        accuracy.fit(TINY, genomes, np.where(labels != labels[7], labels, np.nan), seed=0)
+    assert caught.value.why == "row 7, counted from 0, is nan"
     with pytest.raises(UsageInvalid, match="shape"):
         accuracy.fit(TINY, genomes, labels[:-1], seed=0)
     with pytest.raises(SpaceMismatch):
         accuracy.fit(MBV3, genomes, labels, seed=0)
+
+
+def test_what_is_no_genome_of_the_space_is_refused_by_name() -> None:
+    """One genome alone, a gene beyond its choices, other numbers: the sums of ops would have answered some of them."""
+    genomes, _ = labelled(TINY, 4, 0)
+    base = ridge.Additive(constant=60.0, gene_values=np.zeros((len(TINY.genes), 9)))
+    top1 = AccuracyTwin(space=TINY, base=base, boosters=(), left_out=np.zeros(9), left_out_at=np.zeros(9), card={})
+    ms = LatencyTwin(
+        space=TINY,
+        op_values_ms=np.ones(len(index_of(TINY).ops)),
+        constant_ms=0.0,
+        trees=None,
+        ratios=np.ones(9),
+        card={},
+    )
+    beyond = genomes.copy()
+    beyond[2, 3] = 9
+    for twin in (top1, ms):
+        assert twin.predict(genomes).shape == (4,)
+        for wrong in (genomes[0], genomes.astype(np.int64)):
+            with pytest.raises(SpaceMismatch, match="genomes of shape"):
+                twin.predict(wrong)
+        with pytest.raises(SpaceMismatch, match=f"genome 2 is not .*\n.*gene '{TINY.genes[3].name}' has value 9"):
+            twin.predict(beyond)
 
 
 def real_labels() -> tuple[Genomes, np.ndarray]:

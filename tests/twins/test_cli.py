@@ -60,16 +60,36 @@ def test_labels_of_another_space_are_not_to_be_deleted(run: Run, labels: Path, t
         assert code == 3 and "try: name the space of the training they are of" in err, err
 
 
-@pytest.mark.parametrize(("error", "warned"), [(5.0, True), (4.0, False)])
-def test_a_twin_that_learned_nothing_is_doubted(
-    error: float, warned: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "inside", "half_width", "told"),
+    [
+        (5.0, 0.9, 9.0, "knows nothing of how networks differ"),
+        (4.4, 0.19, 9.0, "tells resolutions apart, not networks: inside one it ranks nothing (Spearman 0.19"),
+        (4.4, -0.378, 4.4, "ranks nothing (Spearman -0.38"),
+        (4.4, 0.2, 4.6, "its 90 % interval is ± 4.6 points, and the labels' own scatter is 4.5"),
+        (4.4, None, 4.6, "tells little of which network is better"),
+        (4.4, 0.2, 4.5, ""),
+        (4.4, None, None, ""),
+    ],
+)
+def test_a_twin_that_learned_too_little_to_choose_by_is_doubted(
+    error: float,
+    inside: float | None,
+    half_width: float | None,
+    told: str,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    card = {"schema": "accuracy-twin/3", "label_sd": 4.5, "chosen": "base", "models": {"base": {"rmse_points": error}}}
+    """Of several reasons the gravest is said."""
+    scores = {"rmse_points": error, "spearman_within_resolution": inside}
+    card = {"schema": "accuracy-twin/3", "label_sd": 4.5, "chosen": "base", "models": {"base": scores}}
+    card["interval"] = {"coverage": 0.9, "half_width_points": half_width}
     monkeypatch.setattr("ofa.twins.saved.load", lambda path: SimpleNamespace(card=card))
     monkeypatch.setattr("ofa.twins.saved.fit", lambda *_, **__: card)
     for verb in (("show", "twin"), ("fit", *SPACE, "--labels", "labels.csv", "--out", str(tmp_path / "twin"))):
         code, _, err = run("twins", *verb)
-        assert code == 0 and ("knows nothing of how networks differ" in err) == warned, err
+        assert code == 0 and told in err and err.count("warning: ") == bool(told), err
 
 
 def test_a_twin_of_a_stale_table_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def test_unusable_tables_are_refused() -> None:
     with pytest.raises(UsageInvalid, match="table 'hot' has shape"):
         latency.fit(TINY, {"hot": good[:-1]})
     for bad in (np.nan, -1.0, np.inf):
-        with pytest.raises(UsageInvalid, match="table 'hot' holds a value"):
+        with pytest.raises(UsageInvalid, match="among the latencies of table 'hot' is a value"):
             latency.fit(TINY, {"hot": np.append(good[:-1], bad)})
     with pytest.raises(UsageInvalid, match="measured networks, a table"):
         latency.fit(TINY, {})

@@ -135,7 +135,7 @@ def _absent(path: Path, split: Split) -> FileInvalid:
             return (
                 errors.split_itself(path, split)
                 if mistaken
-                else errors.split_unnamed(path, split, classes, NAMES[split][0])
+                else errors.split_unnamed(path, split, classes, {each: names[0] for each, names in NAMES.items()})
             )
         if loose:
             return errors.images_unsorted(path, split, loose, NAMES[split][0])

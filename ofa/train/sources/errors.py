@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ofa.errors import FileInvalid, UsageInvalid
@@ -12,12 +12,13 @@ def no_images_at(path: Path, split: str, looked_for: Sequence[str]) -> FileInval
     """Say that a path holds no images of a split that we know to read."""
     there = f"looked for {', '.join(looked_for)}" if path.is_dir() else "it is neither a folder nor an .npz file"
     held_back = "put them there as one of these, or test on images held back from training (--split holdout)"
+    one_of = ", ".join(looked_for)
     return FileInvalid(
         f"'{path}' holds no {split} images",
         why=there if path.exists() else "there is no such file or folder",
         hint=held_back
         if path.is_dir() and split == "test"
-        else "name an .npz file of training images, or a folder that holds one of these",
+        else f"name an .npz file of training images, or a folder that holds one of these: {one_of}",
     )
 
 
@@ -30,13 +31,16 @@ def images_unsorted(path: Path, split: str, count: int, name: str) -> FileInvali
     )
 
 
-def split_unnamed(path: Path, split: str, classes: Sequence[str], name: str) -> FileInvalid:
-    """Say that class folders lie where folders of splits are looked for."""
+def split_unnamed(path: Path, split: str, classes: Sequence[str], names: Mapping[str, str]) -> FileInvalid:
+    """Say that class folders lie where folders of splits are looked for; ``names`` has the folder of each split."""
     listed = ", ".join(f"'{one}'" for one in classes[:3]) + (", …" if len(classes) > 3 else "")
     return FileInvalid(
-        f"'{path}' holds no {split} images in a folder named '{name}'",
+        f"'{path}' holds no {split} images in a folder named '{names[split]}'",
         why=f"it holds folders of images ({listed}), and nothing says which are to train and which to test with",
-        hint=f"move them into '{path}/{name}': '{path}/{name}/{classes[0]}/<image>'",
+        hint=(
+            f"move them into '{path}/{names['train']}': '{path}/{names['train']}/{classes[0]}/<image>'",
+            f"and a fifth of each class into '{path}/{names['test']}': docs/training.md has the lines that do both",
+        ),
     )
 
 
@@ -124,8 +128,15 @@ def image_broken(place: str, why: str) -> FileInvalid:
     return FileInvalid(
         f"image '{place}' cannot be read",
         why=why,
-        hint="mend or remove it, or add --skip-corrupt: unreadable images are then skipped and counted",
+        hint="mend or remove it, or add --skip-corrupt: it is then replaced by another of its class, and counted",
     )
+
+
+def replaced(places: Sequence[str]) -> str:
+    """Warn that unreadable images, each named once, were replaced by others."""
+    told = "1 unreadable image was replaced by another" if len(places) == 1 else ""
+    told = told or f"{len(places):,} unreadable images were replaced by others"
+    return f"{told} of {'its' if len(places) == 1 else 'their'} class, first '{places[0]}'"
 
 
 def none_readable(name: str, place: str) -> FileInvalid:

@@ -102,7 +102,13 @@ def test_channels_are_those_asked_for(tmp_path: Path, pictures: Picture, encode:
     ("lie", "given", "split", "said"),
     [
         ("*.png", ".", "train", r"12 lie directly in this one\n.*/train/<class>/<image>'"),
-        ("*/*.png", ".", "train", r"holds folders of images \('0', '1', '2'\).*\n.*/train/0/<image>'"),
+        (
+            "*/*.png",
+            ".",
+            "train",
+            r"holds folders of images \('0', '1', '2'\).*\n.*/train/0/<image>'\n.*fifth of each class into '.*/val'",
+        ),
+        ("other/*/*.png", "absent", "train", r"no such file or folder\n.*one of these: train.npz, train\*.tar, "),
         ("train/*/*.png", "train", "train", r"classes of one split.*\n.*name the folder above it: --data "),
         ("train/*/*.png", ".", "test", r"looked for val.*\n.*put them there as one of these.*--split holdout"),
     ],

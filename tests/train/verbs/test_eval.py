@@ -168,7 +168,7 @@ def test_unreadable_test_images_of_a_file_are_replaced_and_counted(
     command = ("eval", str(tmp_path / "model.pt"), "--data", str(photographs))
     assert run(*command)[0] == 3
     code, _, err = run(*command, "--skip-corrupt", "--json")
-    assert code == 0 and "1 unreadable images were replaced" in err
+    assert code == 0 and "1 unreadable image was replaced" in err
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,18 @@ def test_an_unreadable_image_is_replaced_and_counted(photographs: Path, tmp_path
     code, out, err = run(*steps(photographs, tmp_path / "run", "--skip-corrupt", "--json"))
     assert code == 0, err
     assert json_of(out)["step"] == 2 and skipped_in(tmp_path / "run") == 1, "an epoch shows it once"
+    assert "warning: 1 unreadable image was replaced by another of its class, first '" in err
+    assert "class-1/13.png'" in err
     facts = json.loads((tmp_path / "run" / folder.DATA).read_text())
     assert facts["classes"] == [f"class-{number}" for number in range(4)] and facts["channels"] == 3
     assert facts["mean"] == [0.5] * 3
+
+
+def test_one_that_is_held_back_is_told_of_too(photographs: Path, tmp_path: Path, run: Run) -> None:
+    """No step meets it, so the log cannot say it; corners are measured on it."""
+    command = steps(photographs, tmp_path / "run", "--skip-corrupt", batch=8, holdout=28, calibration=8)
+    code, _, err = run(*command)
+    assert code == 0 and "1 unreadable image was replaced" in err and skipped_in(tmp_path / "run") == 0, err
 
 
 def test_without_leave_to_skip_the_image_is_named(
@@ -59,7 +68,7 @@ def test_a_folder_without_the_broken_image_is_other_data(
     assert (code, out) == (3, "") and "class-1/13.png' cannot be read" in err
     code, out, err = run(*measure, "--skip-corrupt", "--json")
     assert code == 0 and len(json_of(out)) == 5
-    assert "warning: 1 unreadable images were replaced" in err and "class-1/13.png" in err
+    assert "warning: 1 unreadable image was replaced" in err and "class-1/13.png" in err
     with monkeypatch.context() as patch:
         patch.setattr(Ranks, "first", False)
         assert run(*measure, "--skip-corrupt") == (0, "", ""), "only the first of many processes talks"
@@ -77,7 +86,7 @@ def test_worker_processes_read_the_same_images(augmentation: str, photographs: P
     for out, workers in ((alone, 0), (apart, 2)):
         command = steps(photographs, out, "--skip-corrupt", workers=workers, augmentation=augmentation)
         code, _, err = run(*command)
-        assert code == 0 and skipped_in(out) == 1, err
+        assert code == 0 and skipped_in(out) == 1 and "1 unreadable image was replaced" in err, err
     first, second = ((out / folder.METRICS).read_text() for out in (alone, apart))
     assert first == second
     code, text, err = run(*steps(photographs, tmp_path / "broken", workers=2, augmentation=augmentation))

@@ -49,6 +49,8 @@ def test_test_images_of_other_classes_are_known_before_a_training(shown: Path, t
     assert "warning" not in run(*training(data, tmp_path / "run", "--dry-run"))[2]
     for path in data.glob("test*"):
         path.unlink()
+    code, _, err = run(*training(data, tmp_path / "run", "--dry-run"))
+    assert code == 0 and "there are no test images beside those to train on" in err and "--split holdout" in err
     (data / "val" / "dog").mkdir(parents=True)
     code, _, err = run(*training(data, tmp_path / "run", "--dry-run"))
     assert code == 0 and "warning: the test images there cannot be used: class 'dog' has no image" in err

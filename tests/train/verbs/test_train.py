@@ -69,13 +69,30 @@ def test_another_recipe_does_not_go_on_in_the_folder(trained: Path, shown: Path,
     err = refuse(3, *training(shown, trained, "--resume", ema_decay=0.25))
     assert "of another recipe" in err and "'ema_decay' was 0.5 and is 0.25" in err and "'batch'" not in err
     err = refuse(3, *training(shown, trained, "--resume", "--seed", "3", "--epochs-scale", "2", ema_decay=0.5))
-    assert "'seed' was 0 and is 3" in err and "'phases' was " in err
+    assert "'seed' was 0 and is 3" in err and "phase 'sandwich': 'epochs' was 1 and is 2 (--epochs-scale)" in err
+    err = refuse(3, *training(shown, trained, "--resume", "--schedule", "progressive_shrinking", ema_decay=0.5))
+    assert "'phases' was ['sandwich'] and is ['largest', " in err
     assert "'space' was " in refuse(3, *training(shown, trained, "--resume", ema_decay=0.5, space="proxyless"))
 
 
 def test_resume_without_a_training_says_that_a_new_one_begins(shown: Path, tmp_path: Path, run: Run) -> None:
     code, _, err = run(*training(shown, tmp_path / "mistyped", "--resume"))
     assert code == 0 and "holds no training to go on with: a new one begins" in " ".join(err.split())
+
+
+def test_threads_are_kept_with_the_run_and_looked_at_when_it_goes_on(
+    trained: Path, shown: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number changes weights bit for bit: it is no reason to refuse another machine, and one to say so."""
+    monkeypatch.setattr("ofa.train.ranks.busy_share", lambda: 0.0)
+    (first,) = lines_of(trained / folder.ENVIRONMENT)
+    before = first["cpu_threads"]
+    resume = training(shown, trained, "--resume", ema_decay=0.5)
+    assert "threads" not in run(*resume)[2]
+    code, _, err = run(*resume, "--threads", str(before + 1))
+    assert code == 0 and f"computed on {before} threads and goes on with {before + 1}" in " ".join(err.split())
+    assert lines_of(trained / folder.ENVIRONMENT)[-1]["cpu_threads"] == before + 1
+    assert torch.get_num_threads() == before
 
 
 def test_other_images_do_not_go_on_in_the_folder(trained: Path, tmp_path: Path, refuse: Refuse) -> None:
