@@ -126,6 +126,15 @@ def test_the_supernets_on_the_page_are_those_of_the_result_files(monkeypatch: py
     assert between == f"\n\n{made.page()}\n\n", "run 'python benchmarks/supernet_table.py'"
 
 
+def test_the_page_says_how_many_epochs_each_recipe_has() -> None:
+    recipes = pytest.importorskip("ofa.train.recipes", reason="the package 'torch' is not installed").RECIPES
+    text = (ROOT / "docs" / "training.md").read_text()
+    said = dict(
+        re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", text.partition("| recipe | epochs |")[2].partition("\n\n")[0], re.M)
+    )
+    assert said == {name: f"{sum(phase.epochs for phase in make().phases):,.0f}" for name, make in recipes.items()}
+
+
 def test_supernets_were_tested_on_as_many_images_as_the_page_says() -> None:
     """Of so many images a share is a whole number of them, but for the third digit that a percent was rounded to."""
     text = (ROOT / "docs" / "training.md").read_text()

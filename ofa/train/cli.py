@@ -310,11 +310,12 @@ def _refuse(given: Mapping[str, object], path: Path, kind: str) -> None:
 def _foretell(recipe: Recipe, data: Data, ranks: Ranks, json: bool) -> None:
     """Say what a training would take."""
     from ofa import console
-    from ofa.train.preview import preview
+    from ofa.train.preview import preview, trials
     from ofa.train.ranks import tell_crowded
 
     tell_crowded(ranks)
-    facts = preview(recipe, data, ranks)
+    with console.progress("trying steps", trials(recipe, data)) if ranks.first else nullcontext(console.silent) as told:
+        facts = preview(recipe, data, ranks, told)
     if ranks.first:
         console.emit_json(facts) if json else console.show(facts, title=recipe.name)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import resource
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,14 @@ from ofa.train.recipes import Recipe
 _STEPS = 4
 
 
-def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
-    """Return what a training would do, for this process; nothing is written.
+def trials(recipe: Recipe, data: Data) -> int:
+    """Return of how many parts ``preview`` tells that they are done: steps of each phase, and what is measured once."""
+    starts = recipe.schedule(len(data.train)).starts
+    return sum(min(_STEPS, after - first) for first, after in pairwise(starts)) + _measures(recipe, data)
+
+
+def preview(recipe: Recipe, data: Data, ranks: Ranks, on_trial: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Return what a training would do, for this process; nothing is written. ``on_trial`` is told of each of `trials`.
 
     Times are the mean of a few steps of each phase on this device, so they are rough; where other processes load ahead,
     a step waits for its share of their time only where that is more than its own. Memory is the most this process has
@@ -37,7 +45,7 @@ def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
     for number, phase in enumerate(plan.phases):
         state.phase = number
         steps = plan.starts[number + 1] - plan.starts[number]
-        step_s = _step_s(training, plan.starts[number], min(_STEPS, steps))
+        step_s = _step_s(training, plan.starts[number], min(_STEPS, steps), on_trial)
         phases.append(
             {
                 "phase": phase.name,
@@ -50,9 +58,9 @@ def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
                 "hours": round(steps * step_s / 3600, 3),
             }
         )
-    # Corners tested on images held back, and a calibrated teacher, have a layer's outputs for many images held at once.
-    if len(data.holdout) or (recipe.teacher_mode == "eval" and any(phase.teacher == "frozen" for phase in plan.phases)):
+    if _measures(recipe, data):
         statistics(state.supernet, training.space.corner("max"), data.images("calibration", ranks.device))
+        on_trial()
     return {
         "recipe": recipe.name,
         "space": training.space.id,
@@ -67,6 +75,13 @@ def preview(recipe: Recipe, data: Data, ranks: Ranks) -> dict[str, Any]:
     }
 
 
+def _measures(recipe: Recipe, data: Data) -> bool:
+    """Say whether statistics are measured: corners tested on images held back, and a calibrated teacher, have a layer's
+    outputs for many images held at once."""
+    taught = any(phase.teacher == "frozen" for phase in recipe.phases)
+    return len(data.holdout) > 0 or (recipe.teacher_mode == "eval" and taught)
+
+
 def _stand_in(training: Training) -> teacher.Teacher:
     """Return a teacher that costs what the real one will."""
     network = build(training.space).to(training.ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -76,7 +91,7 @@ def _stand_in(training: Training) -> teacher.Teacher:
     return teacher.frozen(network, few, training.recipe.teacher_mode)
 
 
-def _step_s(training: Training, first: int, count: int) -> float:
+def _step_s(training: Training, first: int, count: int, on_trial: Callable[[], None]) -> float:
     """Return the mean time of some steps from number ``first`` on, s."""
     taken = []
     for step in range(first, first + count):
@@ -91,6 +106,7 @@ def _step_s(training: Training, first: int, count: int) -> float:
         # What the guard keeps takes memory beside a step's own.
         if step == first and training.recipe.guard_factor is not None:
             training.state.take_snapshot()
+        on_trial()
         taken.append(max(loading_s / training.workers, step_s) if training.workers else loading_s + step_s)
     timed = taken[1:] or taken
     return sum(timed) / len(timed)

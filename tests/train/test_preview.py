@@ -38,7 +38,9 @@ def test_phases_and_steps_are_the_schedules(
         return facts
 
     monkeypatch.setattr(loop.Training, "advance", counted)
-    found = preview.preview(two, divided, Ranks())
+    told: list[int] = []
+    found = preview.preview(two, divided, Ranks(), lambda: told.append(len(done)))
+    assert told == [1, 2, 3, 4, 5, 6, 6] and len(told) == preview.trials(two, divided), "a bar moves with each of them"
     assert [phase["steps"] for phase in found["phases"]] == [30, 2] and found["steps"] == plan.steps == 32
     assert [phase["epochs"] for phase in found["phases"]] == [5, 0.33]
     assert [phase["subnets_a_step"] for phase in found["phases"]] == [1, 2]
