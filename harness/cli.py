@@ -91,7 +91,8 @@ def demo(out: Out = Path("runs/demo"), resume: Resume = False, json: Json = Fals
     from ofa import console
     from ofa.train import waiting
 
-    waiting.load_torch()
+    if waiting.load_torch():
+        console.note("other work keeps this computer busy: the demo takes longer than on a quiet one")
     from harness import closing
     from harness import demo as demos
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ofa.errors import FileInvalid, NoSubnetFits, OfaError, SpaceMismatch, UsageInvalid
 
-
 # The option of each limit, by the name it is asked for and the one it is told by.
 OPTIONS = {
     "latency": "--under",

@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from ofa import console
 from ofa.threads import busy_share
 from ofa.train import errors
+from ofa.train.waiting import CROWDED
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
 # From this share of busy cores on, threads of one step wait for each other more than they help: with both cores of two
-# taken, two threads took eight times as long as one.
-CROWDED = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,7 +125,9 @@ def lab_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the settings of a lab whose one device is kept busy by others."""
     folder = tmp_path / "lab"
     folder.mkdir()
-    (folder / LAB).write_text('[devices.busy]\nkind = "simulated-phone"\nsimulation = { foreign_cores = 1.5, round_noise = 0.1 }\n')
+    (folder / LAB).write_text(
+        '[devices.busy]\nkind = "simulated-phone"\nsimulation = { foreign_cores = 1.5, round_noise = 0.1 }\n'
+    )
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     monkeypatch.setenv("OFA_CACHE", str(tmp_path / "cache"))
     return folder
