@@ -5,23 +5,34 @@ stands for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.inventory import Device
+from harness.refusals import told_by_check
 from ofa.errors import OfaError
 
 # What a device says of itself is not ours to know beforehand: folders of people, and addresses.
 FOLDER_OF_SOMEBODY = re.compile(r"/(?:home|Users)/[^/\s'\":]+")
 IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?![\w.])")
-ADDRESS = "ADDRESS"
+ADDRESS, PATH = "ADDRESS", "PATH"
+# The parts of one address are replaced each for itself.
+PARTS = re.compile(f"{ADDRESS}(?:{ADDRESS})+")
 
 
 def public(device: Device, text: str) -> str:
     """Return a text without the words by which a device is found: what is kept may be passed on."""
     for word in sorted(device.transport.private, key=len, reverse=True):
-        text = text.replace(word, ADDRESS) if word else text
-    return IPV4.sub(ADDRESS, FOLDER_OF_SOMEBODY.sub("~", text))
+        text = text.replace(word, PATH if word.startswith("/") else ADDRESS) if word else text
+    return PARTS.sub(ADDRESS, IPV4.sub(ADDRESS, FOLDER_OF_SOMEBODY.sub("~", text)))
+
+
+def public_hints(device: Device, hints: Sequence[str]) -> tuple[str, ...]:
+    """Return what to try without the words by which a device is found: a command that lacks one cannot be run, so in
+    the place of such hints stands, once, the command that prints them whole.
+    """
+    kept = (told_by_check(device.name) if public(device, hint) != hint else hint for hint in hints)
+    return tuple(dict.fromkeys(kept))
 
 
 @contextmanager
@@ -36,5 +47,5 @@ def discreetly(device: Device) -> Iterator[None]:
         if not device.transport.private:
             raise
         fault.what, fault.why = public(device, fault.what), public(device, fault.why)
-        fault.hints = tuple(public(device, hint) for hint in fault.hints)
+        fault.hints = public_hints(device, fault.hints)
         raise

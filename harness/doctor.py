@@ -23,6 +23,7 @@ from harness.needs import PACKAGES, PROGRAMS, Purpose, install, packages
 from harness.places import LAB, lab_folder
 from harness.plan import NATIVE
 from harness.prepare import TIERS, check_way
+from harness.refusals import mended
 from harness.session import greet
 from harness.transport.adb import Adb
 from harness.ways import use_of
@@ -161,7 +162,7 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
         yield failed
         # A phone without a Python is held all the same, by programs that are brought to it. One that is not there says
         # so once.
-        if isinstance(device.transport, Adb):
+        if isinstance(device.transport, Adb) and _answers(device.transport):
             yield from (check for check in (*_held(device), *_without_agent(device)) if check.seen != failed.seen)
         return
     python = str(hello.environment.get("python", "unreadable"))
@@ -173,6 +174,15 @@ def of_device(find: Callable[[], Device]) -> Iterator[Check]:
     yield from _programs(device)
     yield from _heat(device, hello.state)
     yield from _work(device)
+
+
+def _answers(way: Adb) -> bool:
+    """Say whether a phone's shell can be asked: why not is told in other words each time."""
+    try:
+        way.ready()
+    except OfaError:
+        return False
+    return True
 
 
 def _without_agent(device: Device) -> Iterator[Check]:
@@ -269,9 +279,9 @@ def _runtimes(device: Device) -> Iterator[Check]:
         running = f"runs, version {found[0].version}" if ready[name] else None
         said[name] = running or (found[0].reason if found else None) or "unknown there"
     for runtime, seen in said.items():
+        python = unit.python if unit is not None and device.transport.remote else ""
         spare = not ready[runtime] and runtime != named and (named is not None or any(ready.values()))
-        listed = unit is not None and f"'{unit.python}' there, or name one that has it by 'python' in the list"
-        remedy = f"install it for {listed or 'its Python'}"
+        remedy = mended(runtime, python, listed=bool(python))
         yield Check(
             what=f"runtime {runtime}",
             fine=ready[runtime] or spare,

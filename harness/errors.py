@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 RESUME_HINT = "run the same command again ('ofa bench' with --resume): complete rounds are kept"
 
 
+def resumed_by(line: str) -> str:
+    """Return what to try where a measurement was begun: the command that goes on with it."""
+    return f"then go on, complete rounds are kept: {line}"
+
+
 def misspelt(message: str, command: str, near: Sequence[str]) -> UsageInvalid:
     """Say what of a command line cannot be understood, in one look with every other error."""
     told = printable(message.rstrip("."))
@@ -109,12 +114,23 @@ def not_by_ssh(name: str) -> UsageInvalid:
     )
 
 
-def not_trusted(name: str, fingerprint: str) -> UsageInvalid:
-    """Say that nobody said that a key is to be trusted."""
+def not_trusted(name: str, fingerprint: str, *, asked: bool, replace: bool) -> UsageInvalid:
+    """Say that nobody said that a key is to be trusted: who was ``asked`` did not, or there is no terminal."""
+    nobody = "is asked for at a terminal only, and this is none: what is piped in is not read"
     return UsageInvalid(
         f"the key of device '{name}' is not trusted",
-        why=f"nobody confirmed its fingerprint {fingerprint}",
-        hint=f"compare it on the device, then: ofa devices trust {name} --yes",
+        why=f"its fingerprint {fingerprint} " + ("was not confirmed" if asked else nobody),
+        hint=f"compare it on the device, then: ofa devices trust {name} {'--replace ' if replace else ''}--yes",
+    )
+
+
+def placeholder_left(device: str, key: str, value: str) -> FileInvalid:
+    """Say that a device's address is still the word that stands for one where a list is begun."""
+    instead = {"adb": "its serial, as 'adb devices' lists it", "ssh": "a name of ~/.ssh/config, or its own user@host"}
+    return FileInvalid(
+        f"device '{device}' has no address yet",
+        why=f"its '{key}' in the lab's list is still '{value}', which stands for one",
+        hint=f"write in its place {instead[key]}; 'ofa devices' says where the list is",
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from harness import toml
 from harness.errors import file_invalid, no_address, no_such_device
-from harness.lab import Unit, known_hosts, read_lab
+from harness.lab import Unit, known_hosts, read_lab, refuse_placeholder
 from harness.places import devices_folder, profile_names
 from harness.simulation.machine import Machine
 from harness.toml import Part
@@ -136,6 +136,7 @@ def of_lab(name: str, unit: Unit, files: Path) -> Device:
     from harness.artefacts import agent_archive
 
     profile = load_profile(unit.kind)
+    refuse_placeholder(name, unit)
     if unit.ssh is None and unit.adb is None:
         if profile.transport in ("ssh", "adb"):
             raise no_address(name, profile.transport)

@@ -10,13 +10,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness import toml
+from harness.errors import placeholder_left
 from harness.places import FOLDER_VARIABLE, KNOWN_HOSTS, LAB, known_hosts, lab_folder
 from harness.plan import NATIVE, Cores, Kernels, Precision, RuntimeName
 from harness.plan import Unit as Computes
 from harness.simulation.machine import Machine
 from harness.toml import Part
 
-__all__ = ["FOLDER_VARIABLE", "KNOWN_HOSTS", "LAB", "Group", "Lab", "Unit", "known_hosts", "lab_folder", "read_lab"]
+__all__ = [
+    "FOLDER_VARIABLE", "KNOWN_HOSTS", "LAB", "Group", "Lab", "Unit", "known_hosts", "lab_folder", "read_lab",
+    "refuse_placeholder",
+]  # fmt: skip
 
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -28,6 +32,8 @@ INSTEAD = {
     "serial": 'adb = "SERIAL"',
     "transport": 'ssh = "user@host:port" or adb = "SERIAL"',
 }
+# What stands for an address in our own examples of a list, by key.
+PLACEHOLDERS = {"adb": ("SERIAL",), "ssh": ("NAME", "user@host", "user@host:port")}
 
 
 class Unit(Part):
@@ -110,3 +116,10 @@ def read_lab() -> Lab:
     if not path.exists():
         return Lab()
     return toml.read(path, "list of devices", Lab, parts=(Lab, Unit, Group, Machine), instead=INSTEAD)
+
+
+def refuse_placeholder(name: str, unit: Unit) -> None:
+    """Raise FileInvalid where a device's address is still the word that an example has in its place."""
+    for key, words in PLACEHOLDERS.items():
+        if (value := getattr(unit, key)) in words:
+            raise placeholder_left(name, key, value)

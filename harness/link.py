@@ -8,9 +8,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from harness.answers import Absent, Answer, Attached, Ended, Forgotten, Lacking, Row, Started
-from harness.errors import answer_refused, device_lost, worker_lost
+from harness.errors import RESUME_HINT, answer_refused, device_lost, worker_lost
 from harness.inventory import Device
 from harness.protocol import At, Conversation, Hello, Progress, checked
+from harness.refusals import agent_refused
 from ofa.errors import DeviceAway, DeviceBarred, DeviceLost
 
 T = TypeVar("T")
@@ -129,7 +130,7 @@ class Link:
             found = checked({**row.row, "id": row.id})
             if found.ev != "error":
                 return found
-            refused = answer_refused(self.device.name, f"the agent says: {found.reason}")
+            refused = agent_refused(self.device.name, found.kind, found.reason)
         except ValueError as fault:
             refused = answer_refused(self.device.name, str(fault))
         self.end(job)
@@ -163,7 +164,8 @@ class Link:
                 # The next try may take as long as this one.
                 if 2 * time.monotonic() - began_s + PAUSE_S > deadline_s:
                     why = f"{fault.why}; then: {again.why}"
-                    raise device_lost(self.device.name, why, *again.hints, kind=DeviceAway) from fault
+                    hints = dict.fromkeys((*again.hints, RESUME_HINT))
+                    raise device_lost(self.device.name, why, *hints, kind=DeviceAway) from fault
             time.sleep(PAUSE_S)
 
     def one(self, request: dict[str, Any], kind: type[A]) -> A:

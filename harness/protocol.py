@@ -25,6 +25,7 @@ from harness.answers import (
     Unpacked,
 )
 from harness.errors import answer_refused, device_lost, versions_differ
+from harness.refusals import agent_refused
 from harness.transport.contract import Channel
 from ofa.errors import first_invalid
 
@@ -271,11 +272,12 @@ class Stopped(Answer):
 
 
 class Error(Answer):
-    """The agent could not do what was asked."""
+    """The agent could not do what was asked; ``kind`` is what a person has to change before it can."""
 
     id: int | None
     ev: Literal["error"]
     reason: Text
+    kind: Literal["no_room", "not_held"] | None = None
 
 
 AnyAnswer = Annotated[
@@ -364,7 +366,7 @@ class Conversation:
             except ValueError as fault:
                 raise answer_refused(self.device, str(fault)) from fault
             if answer.ev == "error":
-                raise answer_refused(self.device, f"the agent says: {answer.reason}")
+                raise agent_refused(self.device, answer.kind, answer.reason)
             if answer.id != self.number:
                 raise answer_refused(self.device, f"an answer to request {answer.id} while {self.number} is open")
             yield answer

@@ -7,8 +7,13 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.errors import RESUME_HINT, file_invalid
-from ofa.errors import FileInvalid, MeasurementRefused, UsageInvalid, printable
+from harness.errors import RESUME_HINT, answer_refused, file_invalid
+from ofa.errors import DeviceBarred, DeviceFull, DeviceLost, FileInvalid, MeasurementRefused, UsageInvalid, printable
+
+MAKE_ROOM = (
+    "make room on its disk: what we bring lies in its 'folder' of the lab's list, else in ~/.cache/ofa-lab over SSH,"
+    " /data/local/tmp/ofa-lab over ADB"
+)
 
 
 def too_hot(device: str, hottest_c: float | None, limit_c: float | None, held_back: str) -> MeasurementRefused:
@@ -36,6 +41,36 @@ def too_busy(device: str, cores: float, limit: float) -> MeasurementRefused:
             "or measure all the same: add --allow-load (and --resume); the table then carries the flag 'loaded'",
             "or change 'max_foreign_cores' in its profile",
         ),
+    )
+
+
+def told_by_check(device: str) -> str:
+    """Return what to try where the command to type holds an address: nothing that is kept names it."""
+    return f"'ofa devices check {device}' prints what to type: it names the address, which stands in no log"
+
+
+def agent_refused(device: str, kind: str | None, reason: str) -> DeviceLost:
+    """Say why an agent did not do what it was asked; ``kind`` is what stands in its way, where it knows that."""
+    if kind == "no_room":
+        return DeviceFull(
+            f"device '{device}' has no room left", why=f"the agent says: {reason}", hint=(MAKE_ROOM, RESUME_HINT)
+        )
+    if kind == "not_held":
+        return DeviceBarred(
+            f"device '{device}' was taken from this measurement",
+            why=f"{reason}: somebody broke its lease ('ofa devices release'), or took it over when it had run out",
+            hint=(f"ask who works there, or see it: ofa devices check {device}", RESUME_HINT),
+        )
+    return answer_refused(device, f"the agent says: {reason}")
+
+
+def pack_without_room(device: str, files: int, size_bytes: int) -> MeasurementRefused:
+    """Say that a device had room for the pack that brings files, and none for what came out of it."""
+    needed = f"{2 * size_bytes:,} bytes are needed, and its disk was full before"
+    return MeasurementRefused(
+        f"device '{device}' has no room for {files:,} files of {size_bytes:,} bytes",
+        why=f"they come in one pack, which lies there beside them until all are out: {needed}",
+        hint=MAKE_ROOM,
     )
 
 
@@ -174,20 +209,23 @@ def no_runtime(device: str, known: Iterable[str]) -> UsageInvalid:
     )
 
 
-def runtime_not_ready(device: str, runtime: str, reason: str) -> MeasurementRefused:
-    """Say why a runtime of a device cannot run a network."""
+def runtime_not_ready(device: str, runtime: str, reason: str, *, listed: bool) -> MeasurementRefused:
+    """Say why a runtime of a device cannot run a network; of a ``listed`` one the lab's list names the Python."""
     return MeasurementRefused(
         f"runtime '{runtime}' on device '{device}' cannot run a network",
         why=reason,
-        hint=f"{_mended(runtime)}, or choose another runtime",
+        hint=(mended(runtime, listed=listed), "or choose another runtime"),
     )
 
 
-def _mended(runtime: str) -> str:
-    """Return how a runtime that cannot do something on a device is replaced by one that can."""
+def mended(runtime: str, python: str = "", *, listed: bool = False) -> str:
+    """Return how a runtime that cannot do something on a device is replaced by one that can; ``python`` is what runs
+    the agent there, where that is known, as the lab's list says it where the device is ``listed``."""
     if runtime in ("benchmark_model", "ort_perf_test", "trtexec"):
         return "give another build for this device with '--program'"
-    return f"install a build of '{runtime}' that can, for the Python that runs the agent"
+    runs = f"'{python}' there" if python else "the Python that runs the agent"
+    other = ", or name a Python that has one by 'python' in the lab's list" if listed else ""
+    return f"install a build of '{runtime}' that can, for {runs}{other}"
 
 
 def runtime_not_offered(device: str, runtime: str, offered: Iterable[str]) -> UsageInvalid:
@@ -222,7 +260,7 @@ def unit_not_ready(device: str, runtime: str, unit: str, reason: str) -> Measure
     return MeasurementRefused(
         f"runtime '{runtime}' cannot use the {unit} of device '{device}'",
         why=reason,
-        hint=(_mended(runtime), "or leave '--unit' out"),
+        hint=(mended(runtime), "or leave '--unit' out"),
     )
 
 

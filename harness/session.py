@@ -126,7 +126,8 @@ def ready_runtime(device: Device, name: str) -> tuple[Hello, Runtime]:
         hello = hello.model_copy(update={"environment": {**hello.environment, "tuned": dict(device.tuned)}})
     found = [runtime for runtime in hello.runtimes if runtime.name == name]
     if not found or not found[0].ready:
-        raise runtime_not_ready(device.name, name, (found[0].reason if found else None) or "the agent does not know it")
+        why = (found[0].reason if found else None) or "the agent does not know it"
+        raise runtime_not_ready(device.name, name, why, listed=device.transport.remote)
     return hello, found[0]
 
 

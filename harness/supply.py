@@ -13,8 +13,9 @@ from pathlib import Path
 from harness.answers import Unpacked
 from harness.link import Link
 from harness.plan import EMPTY, IO
+from harness.refusals import pack_without_room
 from harness.transport.contract import OnBytes, silent
-from ofa.errors import DeviceLost
+from ofa.errors import DeviceFull, DeviceLost
 from ofa.files import sha256_file
 
 # A pack lies on the device beside what comes out of it, and is sent again as a whole where the link broke.
@@ -41,7 +42,10 @@ def supply(link: Link, names: Iterable[str], *, on_bytes: OnBytes = silent) -> N
         tell = _renewing(link, partial(_tell, on_bytes, done, size_bytes, total))
         with _packed(group) as pack:
             transport.push(pack, pack.name, on_bytes=tell)
-            link.kept(partial(link.one, {"do": "unpack", "pack": pack.name}, Unpacked))
+            try:
+                link.kept(partial(link.one, {"do": "unpack", "pack": pack.name}, Unpacked))
+            except DeviceFull as fault:
+                raise pack_without_room(link.device.name, len(group), size_bytes) from fault
         done += size_bytes
         on_bytes(done, total)
 

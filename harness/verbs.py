@@ -248,13 +248,14 @@ def _measured(
     space: SearchSpace, tasks: list[Task], out: Path, *, resume: bool, tuning: Tuning | None
 ) -> tuple[Facts, str, list[Path]]:
     """Measure, or go on; return what there is to say of the table, where it is, and the run, or the same of each."""
-    from harness import campaign, tables
+    from harness import campaign, resuming, tables
     from harness.phases import phases
     from ofa import console
 
     def work(task: Task, own: Path, tell: OnProgress) -> Facts:
         how: Any = {"resume": resume, "tuning": tuning, "on_progress": tell}
-        return campaign.measured(space, task.device, task.runtime, task.scope, own, **how)
+        with resuming.of_run(own, several=len(tasks) > 1):
+            return campaign.measured(space, task.device, task.runtime, task.scope, own, **how)
 
     with console.resumable("measuring interrupted; every complete round is safe"):
         if len(tasks) == 1:
@@ -267,13 +268,14 @@ def _measured(
 
 def _foretold(space: SearchSpace, tasks: list[Task], out: Path) -> tuple[Facts, str]:
     """Return what would be measured, on one device after the other; nothing is written into ``out``."""
+    from harness import resuming
     from harness.phases import phases
     from harness.preview import preview
 
     found = {}
     for task in tasks:
         device, runtime = task.device, task.runtime
-        with phases(f"probing {device.name} with {runtime}") as tell:
+        with resuming.unbegun(), phases(f"probing {device.name} with {runtime}") as tell:
             found[device.name] = preview(space, device=device, runtime=runtime, scope=task.scope, on_progress=tell)
     return found[tasks[0].device.name] if len(tasks) == 1 else found, f"what would be measured into {out}"
 

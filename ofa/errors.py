@@ -6,6 +6,7 @@ OfaError                   1    a fault of ours
 │   └── SpaceMismatch      3    a subnet, genome or table does not belong to the search space it is used with
 ├── DeviceLost             4    a device cannot be reached or stopped answering
 │   ├── DeviceBarred       4    a device will not have us: trying again does not help before something is changed
+│   │   └── DeviceFull     4    a device has no room left for what it is to keep
 │   └── DeviceAway         4    a device did not come back while it was waited for
 ├── MeasurementRefused     5    a device is too hot, too noisy, or lacks what the measurement needs
 ├── NoSubnetFits           6    no subnet of the space meets the limits
@@ -72,6 +73,10 @@ class DeviceLost(OfaError):
 
 class DeviceBarred(DeviceLost):
     """A device will not have us; trying again does not help before something is changed."""
+
+
+class DeviceFull(DeviceBarred):
+    """A device has no room left for what it is to keep."""
 
 
 class DeviceAway(DeviceLost):

@@ -1,5 +1,6 @@
 """The agent: JSON lines in, JSON lines out, on the device; it listens on nothing and ends when its input does."""
 
+import errno
 import json
 import os
 import re
@@ -25,6 +26,8 @@ MOST_REQUEST_BYTES = 4 << 20
 MOST_ANSWER_BYTES = 1 << 16
 MOST_REST_S = 60
 MOST_NUMBER = 2**53
+# What a disk says that takes nothing any more.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 NAME = re.compile(r"^[A-Za-z0-9_.-]{1,60}\Z")
 
 
@@ -165,11 +168,14 @@ def answer(line: bytes, folder: str, channel: Channel) -> bool:
             HOUSEKEEPING[verb](request, folder, send)
         else:
             raise bench.RequestInvalid("unknown verb %r" % (verb,))
+    except lease.NotHeld as fault:
+        send({"ev": "error", "kind": "not_held", "reason": str(fault)})
     except bench.RequestInvalid as fault:
         send({"ev": "error", "reason": str(fault)[:400]})
     # The host reads records, not tracebacks: the boundary of the process is where every fault must end.
     except Exception as fault:
-        send({"ev": "error", "reason": runtimes.describe(fault)})
+        full = isinstance(fault, OSError) and fault.errno in FULL
+        send(dict({"kind": "no_room"} if full else {}, ev="error", reason=runtimes.describe(fault)))
     return True
 
 

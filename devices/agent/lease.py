@@ -25,6 +25,10 @@ Send = Callable[[Dict[str, Any]], None]
 Held = Dict[str, Any]
 
 
+class NotHeld(bench.RequestInvalid):
+    """Whoever asks does not hold the device any more."""
+
+
 def lease(request: Dict[str, Any], files: str, send: Send) -> None:
     """Grant the device to who asks, unless another holds it; a lease that ran out is taken over, and said so."""
     owner, token, ttl_s = request.get("owner"), token_of(request), request.get("ttl_s")
@@ -58,14 +62,14 @@ def release(request: Dict[str, Any], files: str, send: Send) -> None:
 def renew(files: str, token: Any) -> None:
     """Let a lease run anew, as whoever works under it does again and again.
 
-    Raises RequestInvalid where another took it over: two hosts that measure at once disturb each other.
+    Raises NotHeld where it was broken, or another took it over: two hosts that measure at once disturb each other.
     """
     if token is None:
         return
     with alone(files) as path:
         held = read(path)
         if held is None or held["token"] != token:
-            raise bench.RequestInvalid("the device is not held by this host any more")
+            raise NotHeld("the device is not held by this host any more")
         write(path, {name: held[name] for name in ("owner", "token", "ttl_s")})
 
 

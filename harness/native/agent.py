@@ -76,7 +76,9 @@ class Beside:
             self.runner.before_each = partial(self._renew, asked.lease, RENEW_S)
             for record in verbs[asked.do](asked):
                 yield {"id": asked.id, **record}
-        except (CannotRun, NotHeld, OSError) as fault:
+        except NotHeld as fault:
+            yield {"id": asked.id, "ev": "error", "kind": "not_held", "reason": str(fault)}
+        except (CannotRun, OSError) as fault:
             yield {"id": asked.id, "ev": "error", "reason": str(fault)[:900]}
 
     def take(self, asked: request.Lease) -> Iterator[Record]:

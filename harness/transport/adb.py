@@ -168,7 +168,7 @@ class Adb:
         if not said.out.startswith(digest.encode()):
             free_bytes = free_of(said.out.decode("utf-8", "replace"))
             if free_bytes is not None and free_bytes < size_bytes + SPARE_BYTES:
-                raise no_room(self.device, size_bytes, free_bytes)
+                raise no_room(self.device, size_bytes, free_bytes, spare_bytes=SPARE_BYTES)
             # Two hosts may bring the same file at once: each draft has a name of its own.
             part = f"{place}.{secrets.token_hex(4)}.part"
             try:

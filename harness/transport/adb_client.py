@@ -29,6 +29,8 @@ MAX_BYTES = 1 << 20
 MAX_WORDS = 300
 # A serial that 'adb connect' takes: a name or address, and a port.
 TCP_SERIAL = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
+# What adb puts before the reason, which is not one itself.
+FAILED = re.compile(r"^(?:adb: )?(?:error: )?failed to connect to '[^']*': (?=.)")
 STATES = (
     "device", "offline", "unauthorized", "authorizing", "connecting", "no permissions", "recovery", "sideload",
     "rescue", "bootloader", "host", "detached", "unknown",
@@ -162,7 +164,8 @@ class Client:
     def cleaned(self, said: bytes) -> str:
         """Return adb's last words, fit for a terminal, without the serial: faults are kept in journals."""
         lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-        return printable(lines[-1].strip().replace(self.serial, "the phone"))[:MAX_WORDS] if lines else ""
+        last = FAILED.sub("", lines[-1].strip()) if lines else ""
+        return printable(last.replace(f"'{self.serial}'", "it").replace(self.serial, "it"))[:MAX_WORDS]
 
     def ready(self) -> None:
         """Return where the phone answers; one over TCP that is offline or absent is connected once.

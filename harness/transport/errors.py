@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import RESUME_HINT
+from harness.refusals import MAKE_ROOM
 from ofa.errors import (
     DeviceBarred,
     DeviceLost,
@@ -159,7 +160,9 @@ def phone_not_ready(device: str, serial: str, state: str | None, known: Sequence
     )
     if state is None:
         why = "adb does not list it" + (f"; connecting it gave: {said}" if said else "")
-        hint = f"adb lists {listed}" if listed else f"adb lists nothing: {again}, and look whether USB debugging is on"
+        on = "see that it is on and in this network, with debugging on" if ":" in shown else "plug it in, switch on"
+        on += f", then 'adb connect {shown}'" if ":" in shown else " USB debugging, and look what 'adb devices' lists"
+        hint = f"its serial is '{shown}' in the lab's list, and adb lists {listed or 'nothing'}: {on}"
     # A person has to do something first; whatever else is wrong may pass.
     kind = DeviceBarred if state in ("unauthorized", "no permissions") else DeviceLost
     return kind(f"device '{device}' cannot be reached over adb", why=why, hint=(hint, RESUME_HINT))
@@ -174,13 +177,13 @@ def phone_too_old(device: str) -> MeasurementRefused:
     )
 
 
-def no_room(device: str, needed_bytes: int, free_bytes: int | None) -> MeasurementRefused:
-    """Say that a file does not fit on a device."""
+def no_room(device: str, needed_bytes: int, free_bytes: int | None, *, spare_bytes: int = 0) -> MeasurementRefused:
+    """Say that a file does not fit on a device, of whose disk so many bytes are left free whatever comes."""
     left = "it says that it has no space left" if free_bytes is None else f"{free_bytes:,} bytes are free"
+    if free_bytes is not None and spare_bytes > 0:
+        left += f", of which {spare_bytes:,} are left free: a disk that is full to the last block breaks more than this"
     return MeasurementRefused(
-        f"device '{device}' has no room for a file of {needed_bytes:,} bytes",
-        why=left,
-        hint="remove files of earlier measurements from its folder, or others it does not need",
+        f"device '{device}' has no room for a file of {needed_bytes:,} bytes", why=left, hint=MAKE_ROOM
     )
 
 

@@ -105,13 +105,13 @@ def refuse_unsafe(path: Path, text: str) -> None:
         if key == "include":
             raise file_invalid(
                 "SSH configuration", path, "its 'Include' is not followed: what the other file says would be missing",
-                "name another file that holds this device's 'Host' block itself",
+                "put the lines of that other file in the place of 'Include'",
             )  # fmt: skip
         words = set(re.split(r"[\s\"'=!\\]+", value.lower())) if key == "match" else set()
         if "exec" in words:
             raise file_invalid(
                 "SSH configuration", path, "its 'Match exec' would run a program on this computer",
-                "name another file that holds this device's 'Host' block without it",
+                "take that block out, or let it match by 'host' or 'user' alone",
             )  # fmt: skip
         if key == "match":
             _refuse_unknown_match(path, value)

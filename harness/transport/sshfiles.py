@@ -103,7 +103,7 @@ def bring(place: Place, path: Path, name: str, *, sha256: str, on_bytes: OnBytes
     if not isinstance(free_bytes, int):
         raise answer_refused(place.route.device, "it did not say how much room it has")
     if free_bytes < size_bytes + MARGIN_BYTES:
-        raise no_room(place.route.device, size_bytes, free_bytes)
+        raise no_room(place.route.device, size_bytes, free_bytes, spare_bytes=MARGIN_BYTES)
     target = f"{place.folder}/{name}"
     # Two hosts may bring the same file at once.
     part = f"{target}.{token_hex(4)}.part"
@@ -131,11 +131,16 @@ def _ask(place: Place, program: str, arguments: list[str], size_bytes: int) -> d
     done = run(place.line, place.route, command, timeout_s=timeout_s)
     if done.status in (126, 127):
         why = f"its python '{place.python}' cannot be run: {done.last_words}"
-        raise device_lacks(place.route.device, why, "install Python 3.6 or newer, or correct the device's 'python'")
+        hint = "install Python 3.6 or newer there, or correct 'python' of the device in the lab's list"
+        raise device_lacks(place.route.device, why, hint)
     try:
         said = json.loads(done.output.splitlines()[-1])
     except (ValueError, IndexError, RecursionError):
         said = None
+    if not isinstance(said, dict) and not done.last_words:
+        # A Python that fails says why: it was never begun.
+        why = f"its login shell ran no command: exit code {done.status}" + _aside(done.output)
+        raise device_lacks(place.route.device, why, "give its user a login shell that does, such as: chsh -s /bin/sh")
     if not isinstance(said, dict):
         why = f"exit code {done.status}; its last words: {done.last_words}"
         raise answer_refused(place.route.device, why)
@@ -143,6 +148,12 @@ def _ask(place: Place, program: str, arguments: list[str], size_bytes: int) -> d
         why = f"'{place.folder}' cannot be used: {said['refused']}"
         raise device_lacks(place.route.device, why, "check who owns the device's folder, and the disk it is on")
     return said
+
+
+def _aside(output: bytes) -> str:
+    """Return the last line of what came in the place of an answer, where there is one."""
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return f"; it says: {lines[-1].strip()[:200]}" if lines else ", and not a word"
 
 
 def _put(place: Place, path: Path, part: str, on_bytes: OnBytes) -> None:

@@ -26,6 +26,9 @@ MOMENT_S = 0.05
 OUTLIVES_S = 0.5
 USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+# A value of the lab's list goes before that of the configuration.
+WRITTEN = "it stands in 'ssh' of the lab's list (lab.toml), else in the host's block of ~/.ssh/config"
+NAMED = "check the name of the host: 'ssh' in the lab's list (lab.toml), or 'HostName' of its block in ~/.ssh/config"
 ON_THE_DEVICE = "see that it is switched on, and that 'ssh' reaches it from here"
 
 
@@ -173,10 +176,10 @@ def _socket(route: Route) -> socket.socket:
         sock = socket.create_connection((address.host, address.port), timeout=route.connect_s)
     except socket.gaierror as fault:
         why = f"the name '{address.host}' is not known here: {fault.strerror}"
-        raise device_unreachable(route.device, why, "check 'HostName' in ~/.ssh/config, or the network") from fault
+        raise device_unreachable(route.device, why, NAMED, "or check the network") from fault
     except ConnectionRefusedError as fault:
         why = f"nothing listens at {place}"
-        raise device_unreachable(route.device, why, "start sshd on the device", "check the port") from fault
+        raise device_unreachable(route.device, why, "start sshd on the device", f"check the port: {WRITTEN}") from fault
     except TimeoutError as fault:
         why = f"{place} did not answer for {route.connect_s:g} s"
         raise device_unreachable(route.device, why, ON_THE_DEVICE) from fault
@@ -253,8 +256,9 @@ def _log_in(route: Route, transport: paramiko.Transport, deadline_s: float) -> N
     raise login_refused(
         route.device,
         "; ".join([why, *notes]),
+        *(() if tried or notes else ("make a key first: ssh-keygen -t ed25519",)),
         f"'ssh-copy-id -p {address.port} {address.user}@{address.host}' from this computer",
-        "or check 'User' and 'IdentityFile' in ~/.ssh/config",
+        f"or check the user: {WRITTEN}; and 'IdentityFile', which only ~/.ssh/config has",
         for_good=not broke_off,
     )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.transport import sshlink
 from harness.transport.errors import key_pinned_already
 from harness.transport.knownhosts import HostKey, pinned, write
 from harness.transport.sshconfig import Address
+from ofa.errors import UsageInvalid
 
-__all__ = ["HostKey", "fetch_key", "pin", "pinned"]
+__all__ = ["HostKey", "another_key", "fetch_key", "pin", "pinned"]
 
 
 def fetch_key(
@@ -40,5 +42,10 @@ def pin(path: Path, address: Address, key: HostKey, *, device: str | None = None
     if before == (key,) or (key in before and not replace):
         return
     if before and not replace:
-        raise key_pinned_already(device or address.host, address.key_name, [str(one) for one in before], str(key))
+        raise another_key(device or address.host, address, before, key)
     write(path, address, key)
+
+
+def another_key(device: str, address: Address, before: Sequence[HostKey], key: HostKey) -> UsageInvalid:
+    """Return the error for a host that is trusted by other keys than the one it shows."""
+    return key_pinned_already(device, address.key_name, [str(one) for one in before], str(key))
