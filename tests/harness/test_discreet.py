@@ -50,3 +50,23 @@ def test_an_error_names_the_device_as_the_lab_does(far: Device, device: Device) 
     with pytest.raises(DeviceLost, match="this-computer") as near, discreetly(device):
         raise device_lost("this-computer", f"{SOMEBODY}/python is not there")
     assert f"{SOMEBODY}/python" in str(near.value), "of this computer the user's own paths are of use"
+
+
+def test_a_hint_that_would_lose_an_address_names_the_command_that_prints_it(far: Device) -> None:
+    fault = device_lost(
+        "board-42", "'lab@board.example:2222' took none", "'ssh-copy-id -p 2222 lab@board.example' here",
+        "ping board.example", "or start it",
+    )  # fmt: skip
+    with pytest.raises(DeviceLost) as caught, discreetly(far):
+        raise fault
+    check, other = caught.value.hints
+    assert "'ofa devices check board-42'" in check and "ADDRESS" not in check and other == "or start it"
+
+
+def test_parts_of_one_address_are_one_word_and_paths_are_called_so(device: Device) -> None:
+    class Parts(Elsewhere):
+        private = ("lab@", "board.example", "/opt/secret/python")
+
+    one = replace(device, transport=Parts(), unit="board-42")  # type: ignore[arg-type]
+    assert public(one, "ssh lab@board.example") == "ssh ADDRESS"
+    assert public(one, "its python '/opt/secret/python' cannot be run") == "its python 'PATH' cannot be run"

@@ -1,5 +1,6 @@
 """A host is trusted by the key that was pinned, and by no other."""
 
+import io
 import subprocess
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from transport.lab import Sshd, make_key
 
 from harness import trusting
+from harness.inventory import device_named
 from harness.lab import FOLDER_VARIABLE, LAB
 from harness.transport import sshlink, trust
 from harness.transport.knownhosts import HostKey
@@ -154,3 +156,47 @@ def test_a_changed_key_is_refused(sshd: Sshd, way: Callable[..., Ssh]) -> None:
     again = replace(ssh, address=sshd.address)
     again.open().kill()
     again.end()
+
+
+def listed(folder: Path, monkeypatch: pytest.MonkeyPatch, address: str = "me@board:2222") -> None:
+    """Write a lab's list with one board, whose key is shown."""
+    (folder / LAB).write_text(f'[devices.nano-1]\nkind = "jetson-nano"\nssh = "{address}"\n')
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    monkeypatch.setattr(trust, "fetch_key", lambda *_, **__: ONE)
+
+
+def test_another_key_is_told_before_anybody_is_asked(
+    tmp_path: Path, other: HostKey, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed(tmp_path, monkeypatch)
+    pin(tmp_path / "known_hosts", HERE, other)
+    asked: list[str] = []
+    monkeypatch.setattr(trusting, "_agreed", lambda: bool(asked.append(capsys.readouterr().err)))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with pytest.raises(UsageInvalid, match="another key already"):
+        trusting.trusted("nano-1", yes=False, replace=False)
+    assert not asked
+    with pytest.raises(UsageInvalid) as refused:
+        trusting.trusted("nano-1", yes=False, replace=True)
+    assert other.fingerprint in asked[0] and ONE.fingerprint in asked[0]
+    assert "trust nano-1 --replace --yes" in refused.value.hints[0] and "not confirmed" in refused.value.why
+
+
+def test_a_pipe_is_told_to_be_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed(tmp_path, monkeypatch)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    with pytest.raises(UsageInvalid) as refused:
+        trusting.trusted("nano-1", yes=False, replace=False)
+    assert "at a terminal only" in refused.value.why and refused.value.hints[0].endswith("trust nano-1 --yes")
+    assert pinned(tmp_path / "known_hosts", HERE) == ()
+
+
+def test_an_address_that_is_still_a_placeholder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed(tmp_path, monkeypatch, "user@host")
+    with pytest.raises(FileInvalid, match="no address yet") as left:
+        trusting.trusted("nano-1", yes=True, replace=False)
+    assert "'user@host'" in left.value.why
+    (tmp_path / LAB).write_text('[devices.my-pixel]\nkind = "pixel-7"\nadb = "SERIAL"\n')
+    with pytest.raises(FileInvalid, match="no address yet") as left:
+        device_named("my-pixel", tmp_path)
+    assert "'adb devices'" in left.value.hints[0]
