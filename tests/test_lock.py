@@ -63,3 +63,16 @@ def test_what_a_killed_process_held_is_free(tmp_path: Path) -> None:
             pass
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_folders_in_which_nothing_came_to_lie_are_gone_afterwards(tmp_path: Path) -> None:
+    """A run that is refused leaves none behind; what was there, or holds anything, stays."""
+    with alone(tmp_path / "runs" / "board"):
+        assert (tmp_path / "runs" / "board").is_dir()
+    assert not (tmp_path / "runs").exists()
+    with alone(tmp_path / "runs" / "board"):
+        (tmp_path / "runs" / "other").mkdir()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
+    with alone(tmp_path / "runs" / "other"):
+        pass
+    assert (tmp_path / "runs" / "other").is_dir()

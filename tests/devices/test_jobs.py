@@ -220,7 +220,8 @@ def test_one_owner_holds_the_device(agent: Callable[[], Agent], files: Path) -> 
     assert there.last(do="release", token=THEIRS)["held"] is False
     assert here.last(do="release", token=MINE)["held"] is True
     assert there.last(do="lease", owner="bob", token=THEIRS, ttl_s=60)["granted"]
-    assert here.last(do="hello", lease=MINE)["ev"] == "error", "it lost the device"
+    lost = here.last(do="hello", lease=MINE)
+    assert (lost["ev"], lost["kind"]) == ("error", "not_held"), "it lost the device"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,26 @@ def test_every_state_has_a_reason_and_something_to_do(state: str | None, serial:
         assert ("adb connect" in fault.hints[0]) == (":" in serial)
 
 
+@pytest.mark.parametrize(("serial", "do"), [("R5CT0001", "plug it in"), ("10.0.0.7:5555", "'adb connect")])
+def test_a_phone_that_is_not_listed_is_named_with_what_is(serial: str, do: str) -> None:
+    first = phone_not_ready("p", serial, None, ()).hints[0]
+    assert f"'{serial}'" in first and "lists nothing" in first and do in first and "adb disconnect" not in first
+    assert "lists R5CT0009" in phone_not_ready("p", serial, None, ("R5CT0009",)).hints[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (b"failed to connect to '10.0.0.7:5555': Connection refused\n", "Connection refused"),
+        (b"already connected to 10.0.0.7:5555\n", "already connected to it"),
+        (b"failed to connect to 10.0.0.7:5555", "failed to connect to it"),
+        (b"", ""),
+    ],
+)
+def test_what_adb_says_names_no_phone(said: bytes, kept: str) -> None:
+    assert Client(device="p", serial="10.0.0.7:5555").cleaned(said) == kept
+
+
 @pytest.mark.parametrize("serial", ["", "-s", "--help", "a\nb", "a\x1b[2J", "a\x00"])
 def test_a_serial_that_adb_would_take_for_something_else_is_refused(serial: str) -> None:
     with pytest.raises(UsageInvalid) as refusal:
