@@ -63,3 +63,24 @@ def test_what_is_there_is_fine(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_every_purpose_needs_something() -> None:
     for purpose in Purpose:
         assert needs.packages(purpose) or needs.PROGRAMS.get(purpose)
+
+
+def test_a_phone_that_is_not_there_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked again it may say so in other words, as one over TCP does that adb was to connect."""
+    from harness import doctor
+    from harness.inventory import of_lab
+    from harness.lab import Unit
+    from harness.transport.adb import Adb
+    from harness.transport.errors import phone_not_ready
+
+    words = iter(("Connection refused", "already connected to it", "", "No route to host", ""))
+
+    def gone(self: Adb, *_: object, **__: object) -> None:
+        raise phone_not_ready("phone", "10.0.0.7:5555", None, (), next(words))
+
+    for name in ("ready", "open", "shell"):
+        monkeypatch.setattr(Adb, name, gone)
+    device = of_lab("phone", Unit(kind="pixel-7", adb="10.0.0.7:5555"), tmp_path)
+    monkeypatch.setenv("OFA_LAB", str(tmp_path))
+    failed = [check.what for check in doctor.of_device(lambda: device) if not check.fine]
+    assert failed == ["agent"]
