@@ -330,10 +330,14 @@ def sessions_of(journal: Journal, found: Conditions) -> list[dict[str, Any]]:
     """
     rounds, footprints = journal.session_of_rounds(), journal.footprints()
     empty = footprints.get(EMPTY)
-    beside = {one.session for one in (*footprints.values(), *journal.windows().values())}
+    measured_in = {
+        *rounds.values(),
+        *(one.session for one in footprints.values()),
+        *(one.session for one in journal.windows().values()),
+    }
     records = []
     for identity, record in journal.sessions():
-        if identity not in beside | set(rounds.values()):
+        if identity not in measured_in:
             continue
         own = sorted(number for number, session in rounds.items() if session == identity)
         begun = sum(journal.attempts_of(number) for number in own)

@@ -131,8 +131,7 @@ def bench(
 ) -> None:
     """Measure the ops of a space on a device, and networks, into a latency table.
 
-    With --subnets only their ops, and they themselves: to fit, but for as many as --holdout says.
-    Ctrl-C is safe: --resume goes on.
+    With --subnets only their ops, and they to fit to, but for --holdout of them. Ctrl-C is safe: --resume goes on.
     """
     from harness.bench import Scope
 
