@@ -18,7 +18,7 @@ def archive(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.tar.gz", help="The archive to write.")],
     json: Json = False,
 ) -> None:
-    """Put what a run's tables and fronts were made from into one file.
+    """Put what tables and fronts were made from in a file.
 
     'ofa replay' makes them again from it. They are made once more to see that they are so made (exit code 7 where not).
     """
@@ -52,9 +52,9 @@ def replay(
     out: MaybeOut = None,
     json: Json = False,
 ) -> None:
-    """Make tables and fronts of an archive again, and compare them byte for byte.
+    """Make an archive's tables and fronts again, and compare.
 
-    Exit code 7 where they differ. With --out what is made is kept there.
+    Compared byte for byte; exit code 7 where they differ. With --out what is made is kept there.
     """
     from harness.archive import errors
     from harness.archive.replay import replay as again

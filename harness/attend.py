@@ -30,7 +30,7 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the lab; what is there is kept.")],
     json: Json = False,
 ) -> None:
-    """Make a lab's folder: its list of devices, a place for tables, a CI check."""
+    """Make a lab's folder: devices, tables, a CI check."""
     from harness.founding import founded
     from ofa import console
 
@@ -45,7 +45,7 @@ def init(
 
 devices = typer.Typer(
     invoke_without_command=True,
-    help="List the devices of the lab, and the kinds that need no address.",
+    help="List the lab's devices, and kinds without an address.",
     epilog=example("ofa devices"),
 )
 app.add_typer(devices, name="devices")
@@ -139,7 +139,7 @@ def release(name: DeviceArgument, json: Json = False) -> None:
 
 @app.command("doctor", epilog=example("ofa doctor bench"))
 def doctor(what: WhatFor = None, json: Json = False) -> None:
-    """Say what this computer lacks, and what is wrong with each device.
+    """Say what this computer and each device lack.
 
     With WHAT only what that needs, and exit code 8 where it lacks any of it. Else the exit code is that of the first
     'ofa devices check' that is not 0.

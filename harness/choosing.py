@@ -57,7 +57,7 @@ def choose(
     allow_load: AllowLoad = False,
     json: Json = False,
 ) -> None:
-    """Choose among the best of a search by what is measured, not predicted.
+    """Choose among a search's best by what is measured.
 
     Labels go to labels.csv of RUN, or another file of labels, and with --add times to the table: the next twins learn
     from both. Exit code 6 where none fits. Ctrl-C is safe: it goes on.

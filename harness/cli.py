@@ -84,7 +84,7 @@ def everywhere(
 
 @app.command("demo", epilog=example("ofa demo   # not run: needs minutes"))
 def demo(out: Out = Path("runs/demo"), resume: Resume = False, json: Json = False) -> None:
-    """Watch it all on this computer: train, measure, search, export, verify.
+    """Watch it all here: train, measure, search, verify.
 
     Takes minutes; Ctrl-C is safe, and the same command, with or without --resume, goes on where it stopped.
     """

@@ -83,7 +83,7 @@ LONG = ("environment", "protocol", "overheads", "largest", "energies", "calibrat
 app = typer.Typer()
 lut = typer.Typer(
     no_args_is_help=True,
-    help="Look at latency tables; build, compare, merge, import and fill them.",
+    help="Look at, build, compare, merge, fill latency tables.",
     epilog=example("ofa lut check luts"),
 )
 lut.add_typer(tables)
@@ -129,7 +129,7 @@ def bench(
     classes: Classes = None,
     json: Json = False,
 ) -> None:
-    """Measure the ops of a space on a device, and networks, into a latency table.
+    """Measure a space's ops on a device, into a table.
 
     With --subnets only their ops, and they to fit to, but for --holdout of them. Ctrl-C is safe: --resume goes on.
     """

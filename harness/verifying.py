@@ -60,7 +60,7 @@ def verify(
     allow_load: AllowLoad = False,
     json: Json = False,
 ) -> None:
-    """Measure model files, anybody's, on a device, beside what a table predicts.
+    """Measure model files, anybody's, beside predictions.
 
     A table says how the runtime is used, else options do; subnets get random weights. Ctrl-C is safe: it goes on.
     """
@@ -103,7 +103,7 @@ def report(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write one self-contained page of whatever a run folder holds, or of two.
+    """Write one page of what a run folder holds, or of two.
 
     'ofa report compare A B' writes one of two tables, two devices, or two searches side by side.
     """

@@ -55,7 +55,7 @@ class PrecisionName(StrEnum):
 app = typer.Typer()
 space = typer.Typer(
     no_args_is_help=True,
-    help="Look at the search spaces: what may vary, how large, samples.",
+    help="Look at the search spaces: what may vary, samples.",
     epilog=example("ofa space list"),
 )
 app.add_typer(space, name="space")
@@ -166,7 +166,7 @@ def estimate(
     explain: Annotated[bool, typer.Option("--explain", help="Also list the rows that each sum is made of.")] = False,
     json: Json = False,
 ) -> None:
-    """Price subnets by a latency table: the plain sum of its rows, ms."""
+    """Price subnets by a latency table: its rows' sum, ms."""
     from ofa import console
     from ofa import estimate as estimates
     from ofa.lut import shelf
@@ -223,7 +223,7 @@ def export(
     skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
-    """Write a subnet of a run as a model file, or as a bundle to hand over.
+    """Write a subnet as a model file, or as a bundle.
 
     A file that computes something else than the network is not written: exit code 7. With --bundle and --lut the table
     says what latency to expect.

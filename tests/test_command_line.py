@@ -147,6 +147,16 @@ def test_help_fits_a_screen_and_ends_with_an_example(verb: Verb, run: Run, monke
     assert not any(line.endswith("...") for line in lines[1:]), "what a verb is for is cut short"
 
 
+@pytest.mark.parametrize("columns", [80, MOST_COLUMNS])
+def test_what_a_verb_is_for_is_said_whole_on_any_screen(
+    columns: int, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Terminals open with 80 columns, and a sentence that ends in dots says nothing."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    listed = run("--help")[1].partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(listed) >= 20 and not [line for line in listed if not line.endswith(".") or line.endswith("...")]
+
+
 def test_no_message_names_an_option_that_its_verb_lacks() -> None:
     """Only where verb and option stand in one line of the source: 'ofa bench … --option'."""
     known = {verb.name: set(verb.options()) | {"--no-again", "--no-ops", "--help"} for verb in TREE}

@@ -95,9 +95,10 @@ def search(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Find the most accurate subnet within limits, and how near that is to best.
+    """Find the most accurate subnet within limits.
 
-    Exit code 6 where no subnet fits: the message names the nearest limit that one meets.
+    The answer says how near that is to the best. Exit code 6 where no subnet fits: the message names the nearest limit
+    that one meets.
     """
     from ofa import console
     from ofa.search import errors

@@ -114,9 +114,9 @@ def train(
     track: Track = None,
     json: Json = False,
 ) -> None:
-    """Train a supernet from nothing; start it with torchrun for many processes.
+    """Train a supernet from nothing.
 
-    Ctrl-C is safe: the same command with --resume goes on where it stopped.
+    Start it with torchrun for many processes. Ctrl-C is safe: the same command with --resume goes on where it stopped.
     """
     from ofa import console
     from ofa.train import waiting
@@ -168,7 +168,10 @@ def finetune(
     track: Track = None,
     json: Json = False,
 ) -> None:
-    """Train one subnet of a supernet on, by itself, into a run like any other."""
+    """Train one subnet of a supernet on, by itself.
+
+    What it writes is a run like any other.
+    """
     from ofa.train import waiting
 
     waiting.load_torch()
@@ -204,9 +207,9 @@ def evaluate(
     skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
-    """Measure top-1 of subnets of a run, or of an exported file.
+    """Measure top-1 of subnets of a run, or of a file.
 
-    Of a run these are its corners, those that are named, or random ones. A file is run by its runtime.
+    Of a run these are its corners, those that are named, or random ones. An exported file is run by its runtime.
     """
     from ofa import console
     from ofa.train import waiting
@@ -257,10 +260,10 @@ def label(
     skip_corrupt: Skip = False,
     json: Json = False,
 ) -> None:
-    """Measure the accuracy of many subnets: what an accuracy twin learns from.
+    """Measure the accuracy of many subnets, for a twin.
 
-    They are tested on images held back from training. Ctrl-C is safe: the same command, with or without --resume, goes
-    on with the rows that are missing.
+    An accuracy twin learns from them. They are tested on images held back from training. Ctrl-C is safe: the same
+    command, with or without --resume, goes on with the rows that are missing.
     """
     from ofa import console
     from ofa.train import waiting
@@ -290,7 +293,10 @@ def import_checkpoint(
     ] = 10_000,
     json: Json = False,
 ) -> None:
-    """Turn a published checkpoint into a run that eval, label and finetune read."""
+    """Turn a published checkpoint into a run.
+
+    eval, label and finetune read it.
+    """
     import ofa.space as spaces
     from ofa import console
     from ofa.train import imported

@@ -33,7 +33,7 @@ EXAMPLE = (f"ofa twins fit --space {TINY} \\", "  --labels runs/mine/labels.csv 
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Fit models of accuracy, latency or energy, and see how far off they are.",
+    help="Fit and look at models of accuracy, latency, energy.",
     epilog=example(*EXAMPLE),
 )
 

@@ -26,9 +26,9 @@ def merged(
         raise errors.not_parallel(of, labels.shape, (len(genomes),))
     unfit = ~np.isfinite(labels) | (positive & (labels <= 0))
     if unfit.any():
-        row = int(np.argmax(unfit))
+        at = int(np.argmax(unfit))
         wanted = "a positive number" if positive else "a finite number"
-        raise errors.not_a_number(of, wanted, row=row, value=float(labels[row]))
+        raise errors.not_a_number(of, wanted, row=at, value=float(labels[at]))
     distinct, row = np.unique(genomes, axis=0, return_inverse=True)
     if len(distinct) < needed:
         raise errors.too_few(len(distinct), needed=needed, of=of)
