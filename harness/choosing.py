@@ -126,17 +126,21 @@ def _show(facts: Facts, labels: Path, folder: Path) -> None:
     """Print every network that was tried, the chosen one first, and where the new points are."""
     from harness.report.trial import CHOICE
     from ofa import console
+    from ofa.score import standard_error_points
 
     rows = []
     for network in facts["networks"]:
         predicted, measured = network["predicted"], network["measured"]
         row = {"subnet": network["id"], "predicted %": predicted["top1"], "measured %": measured["top1"]}
+        if facts["images"]:
+            row["±"] = standard_error_points(measured["top1"] / 100, facts["images"])
         for name, most in facts["at_most"].items():
             reading = measured["limits"].get(name)
-            row |= {
-                f"{name} ≤ {console.cell(most)}": predicted["limits"].get(name) if reading is None else reading["value"]
-            }
+            limit = f"{name} ≤ {console.cell(most)} {facts['units'][name]}".rstrip()
+            row[limit] = predicted["limits"].get(name) if reading is None else reading["value"]
         rows.append(row | {"exceeds": ", ".join(network["over"]) or "nothing"})
     console.listing(rows, title="tried, the choice first; limits as measured where something measures them")
+    if facts["images"]:
+        console.note(f"±: the standard error of what {facts['images']:,} images say; smaller differences say little")
     console.note(f"the choice is {facts['chosen']}; predicted best was {facts['predicted_best']}")
     console.note(f"wrote {folder / CHOICE}; labels are in {labels}")

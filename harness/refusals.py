@@ -198,7 +198,7 @@ def no_pulses(folder: Path) -> UsageInvalid:
 def no_runtime(device: str, known: Iterable[str]) -> UsageInvalid:
     """Say that nobody said what runs the networks on a device."""
     what = f"nobody says which runtime device '{device}' is measured with"
-    why = "neither '--runtime' nor its part of the lab's list does"
+    why = "neither '--runtime' nor its part of the lab's list does, nor a table"
     return UsageInvalid(
         what,
         why=why,

@@ -101,7 +101,7 @@ def choose(
     no kept search for one network or an answer of another space, NoSubnetFits where every network exceeds a limit as
     measured, and what labelling, exporting and measuring raise; whatever was measured stays.
     """
-    from ofa.train import runs
+    from ofa.train import labelled, runs
 
     asked = read_search(search)
     candidates = candidates_of(search, asked)
@@ -128,7 +128,11 @@ def choose(
 
     at_most = limits_of(asked, candidates)
     tried = settle(candidates, at_most, label=partial(_labels, supernet, out), measure=measure)
-    facts = _facts(tried, at_most, verified) | {"parents": [files.parent(search / FRONT, relative_to=out)]}
+    facts = _facts(tried, at_most, verified) | {
+        "units": {name: _unit(asked, name) for name in at_most},
+        "images": labelled.images_of(supernet.labels, tried[0].candidate.subnet.space),
+    }
+    facts |= {"parents": [files.parent(search / FRONT, relative_to=out)]}
     files.write_atomic(out / CHOICE, files.readable_json(facts))
     return facts
 
@@ -169,6 +173,13 @@ def own_names(asked: Asked, name: str) -> dict[str, str]:
     """Return what a limit of what every device has its own of is called, by target."""
     several = len(asked.targets) > 1
     return {target.name: own_name(name, target.name, several=several) for target in asked.targets}
+
+
+def _unit(asked: Asked, name: str) -> str:
+    """Return the unit that a limit of a search is held in, by the name that the search gave it."""
+    if name in {target.name for target in asked.targets}:
+        return "ms"
+    return {"energy": "mJ", "parameters": "", "MACs": ""}.get(name.partition(" on ")[0], "B")
 
 
 def _labels(supernet: Supernet, out: Path, subnets: Sequence[Subnet]) -> list[float]:

@@ -62,13 +62,14 @@ def verify(
 ) -> None:
     """Measure model files, anybody's, beside predictions.
 
-    A table says how the runtime is used, else options do; subnets get random weights. Ctrl-C is safe: it goes on.
+    A table says which runtime is used and how, else options do; subnets get random weights. Ctrl-C is safe: it goes on.
     """
     from harness import appraise
     from harness.ledger import at_work
     from harness.phases import phases
     from ofa import console
 
+    runtime = _runtime(runtime, lut, device)
     asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads, cores=cores)
     use = use_of(device, asked)
     place, table = _table(lut, device, use.runtime)
@@ -137,6 +138,22 @@ def _sampled(path: Path | None, data: str | None, add: bool, lut: Path | None) -
     if add and lut is None:
         raise no_table_named()
     return subnets
+
+
+def _runtime(given: Any, lut: Path | None, device: str) -> Any:
+    """Return the runtime that is asked for: where none is given, that of the table; of a folder of several tables the
+    lab's list says which one is meant, where it names the device's runtime."""
+    from harness.lab import read_lab
+    from harness.replan import runtime_of
+    from ofa.lut import shelf
+    from ofa.lut.format import HEADER
+
+    if given is not None or lut is None:
+        return given
+    unit = read_lab().devices.get(device)
+    if unit is not None and "runtime" in unit.use and not (lut.name == HEADER or (lut / HEADER).exists()):
+        return None
+    return runtime_of(shelf.one(lut, device=device))
 
 
 def _table(lut: Path | None, device: str, runtime: RuntimeName) -> tuple[Path | None, Lut | None]:

@@ -55,3 +55,8 @@ def __getattr__(name: str) -> Any:
     found = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names beside what is loaded already: those not asked for yet, too."""
+    return sorted({*globals(), *__all__})

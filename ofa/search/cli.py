@@ -14,10 +14,13 @@ from ofa.options import TINY, Channels, Classes, Json, MaybeOut, Seed, SpaceName
 
 if TYPE_CHECKING:
     from ofa.search.answer import How
+    from ofa.search.finding import Candidate
     from ofa.search.request import Request, Target
 
 POINTS = 20
 SHOWN_CHANGES = 12
+# A latency model has one beside its parts, below zero where they add up to too much.
+CONSTANT = "none of them: the model's constant"
 
 Spec = Annotated[
     str,
@@ -199,36 +202,42 @@ def _show_best(made: Request, how: How, *, explain: bool, state: Path | None, ou
     if json:
         console.emit_json(facts | reasons)
         return
-    console.show({"best": _flat(facts["best"]), **{key: facts[key] for key in facts if key not in ("best", "top")}})
-    _show_limits(made, facts["best"]["limits"])
+    best = _flat(made, facts["best"], found.best)
+    console.show({"best": best, **{key: facts[key] for key in facts if key not in ("best", "top")}})
+    _show_limits(made, facts["best"])
     if "top" in facts:
-        rows = [_flat(network) for network in facts["top"]]
+        rows = [_flat(made, network, one) for network, one in zip(facts["top"], found.top, strict=False)]
         console.listing(rows, title="\nsubnets that differ, best first")
     if explain:
-        _show_why(reasons["why"])
+        _show_why(made, reasons["why"], facts["best"]["limits"])
 
 
-def _show_limits(made: Request, values: dict[str, float]) -> None:
+def _show_limits(made: Request, best: dict[str, Any]) -> None:
     """Print what a network counts as in each limit: of what is predicted that is more than the prediction itself."""
     from ofa import console
 
     rows = [
-        {"limit": limit.name, "at most": limit.at_most, "counted as": values[limit.name], "unit": limit.unit}
+        {"limit": limit.name, "at most": limit.at_most, "counted as": best["limits"][limit.name], "unit": limit.unit}
         for limit in made.limits
     ]
     if rows:
-        console.listing(rows, title="\nlimits; a prediction counts with the margin that its errors ask for")
+        console.listing(rows, title="\nlimits; a prediction is counted with the margin that its errors ask for (90 %)")
 
 
-def _show_why(why: dict[str, Any]) -> None:
+def _show_why(made: Request, why: dict[str, Any], counted: dict[str, float]) -> None:
     """Print what the parts of a network cost, and the single changes that would have made it most accurate."""
     from ofa import console
+    from ofa.search.why import BESIDE
 
+    units = {limit.name: limit.unit for limit in made.limits}
     for name, parts in why["costs"].items():
+        column = f"{name}, {units[name]}" if units[name] else name
         rows = [
-            {"part": part, name: value, "share": f"{value / sum(parts.values()):.0%}"} for part, value in parts.items()
+            {"part": CONSTANT if part == BESIDE else part, column: value, "share": f"{value / counted[name]:.0%}"}
+            for part, value in parts.items()
         ]
-        console.listing(rows, title=f"\nwhat its parts cost: {name}")
+        rows.append({"part": "all, as it is counted", column: counted[name], "share": "100%"})
+        console.listing(rows, title=f"\nwhat its parts add to what it is counted as: {name}")
     rows = [
         {
             "change": f"{change['gene']}: {change['was']:g} to {change['becomes']:g}",
@@ -250,15 +259,15 @@ def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:
     console.note(f"wrote {kept.write(out, of())}")
 
 
-def _flat(network: dict[str, Any]) -> dict[str, Any]:
-    """Return a network for a table: one value for each column."""
+def _flat(made: Request, network: dict[str, Any], candidate: Candidate) -> dict[str, Any]:
+    """Return a network for a table: one value for each column, its accuracy with half the width of its interval."""
     rest = {key: value for key, value in network["subnet"].items() if key != "space"}
     latency_ms = network["latency_ms"]
-    shown = (
-        {f"{name} ms": ms for name, ms in latency_ms.items()} if isinstance(latency_ms, dict) else {"ms": latency_ms}
-    )
+    several = isinstance(latency_ms, dict)
+    shown = {f"{name} predicted ms": ms for name, ms in latency_ms.items()} if several else {"predicted ms": latency_ms}
+    half = {} if made.accuracy_half is None else {"± (90 %)": float(made.accuracy_half(candidate.genome[None])[0])}
     texts = {key: str(value) if isinstance(value, list) else value for key, value in rest.items()}
-    return {"accuracy": network["accuracy"], **shown, **texts}
+    return {"accuracy": network["accuracy"], **half, **shown, **texts}
 
 
 def _show_front(made: Request, how: How, *, out: Path | None, json: bool) -> None:
@@ -278,5 +287,8 @@ def _show_front(made: Request, how: How, *, out: Path | None, json: bool) -> Non
         return
     along = made.limits[0]
     under = f"{along.name} under, {along.unit}"
-    rows = [{under: point["under"], **_flat(point), "bound": point["upper_bound"]} for point in facts["front"]]
+    rows = [
+        {under: point["under"], **_flat(made, point, one.best), "bound": point["upper_bound"]}
+        for point, one in zip(facts["front"], found.points, strict=True)
+    ]
     console.listing(rows, title=f"hypervolume {found.hypervolume:.4g}")

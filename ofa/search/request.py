@@ -6,17 +6,23 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ofa.errors import UsageInvalid
 from ofa.lut import shelf
 from ofa.lut.heldout import learnt_of
 from ofa.search import errors, limits, proof, published
-from ofa.search.devices import Device, device, energy_limit
-from ofa.search.limits import Limit, Predictor
+from ofa.search.devices import COVERAGE, Device, device, energy_limit
+from ofa.search.limits import Limit, Predictor, Values
 from ofa.search.part import Part, part_of
 from ofa.search.proof import Above
-from ofa.space.core import SearchSpace
+from ofa.space.core import Genomes, SearchSpace
 from ofa.twins.precision import agreed
+
+if TYPE_CHECKING:
+    from ofa.twins.accuracy import AccuracyTwin
 
 PUBLISHED = "ofa-mlp:"
 # As the header of a table says it that was imported.
@@ -44,19 +50,25 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """A predictor over a space, its precision (None: nobody says), and a sum it never exceeds, where there is one."""
+    """A predictor over a space, its precision (None: nobody says), and a sum it never exceeds, where there is one.
+
+    ``half`` is half the width of its interval at `COVERAGE`, points, for networks of the whole space; None where it
+    says nothing of how far off it may be.
+    """
 
     predict: Predictor
     precision: str | None
     above: Above | None
     resolutions: tuple[int, ...]
+    half: Predictor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Everything a search needs, over the part of a space that every table and the predictor know.
 
-    ``latency_ms`` says for networks of the whole space what each device takes.
+    ``latency_ms`` says for networks of the whole space what each device takes, ``accuracy_half`` half the width of the
+    interval of their accuracy, points, where the predictor has one.
     """
 
     part: Part
@@ -66,6 +78,7 @@ class Request:
     latency_ms: dict[str, Predictor]
     precision: str
     assumed: tuple[str, ...]
+    accuracy_half: Predictor | None = None
 
 
 def quantity(text: str, kind: str, *, of: str) -> float:
@@ -113,7 +126,23 @@ def accuracy_of(spec: str, space: SearchSpace) -> Accuracy:
         above = None
     precision = twin.card.get("precision")
     named = precision if isinstance(precision, str) else None
-    return Accuracy(predict=twin.predict, precision=named, above=above, resolutions=space.resolutions)
+    return Accuracy(
+        predict=twin.predict, precision=named, above=above, resolutions=space.resolutions, half=_half(twin, space)
+    )
+
+
+def _half(twin: AccuracyTwin, space: SearchSpace) -> Predictor | None:
+    """Return half the width of a twin's interval, points; None where it has too few labels for one."""
+
+    def half(genomes: Genomes) -> Values:
+        low, high = twin.interval(genomes, COVERAGE)
+        return np.asarray((high - low) / 2)
+
+    try:
+        half(space.corner("min").array[None])
+    except UsageInvalid:
+        return None
+    return half
 
 
 def _over(cut: Part, predict: Predictor) -> Predictor:
@@ -172,6 +201,7 @@ def request(
         latency_ms={each.name: each.predict for each in devices},
         precision=precision,
         assumed=assumed,
+        accuracy_half=accuracy.half,
     )
 
 

@@ -13,6 +13,9 @@ from ofa.search.polish import filled
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import Slot, index_of
 
+# What no part costs: a model's constant.
+BESIDE = "beside them"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -81,7 +84,7 @@ def costs(space: SearchSpace, limits: Sequence[Limit], chosen: Genomes) -> dict[
             name = _name(space, slot, last=number == len(slots) - 1)
             value = float(term.table[tuple(int(chosen[column]) for column in term.columns)])
             parts[name] = parts.get(name, 0.0) + value
-        beside = {"beside them": limit.below.constant} if limit.below.constant else {}
+        beside = {BESIDE: limit.below.constant} if limit.below.constant else {}
         found[limit.name] = {name: value for name, value in parts.items() if value} | beside
     return found
 

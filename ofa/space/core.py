@@ -202,6 +202,10 @@ class Subnet:
     space: SearchSpace
     genome: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        """Return which network of which space it is; the whole space would be thousands of characters."""
+        return f"<Subnet {self.id} of {self.space.id} at {self.resolution} px>"
+
     @property
     def array(self) -> Genomes:
         """Return the genome as uint8[G]."""

@@ -69,3 +69,8 @@ def _row(path: Path, space: SearchSpace, number: int, row: list[str]) -> Row:
     if found.subnet.id != row[0] or not 0 <= found.top1 <= 100 or found.images < 1:
         raise errors.other_labels(path, number, space.id)
     return found
+
+
+def images_of(path: Path, space: SearchSpace) -> int:
+    """Return on how many images the rows of a file of labels were counted, which is the same of all; 0 without rows."""
+    return max((row.images for row in rows(path, space)), default=0)

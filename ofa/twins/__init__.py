@@ -32,3 +32,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ofa.twins' has no attribute '{name}'")
     module, function = _PLACES[name]
     return getattr(import_module(f"ofa.twins.{module}"), function)
+
+
+def __dir__() -> list[str]:
+    """Return the public names beside what is loaded already: those not asked for yet, too."""
+    return sorted({*globals(), *__all__})

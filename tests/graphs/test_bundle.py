@@ -71,3 +71,14 @@ def test_golden_images_are_of_many_classes_and_tell_exchanged_channels() -> None
     alone = contents.rules(Preparation(cut="none", mean=(0.0,), std=(1.0,)), "onnx", 2)
     told = golden.chosen(grey, alone, lambda images: images.mean((2, 3)), ("only",))
     assert told.swapped is None and told.told(0.1) is None and len(told.pictures) == 1
+
+
+@pytest.mark.parametrize(("lo_ms", "hi_ms", "way"), [(1e3, 1e4, "below"), (1e-9, 1e-8, "above"), (1e-9, 1e4, "")])
+def test_a_time_beside_the_stated_interval_is_said(
+    lo_ms: float, hi_ms: float, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latency = {"ms": lo_ms, "lo_ms": lo_ms, "hi_ms": hi_ms, "device": "this-computer", "runtime": "onnxruntime 1"}
+    told = checker.tell_time({"expected": {"latency": latency}}, lambda image: None, None, "onnxruntime 1")
+    assert (way in told) if way else told == ""
+    said = capsys.readouterr().out
+    assert "on this computer" in said and "on the computer it was measured on" in said and "this-computer" not in said

@@ -163,6 +163,17 @@ def test_what_could_only_fail_in_the_end_is_refused_before_anything_is_measured(
         assert code == 2 and told in err and not list((tmp_path / "out").glob("*.sqlite"))
 
 
+def test_the_runtime_is_that_of_the_table(measured: tuple[Device, Lut], run: Any, tmp_path: Path) -> None:
+    _, lut = measured
+    write(lut, tmp_path / "run" / "lut", allow_simulated=True)
+    (tmp_path / "subnets.json").write_text(json.dumps([SPACE.corner("min").to_json()]))
+    line = ["verify", "--device", "simulated-phone", "--out", str(tmp_path / "out"), "--rounds", "1", "--json"]
+    line += ["--subnets", str(tmp_path / "subnets.json")]
+    assert run(*line)[0] == 2, "nobody says it"
+    code, out, err = run(*line, "--lut", str(tmp_path / "run"))
+    assert code == 0 and json.loads(out)["runtime"] == "simulated", err
+
+
 def test_a_round_in_which_the_device_drifts_is_begun_anew_and_told(tmp_path: Path) -> None:
     heat = {"heating_c_per_s": 200.0, "cooling_s": 5.0, "throttle_c": 40.0, "throttle_per_c": 0.01}
     device = simulated(tmp_path / "files", machine=Machine(**STILL | heat), own_process=False)

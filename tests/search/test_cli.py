@@ -115,6 +115,7 @@ def test_the_answer_holds_and_is_proven(run: Run, place: Path) -> None:
     code, out, _ = run("search", *SPACE, *arguments, "--seed", "1", "--explain")
     assert code == 0 and "upper_bound" in out and subnet.id in out
     assert "turned down for" in out and "stem" in out and "head" in out
+    assert "latency, ms" in out and "all, as it is counted" in out
     why = asked(run, *arguments, "--seed", "1", "--explain")["why"]
     assert sum(why["costs"]["latency"].values()) == pytest.approx(found["best"]["latency_ms"])
     assert why["changes"] and all(change["over"] or change["points"] <= 1e-9 for change in why["changes"])
@@ -209,6 +210,11 @@ def test_every_limit_is_printed_with_what_the_best_counts_as(run: Run, place: Pa
     counted = float(shown["latency"][2].replace(",", ""))
     assert shown["latency"][3] == "ms" and counted == pytest.approx(best["limits"]["latency"], rel=1e-3)
     assert counted > best["latency_ms"], "a prediction counts with a margin"
+    assert float(shown["best.predicted ms"][2]) == pytest.approx(best["latency_ms"], rel=1e-3)
+    twin = accuracy.load(place / "twin")
+    low, high = twin.interval(from_json(TINY, best["subnet"]).array[None], 0.9)
+    half = next(float(line.split()[-1]) for line in out.splitlines() if line.startswith("best.± (90 %)"))
+    assert half == pytest.approx((high[0] - low[0]) / 2, rel=1e-3)
 
 
 def test_what_cannot_be_is_refused_with_what_why_and_try(run: Run, place: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pkgutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -283,3 +285,9 @@ def test_no_module_hides_what_the_room_offers() -> None:
     modules = {module.name for module in pkgutil.iter_modules(ofa.search.__path__)}
     assert not modules & set(ofa.search.__all__) and {"finding", "sweeps"} <= modules
     assert all(callable(getattr(ofa.search, name)) for name in ofa.search.__all__)
+
+
+def test_the_public_names_are_listed_before_they_are_loaded() -> None:
+    line = "import sys, ofa.search, ofa.twins; print(*dir(ofa.search), *dir(ofa.twins), 'numpy' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True).stdout.split()
+    assert {"find", "sweep", "Limit", "fit_accuracy", "__all__"} <= set(said) and said[-1] == "False"

@@ -60,12 +60,13 @@ def test_the_choice_of_a_file_is_meant_where_one_subnet_is(tmp_path: Path) -> No
 
 
 def test_a_file_of_several_subnets_is_refused_before_its_run_is_opened(
-    refuse: Callable[..., str], tmp_path: Path
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     space = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
     drawn = [space.subnet(genome) for genome in sample.random(space, 2, np.random.default_rng(0))]
     path = tmp_path / "several.json"
     path.write_text(json.dumps([subnet.to_json() for subnet in drawn]))
     rest = ("--data", str(tmp_path / "none"), "--out", str(tmp_path / "out"))
-    assert "holds 2 subnets" in refuse(2, "export", str(tmp_path / "no-run"), "--subnet", str(path), *rest)
-    assert "there is no subnet" in refuse(2, "export", str(tmp_path / "no-run"), "--subnet", "front.json", *rest)
+    for name, told in ((str(path), "holds 2 subnets"), ("front.json", "there is no subnet 'front.json'")):
+        code, _, err = run("export", str(tmp_path / "no-run"), "--subnet", name, *rest)
+        assert code == 2 and told in err

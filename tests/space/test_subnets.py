@@ -290,3 +290,9 @@ def test_what_is_no_id_of_a_space_is_refused(identity: str) -> None:
         spaces.by_id(identity)
     assert_three_parts(caught.value)
     assert identity[:20] in caught.value.what and len(caught.value.what) < 200
+
+
+def test_a_subnet_is_shown_shortly() -> None:
+    space = spaces.load("mobilenet_v3_tiny")
+    shown = repr(space.corner("max"))
+    assert space.corner("max").id in shown and space.id in shown and len(shown) < 100

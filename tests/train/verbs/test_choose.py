@@ -81,11 +81,14 @@ def test_the_choice_is_made_on_labels_and_times_and_not_made_twice(run: Run, sea
     for one in facts["networks"]:
         reading = one["measured"]["limits"]["latency"]
         assert 0 < reading["lo"] <= reading["value"] <= reading["hi"]
+    assert facts["units"] == {"latency": "ms"} and facts["images"] > 0
     # All of it is there: nothing is measured or labelled again.
     journals = {path: path.read_bytes() for path in (searched / "best" / "this-computer").glob("*.sqlite")}
     assert journals and run(*choosing(searched, "best", *few))[1] == out
     assert {path: path.read_bytes() for path in journals} == journals
     assert len(labelled.read(searched / "run" / "labels.csv", SPACE)[0]) == len(genomes)
+    out, err = run(*choosing(searched, "best", *few[:-1]))[1:]
+    assert "latency ≤ 5 ms" in out and "±" in out and f"{facts['images']} images" in err
 
 
 @pytest.mark.slow
