@@ -182,7 +182,8 @@ def _train(place: Place) -> Supernet:
 
         def tell(found: loop.Progress) -> None:
             nonlocal before
-            advance(found.step - before, note=f"loss {found.loss:.2f}")
+            earlier = 0 if before else found.step - 1
+            advance(found.step - before - earlier, note=f"loss {found.loss:.2f}", before=earlier)
             before = found.step
 
         watch = (place.images("calibration"), place.images("label"))

@@ -76,4 +76,5 @@ def _labelled(lesson: Lesson, genomes: Genomes, advance: Callable[..., None]) ->
         images=lesson.images,
         origin=lesson.origin,
         on_label=lambda subnet, top1: advance(note=f"{subnet.id}: {top1:.1f} %"),
+        on_known=lambda count: advance(0, before=count),
     )

@@ -25,9 +25,11 @@ class _Phases:
         if self.advance is None or total != self.total or done < self.done:
             self.stack.close()
             self.advance = self.stack.enter_context(console.progress(self.what, total))
-            self.done, self.total = 0, total
+            # What is there already when a phase begins was done before it.
+            self.advance(0, note=text, before=done)
+            self.total = total
         # What is waited for is told too, though nothing more is done meanwhile.
-        if done > self.done or not done or (text != self.text and done < total):
+        elif done > self.done or not done or (text != self.text and done < total):
             self.advance(done - self.done, note=text)
         self.done, self.text = done, text
 

@@ -11,7 +11,7 @@ from functools import partial
 from secrets import token_hex
 from typing import Any
 
-from harness import ways
+from harness import waits, ways
 from harness.answers import Facts
 from harness.discreet import public
 from harness.errors import answer_refused, device_lost
@@ -181,8 +181,9 @@ def run(
     session = begin_session(plan, device, journal, hello, runtime, like=like)
     while wanted is not None:
         number, items = wanted
-        # Rounds beyond the plan's own are only known when they come: what is to be done grows with each.
-        total = max(total, done + len(items))
+        if number >= plan.rounds:
+            # What these rounds hold is known only as each comes: as much in all that may come is the most.
+            total = max(total, done + len(items) * (plan.rounds_most - number))
         tell = partial(_tell, on_progress, done, len(items), total)
         ask = Ask(
             plan=plan,
@@ -195,9 +196,18 @@ def run(
         )
         complete_round(ask, journal, session=session, on_share=tell)
         done += len(items)
-        on_progress(done, total, f"round {number + 1}")
+        on_progress(done, total, round_of(plan, number))
         wanted = following()
+    if done < total:
+        on_progress(done, done, "no round more is needed")
     return session
+
+
+def round_of(plan: Plan, number: int) -> str:
+    """Return what a round is called, and how many there are, as far as that is known."""
+    if number >= plan.rounds:
+        return f"round {number + 1} of at most {plan.rounds_most}"
+    return f"round {number + 1} of {'at least ' if plan.rounds_most > plan.rounds else ''}{plan.rounds}"
 
 
 def complete_round(
@@ -210,7 +220,7 @@ def complete_round(
     """Measure one round until it is whole; raises DeviceLost where it broke off three times."""
     number, broken = ask.number, 0
     while True:
-        text = f"round {number + 1}" + (f", attempt {broken + 1}" if broken else "")
+        text = round_of(ask.plan, number) + (f", attempt {broken + 1}" if broken else "")
         attempt = journal.begin_attempt(number, session=session, started_utc=utc_now())
         try:
             gained = measure_round(ask, partial(on_share, text))
@@ -286,17 +296,17 @@ def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
     jobs = [ask.job(place, redo, batch) for place, batch in enumerate(batches) for redo in redos]
     with Link(device) as link:
         state = link.greet(at=ask.at(0)).state
-        supply(link, _files(ask), on_bytes=partial(_bringing, ahead))
+        supply(link, _files(ask), on_bytes=partial(waits.bringing, ahead))
         if not ask.allow_load:
-            working = partial(_working, ahead, device.profile.calm.max_foreign_cores)
+            working = partial(waits.working, ahead, device.profile.calm.max_foreign_cores)
             own = jobs if link.remote else ()
             state = quieten(device, link.conversation, ask.at(0), jobs=own, on_rest=working)
         for place, batch in enumerate(batches):
             for redo in redos:
                 if plan.protocol.regime == "burst":
-                    resting = partial(_resting, ahead, place / len(batches))
+                    resting = partial(waits.resting, ahead, place / len(batches))
                     cool(device, link.conversation, state, ask.at(place, redo), on_rest=resting)
-                part, share = Round(), partial(_part, ahead, place, len(batches), said)
+                part, share = Round(), partial(waits.part, ahead, place, len(batches), said)
                 state = measure_batch(ask, place, redo, batch, link, part, on_share=share)
                 said = told(state, part.drift)
                 if part.drift <= plan.protocol.drift_most:
@@ -318,26 +328,6 @@ def run_of(journal: Journal) -> str:
     """Return what tells a journal from any other, on whichever host: a measurement begun anew is another one."""
     first = journal.sessions()[0][0]
     return sha256_bytes(f"{journal.path.resolve()} {first}".encode())
-
-
-def _part(on_share: Callable[[str, float], None], place: int, batches: int, said: str, share: float) -> None:
-    """Turn a share of a batch into a share of its round, beside what the batch before it said of the device."""
-    on_share(said, (place + share) / batches)
-
-
-def _bringing(on_share: Callable[[str, float], None], done: int, total: int) -> None:
-    """Say that files are brought to the device."""
-    on_share(f"bringing files, {done >> 20} of {total >> 20} MiB", 0.0)
-
-
-def _resting(on_share: Callable[[str, float], None], share: float, hottest_c: float | None) -> None:
-    """Say that the device rests."""
-    on_share("cooling" if hottest_c is None else f"cooling, {hottest_c:.0f} °C", share)
-
-
-def _working(on_share: Callable[[str, float], None], limit: float, cores: float) -> None:
-    """Say that other work keeps the device busy, and how much of it would not matter."""
-    on_share(f"waiting: other work keeps {cores:.2f} cores busy, {limit:g} are allowed (--allow-load: any)", 0.0)
 
 
 def measure_batch(

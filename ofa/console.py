@@ -138,7 +138,9 @@ def fail(text: str) -> None:
 def progress(what: str, total: int) -> Iterator[Advance]:
     """Show how far something has come, on standard error: a live bar, or plain lines where that is not a terminal.
 
-    Yields ``advance(steps=1, note="", rows=None)``; ``rows`` (name to text) stand under the live bar until others come.
+    Yields ``advance(steps=1, note="", rows=None, before=0)``; ``rows`` (name to text) stand under the live bar until
+    others come, and so many steps more were done ``before``, by an earlier process: they say nothing of how long the
+    others take.
     """
     console = _console(sys.stderr)
     if console.is_terminal and not console.is_dumb_terminal:
@@ -174,7 +176,9 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
     task = bar.add_task(what, total=total, note="")
     with Live(bar, console=console, refresh_per_second=4) as live:
 
-        def advance(steps: int = 1, note: str = "", rows: Mapping[str, str] | None = None) -> None:
+        def advance(steps: int = 1, note: str = "", rows: Mapping[str, str] | None = None, before: int = 0) -> None:
+            # Past `update`, which would take them for steps of this moment.
+            bar.tasks[0].completed += before
             bar.update(task, advance=steps, note=note)
             if rows:
                 live.update(Group(bar, _grid(rows)))
@@ -196,17 +200,19 @@ def _grid(rows: Mapping[str, str]) -> Any:
 def _lines(what: str, total: int) -> Advance:
     """Return an ``advance`` that writes a line now and then, and one when all is done."""
     began_s = said_s = time.monotonic()
-    done = 0
+    done = found = 0
 
-    def advance(steps: int = 1, note: str = "", rows: Mapping[str, str] | None = None) -> None:
-        nonlocal done, said_s
-        done += steps
+    def advance(steps: int = 1, note: str = "", rows: Mapping[str, str] | None = None, before: int = 0) -> None:
+        nonlocal done, found, said_s
+        found += before
+        done += steps + before
         now_s = time.monotonic()
         if done < total and now_s - said_s < PLAIN_PROGRESS_EVERY_S:
             return
         said_s = now_s
         # Before anything is done nobody knows: 0 s would be a promise.
-        left = f", about {(now_s - began_s) / done * (total - done):.0f} s left" if 0 < done < total else ""
+        own = done - found
+        left = f", about {(now_s - began_s) / own * (total - done):.0f} s left" if own > 0 and done < total else ""
         _say(
             f"{what}: {done:,} of {total:,}, {now_s - began_s:.0f} s{left}" + (f" · {note}" if note else ""), style=None
         )

@@ -128,6 +128,20 @@ def test_progress_without_a_terminal_is_lines(
     ]
 
 
+def test_what_was_done_before_says_nothing_of_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(float(second) for second in (0, 10, 20))
+    monkeypatch.setattr("ofa.console.time.monotonic", lambda: next(clock))
+    with console.progress("training", 100) as advance:
+        advance(before=89)
+        advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 90 of 100, 10 s, about 100 s left",
+        "training: 91 of 100, 20 s, about 90 s left",
+    ]
+
+
 def test_progress_on_a_terminal_is_one_live_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

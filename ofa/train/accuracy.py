@@ -174,6 +174,7 @@ def label_run(
             ranks=ranks,
             origin=origin,
             on_label=lambda subnet, found: advance(note=f"{subnet.id}: {found:.1f} %"),
+            on_known=lambda count: advance(0, before=count),
         )
     if ranks.first:
         _tell_replaced(trained.data.source)

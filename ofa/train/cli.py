@@ -383,7 +383,10 @@ def _watching(what: str, steps: int, batch: int, first: bool) -> Iterator[Any]:
                 "corners": corners,
                 "event": found.facts.get("event", ""),
             }
-            advance(found.step - before, note=f"{found.phase} · loss {found.loss:.2f}", rows=rows)
+            # Steps of an earlier process took none of this one's time.
+            earlier = 0 if before else found.step - 1
+            note = f"{found.phase} · loss {found.loss:.2f}"
+            advance(found.step - before - earlier, note=note, rows=rows, before=earlier)
             before, began_s = found.step, now_s
 
         with console.resumable("training interrupted; every finished step is safe"):

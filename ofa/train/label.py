@@ -44,6 +44,7 @@ def label(
     ranks: Ranks | None = None,
     origin: Mapping[str, Any] | None = None,
     on_label: Callable[[Subnet, float], None] | None = None,
+    on_known: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
     """Measure the top-1 (percent) on ``images`` of each genome uint8[n, G], float64[n]; one row of ``path`` at a time.
 
@@ -51,8 +52,9 @@ def label(
     the file holds already are not measured again, so an interrupted run goes on where it stopped. Subnets of one
     resolution are measured together, so that images are prepared once for all of them, and are shared by processes;
     the first one writes. ``origin`` is JSON that names the checkpoint and the images; it is kept beside the file, and
-    rows of another origin are refused. ``on_label`` is told of every subnet, found or measured. Raises FileInvalid
-    where the file is one of another space, of other images or of another origin.
+    rows of another origin are refused. ``on_label`` is told of every subnet, found or measured; with ``on_known``, that
+    one is told how many were found, and ``on_label`` of the measured ones. Raises FileInvalid where the file is one of
+    another space, of other images or of another origin.
     """
     space, ranks = supernet.space, ranks or Ranks()
     space.check(genomes)
@@ -61,8 +63,11 @@ def label(
         if origin is not None and ranks.first:
             _same_origin(path, origin)
         known = ranks.from_first(_begun(path, space, len(images)) if ranks.first else {})
-        for subnet in subnets:
-            if subnet.id in known and on_label is not None:
+        held = [subnet for subnet in subnets if subnet.id in known]
+        if on_known is not None:
+            on_known(len(held))
+        elif on_label is not None:
+            for subnet in held:
                 on_label(subnet, known[subnet.id])
         missing = {subnet.id: subnet for subnet in _by_resolution(subnets) if subnet.id not in known}
         for group in _groups(list(missing.values()), TOGETHER * ranks.size):

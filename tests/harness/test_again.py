@@ -65,7 +65,7 @@ def test_progress_counts_both_and_what_is_interrupted_goes_on(tmp_path: Path) ->
     device, told = phone(tmp_path), []
 
     def stop_in_the_second(done: int, total: int, text: str) -> None:
-        if text == "networks again, round 2":
+        if text == "networks again, round 2 of 3":
             raise KeyboardInterrupt
         if "round" in text:
             told.append((done, total))

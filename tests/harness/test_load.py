@@ -49,7 +49,10 @@ def test_load_that_ends_is_waited_for(tmp_path: Path) -> None:
     device = phone(tmp_path, **STILL | BUSY | {"foreign_until_s": 60.0})
     plan = plan_of(device, OPS[:4])
     told = rounds_of(device, plan, tmp_path / "journal.sqlite")
-    assert told[0] == "round 1, waiting: other work keeps 1.90 cores busy, 0.25 are allowed (--allow-load: any)"
+    assert told[0] == (
+        "round 1 of 2, waiting: other work keeps 1.90 cores busy, 0.25 are allowed "
+        "(for at most 10 minutes; --allow-load measures anyway)"
+    )
     # 0.3 s, then 2, 4, 8, 15, 15 and 15 s, the last of them half over: rests that grow, and one round that waits.
     assert 6 <= len(told) <= 8
     with journals.open_journal(tmp_path / "journal.sqlite") as journal:

@@ -103,7 +103,7 @@ def test_a_hot_device_rests_before_a_batch(tmp_path: Path) -> None:
         limit_c = device.profile.calm.max_temp_c
         assert limit_c is not None and any("cooling" in text for text in said)
         # What the batch before was like is told while the next one is measured.
-        assert any(re.fullmatch(r"round 1, [0-9]+ °C, canaries moved [0-9]+\.[0-9] %", text) for text in said)
+        assert any(re.fullmatch(r"round 1 of 3, [0-9]+ °C, canaries moved [0-9]+\.[0-9] %", text) for text in said)
         lut = table(journal)
         assert not drifts(journal)
     machine = machine_of(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ def measured(folder: Path, stop_at: str = "never", scope: Scope = SCOPE, **parts
     """Measure into a folder, or go on there, until something is told; return the run's folder."""
 
     def stop(done: int, total: int, text: str) -> None:
-        if text == stop_at:
+        if re.sub(" of (at (least|most) )?[0-9]+", "", text) == stop_at:
             raise KeyboardInterrupt
 
     try:

@@ -84,6 +84,10 @@ def test_a_label_is_the_top1_of_its_subnet(
     assert dict(told) == dict(zip(subnets, found, strict=True))
     for subnet, value in zip(subnets, found, strict=True):
         assert value == pytest.approx(top1(supernet, subnet, calibration, shown), abs=1e-4)
+    known: list[int] = []
+    again = {"on_label": lambda *one: told.append(one), "on_known": known.append}
+    label.label(supernet, genomes, path, calibration=calibration, images=shown, **again)  # type: ignore[arg-type]
+    assert known == [len(subnets)] == [len(told)]
     stored, accuracies = labelled.read(path, supernet.space)
     assert {bytes(genome): value for genome, value in zip(stored, accuracies, strict=True)} == {
         bytes(genome): value for genome, value in zip(genomes, found, strict=True)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 
 from ofa.console import resume_line
 from ofa.train import checkpoint, folder, loop, runs
+from ofa.train.cli import _watching
 
 from .conftest import Refuse, Run, json_of, one_thread, pictures, training
 
@@ -31,6 +33,21 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def same_weights(first: Path, second: Path) -> bool:
     mine, theirs = (checkpoint.load(run / folder.CHECKPOINT) for run in (first, second))
     return mine.step == theirs.step and all(torch.equal(mine.model[name], theirs.model[name]) for name in mine.model)
+
+
+def test_steps_of_an_earlier_process_say_nothing_of_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ofa.console.PLAIN_PROGRESS_EVERY_S", -1.0)
+    clock = iter(float(second) for second in (0, 20, 40))
+    monkeypatch.setattr("ofa.console.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with _watching("demo", 400, 16, True) as tell:
+        for step in (46, 47):
+            facts = {"loss_first": 1.0, "loss_last": 1.0, "epoch": 1.0}
+            tell(loop.Progress(step=step, steps=400, phase="full", loss=1.0, corners=None, facts=facts))
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("demo: 46 of 400, 20 s, about 7080 s left")
+    assert said[1].startswith("demo: 47 of 400, 40 s, about 7060 s left")
 
 
 def test_a_training_leaves_recipe_data_environment_log_and_weights(once: Path, shown: Path) -> None:
