@@ -31,7 +31,14 @@ from ofa.options import (
 )
 
 Table = Annotated[
-    Path, typer.Argument(metavar="PATH", help="Folder of a latency table.", autocompletion=completing.tables)
+    Path,
+    typer.Argument(
+        metavar="PATH", help="Folder of a latency table, or of a run with one.", autocompletion=completing.tables
+    ),
+]
+Tables = Annotated[
+    Path,
+    typer.Argument(metavar="PATH", help="Folder of latency tables, or of one.", autocompletion=completing.tables),
 ]
 
 # From so many tables on, whoever waits is told how far it has come.
@@ -41,7 +48,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at latency tables, compare, m
 
 
 @app.command("check", epilog=example("ofa lut check luts"))
-def check(path: Table, json: Json = False) -> None:
+def check(path: Tables, json: Json = False) -> None:
     """Validate a table, or every table below a folder; exit code 3 if one is not."""
     from ofa import console
     from ofa.lut import check as checks
@@ -82,6 +89,7 @@ def show(
     from ofa.lut import explain as explains
     from ofa.lut import shelf
 
+    path = shelf.place(path)
     facts = checks.show(path)
     worst = explains.farthest_off(checks.checked(path)) if explain else []
     if json:
@@ -100,7 +108,10 @@ def show(
 @app.command("diff", epilog=example("ofa lut diff runs/table/lut runs/later/lut"))
 def diff(
     before: Annotated[
-        Path, typer.Argument(metavar="BEFORE", help="Folder of a latency table.", autocompletion=completing.tables)
+        Path,
+        typer.Argument(
+            metavar="BEFORE", help="Folder of a latency table, or of a run with one.", autocompletion=completing.tables
+        ),
     ],
     after: Annotated[
         Path,
@@ -118,9 +129,10 @@ def diff(
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import diff as diffs
-    from ofa.lut import pullrequest, terminal
+    from ofa.lut import pullrequest, shelf, terminal
 
-    facts = diffs.diff(checks.checked(before), checks.checked(after), names=(str(before), str(after)))
+    tables = [checks.checked(shelf.place(path)) for path in (before, after)]
+    facts = diffs.diff(tables[0], tables[1], names=(str(before), str(after)))
     if json:
         console.emit_json(facts)
     elif markdown:
@@ -161,12 +173,12 @@ def merge(
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import merge as merges
-    from ofa.lut import pullrequest, write
+    from ofa.lut import pullrequest, shelf, write
 
     write.refuse_occupied(out, replace=replace)
     made = merges.merge(
-        checks.checked(first),
-        checks.checked(second),
+        checks.checked(shelf.place(first)),
+        checks.checked(shelf.place(second)),
         names=(str(first), str(second)),
         allow_unknown_reference=allow_unknown_reference,
         other_unit=other_unit,
@@ -249,10 +261,10 @@ def fill(
     from ofa import console
     from ofa.lut import check as checks
     from ofa.lut import fill as fills
-    from ofa.lut import write
+    from ofa.lut import shelf, write
 
     write.refuse_occupied(out, replace=replace)
-    lut = checks.checked(path)
+    lut = checks.checked(shelf.place(path))
     made = fills.fill(lut, load_space(space_named(bare, space), width, channels, classes), resolution or ())
     write.write(made, out, allow_simulated=lut.header.simulated)
     facts = checks.show(out)

@@ -332,13 +332,15 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def several_fit(path: Path, asked: Mapping[str, str], names: Sequence[str], differing: Sequence[str]) -> UsageInvalid:
-    """Say that a request fits several tables, and what sets them apart."""
+def several_fit(
+    path: Path, asked: Mapping[str, str], names: Sequence[str], differing: Sequence[str], folder: Path
+) -> UsageInvalid:
+    """Say that a request fits several tables, what sets them apart, and the ``folder`` of one of them."""
     wanted = ", ".join(f"{name} {quoted(value)}" for name, value in asked.items())
     return UsageInvalid(
         f"{len(names)} tables under '{path}' fit" + (f": {wanted}" if wanted else ""),
         why=f"{' and '.join(names[:2])} differ in {', '.join(differing) or 'nothing but their names'}",
-        hint="name the folder of one table" + (f", such as '{path}/{names[0]}'" if names else ""),
+        hint=f"name the folder of one table, such as '{folder}'",
     )
 
 

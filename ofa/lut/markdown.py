@@ -16,12 +16,16 @@ def code(value: Any) -> str:
 
     Nothing in it is Markdown, HTML or a mention any more, so a table cannot write into the page that describes it.
     """
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    text = printable(text)
-    text = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+    text = short(value)
     # Readers disagree on whether a pipe after a backslash ends the cell of a table.
     text = text.replace("`", "'").replace("\\|", "\\¦")
     return f"`{text}`" if text.strip() else "(empty)"
+
+
+def short(value: Any) -> str:
+    """Return a value that a file gave as text on one line, cut where it is long: a string as it is, others as JSON."""
+    text = printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True))
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:

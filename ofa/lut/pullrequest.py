@@ -14,6 +14,8 @@ MOST_CONDITIONS, MOST_SPACES, MOST_GROUPS, MOST_OPS, MOST_NETWORKS, MOST_NAMED =
 SIDES = ("a", "b", "merged")
 GROUP_COLUMNS = ("group", "state", "rows", "beside all", "95 % interval")
 ROW_COLUMNS = ("before ms", "after ms", "change", "beside all", "95 % interval")
+# Networks that moved most, where none is sure to differ from what all changed by.
+MOVED_COLUMNS = ("before ms", "after ms", "change")
 # Less than this is what a scatter is off by itself.
 TOLD_SCATTER = 1.2
 
@@ -42,7 +44,9 @@ def rule(facts: Mapping[str, Any]) -> str:
     return (
         "A row or group counts as changed beside what all rows of its state changed by, where that is larger than the "
         "noise floor and no chance (Benjamini-Hochberg within ops, groups and networks): two builds of one truth list "
-        f"any in at most {100 * facts['false_alarm_rate']:g} % of cases."
+        f"any in at most {100 * facts['false_alarm_rate']:g} % of cases. What all changed by together is the median of "
+        "the rows that do not differ from it, beginning where they lie densest; 'ofa report compare' tells the median "
+        "of all rows."
     )
 
 
@@ -107,7 +111,25 @@ def _part(what: str, part: Mapping[str, Any], columns: tuple[str, str], most: in
         cells = [[code(row[name]) for name in columns] + row_cells(row) for row in found]
         head = table((*columns, *ROW_COLUMNS), cells, right=ROW_COLUMNS[:4])
         lines += [*head[:2], *shortened(head[2:], most, "changed beyond noise"), ""]
+    elif what == "networks" and (rows := moved_most(part, most)):
+        cells = [[code(row[name]) for name in columns] + moved_cells(row) for row in rows]
+        said = "Those that moved most; none of them is sure to differ from what all changed by:"
+        lines += [said, "", *table((*columns, *MOVED_COLUMNS), cells, right=MOVED_COLUMNS), ""]
     return lines
+
+
+def moved_most(part: Mapping[str, Any], most: int) -> list[Mapping[str, Any]]:
+    """Return the rows that changed most, as measured, where all of them moved together or scatter beyond their
+    intervals: then rows differ a lot of which none is sure to differ from the others."""
+    scatters = any(level["scatter"] >= TOLD_SCATTER for level in part["levels"].values())
+    if not part["moved"] and not scatters:
+        return []
+    return sorted(part["rows"], key=lambda row: -abs(math.log(row["ratio"])))[:most]
+
+
+def moved_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return what a row changed by as measured, under ``MOVED_COLUMNS``."""
+    return [ms(row["a_ms"]), ms(row["b_ms"]), change(row["ratio"])]
 
 
 def alone(part: Mapping[str, Any], columns: tuple[str, str]) -> list[Mapping[str, Any]]:
@@ -117,16 +139,19 @@ def alone(part: Mapping[str, Any], columns: tuple[str, str]) -> list[Mapping[str
 
 
 def row_cells(row: Mapping[str, Any]) -> list[str]:
-    """Return what a row changed by, under ``ROW_COLUMNS``."""
-    reach = f"{change(row['lo'])} to {change(row['hi'])}"
+    """Return what a row changed by, under ``ROW_COLUMNS``; the interval is that of what it changed by beside all."""
+    shared = row["ratio"] / row["beside"]
+    reach = f"{change(row['lo'] / shared)} to {change(row['hi'] / shared)}"
     return [ms(row["a_ms"]), ms(row["b_ms"]), change(row["ratio"]), change(row["beside"]), reach]
 
 
 def group_cells(group: Mapping[str, Any]) -> list[str]:
     """Return what a group changed by, under ``GROUP_COLUMNS``."""
-    slower = "slower" if group["beside"] > 1 else "faster"
+    slower, sure = "slower" if group["beside"] > 1 else "faster", group["significant"]
+    # A group is surer than its rows: those that are not sure by themselves are counted as noise elsewhere.
+    alone = "" if sure == group["same"] else f", {f'{sure:,}' if sure else 'none'} beyond noise alone"
     reach = f"{change(group['lo'])} to {change(group['hi'])}"
-    return [group["group"], group["state"], f"{group['same']:,} of {group['rows']:,} {slower}",
+    return [group["group"], group["state"], f"{group['same']:,} of {group['rows']:,} {slower}{alone}",
             change(group["beside"]), reach]  # fmt: skip
 
 
@@ -137,7 +162,7 @@ def summary(what: str, part: Mapping[str, Any]) -> str:
     floors = ", ".join(f"{state} {pct(value)}" for state, value in part["floor_pct"].items())
     said = [
         f"**{what.capitalize()}**: {count(part['compared'], 'row')} compared, {part['slower']:,} slower, "
-        f"{part['faster']:,} faster{f' ({grouped:,} of them in groups)' if grouped else ''}, "
+        f"{part['faster']:,} faster beyond noise{f' ({grouped:,} of them in groups)' if grouped else ''}, "
         f"{part['compared'] - found - untested:,} within noise (floor {floors or pct(None)})"
     ]
     if untested:

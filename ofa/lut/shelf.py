@@ -39,7 +39,8 @@ def place(path: Path, **wanted: str | None) -> Path:
     first, second = list(fitting.values())[:2]
     found = [name for name in IDENTITY if getattr(first, name) != getattr(second, name)]
     found += [entry["path"] for entry in differing(first.environment, second.environment) if entry["path"] not in found]
-    raise errors.several_fit(path, asked, [str(header.place) for header in fitting.values()], found)
+    names = [str(header.place) for header in fitting.values()]
+    raise errors.several_fit(path, asked, names, found, next(iter(fitting)))
 
 
 def warnings(path: Path) -> list[str]:

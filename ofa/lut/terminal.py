@@ -6,8 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ofa import console
-from ofa.lut.markdown import change, held_out_error
-from ofa.lut.pullrequest import GROUP_COLUMNS, ROW_COLUMNS, alone, disturbances, group_cells, row_cells, rule
+from ofa.lut.markdown import change, held_out_error, short
+from ofa.lut.pullrequest import (
+    GROUP_COLUMNS,
+    MOVED_COLUMNS,
+    ROW_COLUMNS,
+    alone,
+    disturbances,
+    group_cells,
+    moved_cells,
+    moved_most,
+    row_cells,
+    rule,
+)
 
 MOST_ROWS = 20
 SIDES = ("before", "after")
@@ -21,7 +32,7 @@ def show(facts: Facts) -> None:
     if errors := _errors(facts):
         console.table(("space", *SIDES), errors, title="\nerror on held-out networks")
     differing = [
-        (f"{part} {entry['path']}", *(str(entry[side]) if side in entry else "(absent)" for side in "ab"))
+        (f"{part} {entry['path']}", *(short(entry[side]) if side in entry else "(absent)" for side in "ab"))
         for part in ("identity", "environment", "protocol")
         for entry in facts[part]
     ]
@@ -54,10 +65,13 @@ def _counts(facts: Facts) -> list[list[Any]]:
     """
     told = [
         {
-            **{what: part[what] for what in ("compared", "slower", "faster")},
+            "compared": part["compared"],
+            **{f"{way} beyond noise": part[way] for way in ("slower", "faster")},
             "not tested": sum(part["untested"].values()),
             **{what: len(part[what]) for what in ("added", "removed", "status")},
             **{f"all {state} together": change(level["ratio"]) for state, level in part["levels"].items()},
+            # Fewer rows than have a level of their own moved by something, too.
+            **({"median change": change(part["shift"]["ratio"])} if part["shift"] and not part["levels"] else {}),
         }
         for part in (facts[name] for name in PARTS)
     ]
@@ -73,3 +87,7 @@ def _part(name: str, part: Facts, columns: tuple[str, str]) -> None:
         rows = [[row[columns[0]], row[columns[1]], *row_cells(row)] for row in found[:MOST_ROWS]]
         more = f", {len(found) - MOST_ROWS:,} more" if len(found) > MOST_ROWS else ""
         console.table((*columns, *ROW_COLUMNS), rows, title=f"\n{name}: changed by themselves{more}")
+    elif name == "networks" and (most := moved_most(part, MOST_ROWS)):
+        rows = [[row[columns[0]], row[columns[1]], *moved_cells(row)] for row in most]
+        title = "those that moved most, none of them for sure beside the others"
+        console.table((*columns, *MOVED_COLUMNS), rows, title=f"\n{name}: {title}")

@@ -46,6 +46,21 @@ def test_what_changed_is_shown_as_other_verbs_show_it(run: Run, saved: Path, tab
     assert any("+100.0 %" in line for line in lines)
 
 
+def test_a_run_folder_with_one_table_stands_for_it_and_one_with_two_is_ambiguous(
+    run: Run, table: Lut, tmp_path: Path
+) -> None:
+    write(table, tmp_path / "run" / "lut")
+    one, whole = str(tmp_path / "run"), str(tmp_path / "run" / "lut")
+    assert run("lut", "show", one)[:2] == run("lut", "show", whole)[:2]
+    code, out, _ = run("lut", "diff", one, whole, "--json")
+    assert code == 0 and json.loads(out)["differs"] is False and json.loads(out)["a"]["name"] == one
+    (tmp_path / "empty").mkdir()
+    assert "there is no table under" in run("lut", "show", str(tmp_path / "empty"))[2]
+    write(table, tmp_path / "run" / "second")
+    code, _, err = run("lut", "diff", one, whole)
+    assert code == 2 and "2 tables under" in err and f"such as '{whole}'" in err
+
+
 def test_a_table_is_not_merged_with_itself(run: Run, saved: Path, tmp_path: Path) -> None:
     before = snapshot(saved)
     code, out, err = run("lut", "merge", str(saved), str(saved), "--out", str(tmp_path / "both"))

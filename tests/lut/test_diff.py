@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 import ofa.space as spaces
 from harness.stats import over_rounds
-from ofa.lut import pullrequest
+from ofa.lut import pullrequest, terminal
 from ofa.lut.diff import diff, differing
 from ofa.lut.format import Header, Lut, Row
 from ofa.lut.rows import STATUSES, TIMELESS
 from ofa.space.index import ops_in
+
+from .builds import built
 
 KEYS = [op.key for op in ops_in(spaces.load("mobilenet_v3_tiny"))]
 GOLDEN = Path(__file__).parent / "golden"
@@ -299,3 +301,59 @@ def test_a_change_beside_other_work_is_told_with_it_and_no_condition_twice(table
     assert "all hot together **+30.0 %**" in text
     assert "before none of 20; after 20 loaded, 20 moved of 20. What all of them changed by may be" in text
     assert "disturbed" not in pullrequest.compared(diff(before, before))
+
+
+def test_an_interval_in_a_table_is_of_what_stands_before_it(table: Lut) -> None:
+    facts = eventful(table)
+    for part, columns in (("ops", ("key", "state")), ("networks", ("space", "id"))):
+        for entry in pullrequest.alone(facts[part], columns):
+            low, high = (float(bound.rstrip(" %")) for bound in pullrequest.row_cells(entry)[-1].split(" to "))
+            beside = float(pullrequest.row_cells(entry)[-2].rstrip(" %"))
+            assert low <= beside <= high and not low < 0 < high
+
+
+def test_networks_that_moved_are_named_even_where_none_is_sure_to_differ_from_the_others(
+    table: Lut, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = built(np.random.default_rng(1))
+    spread = np.exp(np.linspace(0.9, math.log(4.5), len(before.networks)))
+    after = tuple(
+        one._replace(**{name: round(getattr(one, name) * factor) for name in ("ns", "lo", "hi")})
+        for one, factor in zip(before.networks, spread, strict=True)
+    )
+    facts = diff(before, dataclasses.replace(before, networks=after))
+    assert not pullrequest.alone(facts["networks"], ("space", "id")) and facts["networks"]["moved"]
+    identity = before.networks[-1].id
+    (line,) = (line for line in pullrequest.compared(facts).splitlines() if f"`{identity}`" in line)
+    assert line.endswith("| +350.0 % |")
+    terminal.show(facts)
+    out = capsys.readouterr().out
+    first = out[out.index("those that moved most") :].splitlines()[2]
+    assert identity in first and "+350.0 %" in first
+
+
+def test_a_group_tells_which_of_its_rows_are_noise_by_themselves(table: Lut) -> None:
+    group = {"group": "head", "state": "hot", "rows": 399, "same": 241, "beside": 1.2, "lo": 1.1, "hi": 1.3}
+    said = [pullrequest.group_cells({**group, "significant": sure})[2] for sure in (0, 17, 241)]
+    assert said == [
+        "241 of 399 slower, none beyond noise alone",
+        "241 of 399 slower, 17 beyond noise alone",
+        "241 of 399 slower",
+    ]
+
+
+def test_what_identity_and_environment_both_say_is_told_once(table: Lut) -> None:
+    sides = [
+        of(table, runtime_version=version, environment={"runtime_version": version, "board": version})
+        for version in "12"
+    ]
+    facts = diff(*sides)
+    assert [entry["path"] for entry in facts["identity"]] == ["runtime_version"]
+    assert [entry["path"] for entry in facts["environment"]] == ["board"]
+
+
+def test_long_values_do_not_widen_the_terminal(table: Lut, capsys: pytest.CaptureFixture[str]) -> None:
+    long = {f"fact{number}": number for number in range(90)}
+    terminal.show(diff(of(table, environment={}), of(table, environment={"simulated": long})))
+    out = capsys.readouterr().out
+    assert '{"fact0": 0' in out and max(map(len, out.splitlines())) < 200
