@@ -171,7 +171,12 @@ def test_another_key_is_told_before_anybody_is_asked(
     listed(tmp_path, monkeypatch)
     pin(tmp_path / "known_hosts", HERE, other)
     asked: list[str] = []
-    monkeypatch.setattr(trusting, "_agreed", lambda: bool(asked.append(capsys.readouterr().err)))
+
+    def declined() -> bool:
+        asked.append(capsys.readouterr().err)
+        return False
+
+    monkeypatch.setattr(trusting, "_agreed", declined)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     with pytest.raises(UsageInvalid, match="another key already"):
         trusting.trusted("nano-1", yes=False, replace=False)
