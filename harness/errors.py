@@ -318,15 +318,12 @@ def recheck_elsewhere(table: str, why: str) -> UsageInvalid:
 
 
 def recheck_refused(table: str, unsure: Sequence[str], *, wider: bool) -> MeasurementRefused:
-    """Say that a recheck was too noisy to call a table true, and whether a ``wider`` tolerance could; nothing was
-    recorded."""
+    """Say that a recheck was too noisy to call a table true, and whether a ``wider`` tolerance could."""
+    else_wider = ("or with a larger '--tolerance', which the record then names",) if wider else ()
     return MeasurementRefused(
         f"nobody can say whether table '{table}' still holds",
         why=printable("; ".join(unsure[:3])),
-        hint=(
-            "recheck it when the device does nothing else",
-            *(("or with a larger '--tolerance', which the record then names",) if wider else ()),
-        ),
+        hint=("recheck it when the device does nothing else", *else_wider),
     )
 
 
