@@ -87,7 +87,10 @@ def misfit(owner: type[Recipe] | type[Phase], name: str, value: Any) -> str:
 
 def apart(name: str, was: Any, now: Any) -> str:
     """Say that a choice differs, and how."""
-    return f"'{name}' was {shown(was)} and is {shown(now)}"
+    old, new = (f"{value:g}" if isinstance(value, float) else shown(value) for value in (was, now))
+    # Two numbers that are the same to six digits, or the two kinds of one number.
+    old, new = (shown(was), shown(now)) if old == new else (old, new)
+    return f"'{name}' was {old} and is {new}"
 
 
 def phases_apart(was: Sequence[Phase], now: Sequence[Phase]) -> str:
