@@ -97,11 +97,10 @@ def choose(
     Each is labelled on images held back from training (the row goes to the file of labels), exported in the form that
     each device's runtime takes, and measured there whole, beside networks of the table, to which it is added where its
     folder is given. A device's measured latency and, where the search limits it, resident memory count; the rest is
-    computed. Labels, files and measurements that are there already are not made again. Raises FileInvalid for what is
-    no kept search for one network or an answer of another space, NoSubnetFits where every network exceeds a limit as
-    measured, and what labelling, exporting and measuring raise; whatever was measured stays.
+    computed. Labels, files and measurements that are there are not made again. Raises FileInvalid for no kept search
+    for one network, NoSubnetFits where each exceeds a limit as measured, and what labels and measurements raise.
     """
-    from ofa.train import labelled, runs
+    from ofa.train import runs
 
     asked = read_search(search)
     candidates = candidates_of(search, asked)
@@ -128,10 +127,7 @@ def choose(
 
     at_most = limits_of(asked, candidates)
     tried = settle(candidates, at_most, label=partial(_labels, supernet, out), measure=measure)
-    facts = _facts(tried, at_most, verified) | {
-        "units": {name: _unit(asked, name) for name in at_most},
-        "images": labelled.images_of(supernet.labels, tried[0].candidate.subnet.space),
-    }
+    facts = _facts(tried, at_most, verified) | _read_as(asked, at_most, supernet)
     facts |= {"parents": [files.parent(search / FRONT, relative_to=out)]}
     files.write_atomic(out / CHOICE, files.readable_json(facts))
     return facts
@@ -173,6 +169,16 @@ def own_names(asked: Asked, name: str) -> dict[str, str]:
     """Return what a limit of what every device has its own of is called, by target."""
     several = len(asked.targets) > 1
     return {target.name: own_name(name, target.name, several=several) for target in asked.targets}
+
+
+def _read_as(asked: Asked, at_most: Mapping[str, float], supernet: Supernet) -> Facts:
+    """Return in which unit each limit is, and on how many images each network was labelled."""
+    from ofa.train import labelled
+
+    return {
+        "units": {name: _unit(asked, name) for name in at_most},
+        "images": labelled.images_of(supernet.labels, spaces.by_id(asked.space)),
+    }
 
 
 def _unit(asked: Asked, name: str) -> str:

@@ -69,9 +69,8 @@ def verify(
     from harness.phases import phases
     from ofa import console
 
-    runtime = _runtime(runtime, lut, device)
     asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads, cores=cores)
-    use = use_of(device, asked)
+    use = use_of(device, asked | {"runtime": _runtime(runtime, lut, device)})
     place, table = _table(lut, device, use.runtime)
     with at_work(out), phases(f"verifying with {use.runtime}") as tell:
         found = appraise.appraise(

@@ -35,7 +35,10 @@ from ofa.train.cli import app as training
 from ofa.twins.cli import app as twins
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ofa.space.core import SearchSpace
+    from ofa.train.handover import Latency
 
 
 class FormatName(StrEnum):
@@ -228,25 +231,29 @@ def export(
     A file that computes something else than the network is not written: exit code 7. With --bundle and --lut the table
     says what latency to expect.
     """
-    from functools import partial
-
     from ofa import console
     from ofa.train import named
 
-    # Before torch, the images and the supernet are loaded: that takes up to a minute.
     named.refuse_early(subnet, identity)
     from ofa.train import handover, runs
-    from ofa.twins.expected import expected
 
-    latency = None if lut is None else partial(expected, lut, format=format.value, precision=precision.value)
     wanted = handover.Wanted(
         format=format.value,
         precision=precision.value,
         bundle=bundle,
         split=part.value if part else None,
-        latency=latency,
+        latency=None if lut is None else _latency(lut, format, precision),
         replace=replace,
     )
     trained = runs.trained(run, data, weights=weights.value, problems="skip" if skip_corrupt else "raise")
     facts = handover.hand_over(run, data, trained, runs.subnet_named(subnet, identity, trained), out, wanted)
     console.emit_json(facts) if json else console.show(facts, title=str(out))
+
+
+def _latency(lut: Path, format: FormatName, precision: PrecisionName) -> Latency:
+    """Return what says of a subnet which latency a table expects of it."""
+    from functools import partial
+
+    from ofa.twins.expected import expected
+
+    return partial(expected, lut, format=format.value, precision=precision.value)

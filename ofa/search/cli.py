@@ -104,7 +104,7 @@ def search(
     that one meets.
     """
     from ofa import console
-    from ofa.search import errors
+    from ofa.search import errors, kept
     from ofa.search import request as requests
     from ofa.search.answer import How
 
@@ -117,8 +117,6 @@ def search(
     how = How(seed=seed, points=points if front else None, top=top, thorough=thorough)
     made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
     if out is not None:
-        from ofa.search import kept
-
         kept.keep(out, whole, accuracy, targets, asked, how)
     with _dropped(out):
         if front:
