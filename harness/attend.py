@@ -56,12 +56,14 @@ def listed(context: typer.Context, json: Json = False) -> None:
     """List the devices of the lab, and the kinds that need no address."""
     if context.invoked_subcommand is not None:
         return
+    from harness.choosing import THIS_COMPUTER
     from harness.inventory import load_profile
     from harness.lab import read_lab
     from harness.places import LAB, lab_folder, profile_names
     from ofa import console
 
-    ways = {name: load_profile(name).transport for name in profile_names()}
+    profiles = {name: load_profile(name) for name in profile_names()}
+    ways = {name: profile.transport for name, profile in profiles.items()}
     rows = []
     for name, unit in read_lab().devices.items():
         way, fault = _way(unit, ways)
@@ -69,7 +71,11 @@ def listed(context: typer.Context, json: Json = False) -> None:
         rows[-1] |= {"group": unit.group, "fault": fault}
     for name, way in ways.items():
         if way in ("local", "simulated"):
-            rows.append({"device": name, "kind": name, "reached by": way, "measured with": None})
+            # The kinds of computer that tables were measured on are other people's as well: nothing tells from here
+            # whether this one is of such a kind, only whoever runs it.
+            other = way == "local" and name != THIS_COMPUTER
+            said = "local, if this computer is one" if other else way
+            rows.append({"device": name, "kind": name, "reached by": said, "measured with": None})
             rows[-1] |= {"group": None, "fault": None}
     if json:
         console.emit_json(rows)

@@ -129,10 +129,12 @@ def carry_out(
     measured = partial(run, device=device, allow_load=allow_load)
     with journals.resume(folder / JOURNAL, plan) as journal:
         plans.write(plan, folder / PLAN)
+        if later is not None:
+            # Before anything is measured: a run that breaks off says whether this was asked for.
+            plans.write(later, folder / AGAIN_PLAN)
         session = measured(plan, journal=journal, on_progress=passes.first)
         if later is not None:
             with journals.resume(folder / AGAIN_JOURNAL, later) as second:
-                plans.write(later, folder / AGAIN_PLAN)
                 measured(later, journal=second, like=journal, on_progress=passes.second)
         if memory:
             footprint.run(plan, device=device, journal=journal, session=session, on_progress=on_progress)

@@ -42,17 +42,22 @@ KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One thing that was looked at: fine, or not, with what was seen and what to type; ``exit_code`` is that of the
-    error which measuring would end with."""
+    error which measuring would end with.
+
+    What is not there and not ``asked`` for is no fault, and not fine either.
+    """
 
     what: str
     fine: bool
     seen: str
     remedy: str = ""
     exit_code: int = MeasurementRefused.exit_code
+    asked: bool = True
 
     def row(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {"check": self.what, "fine": self.fine, "seen": self.seen, "try": self.remedy}
+        """Return it as JSON; whether what nobody asks for is fine is nothing."""
+        fine = self.fine if self.asked else None
+        return {"check": self.what, "fine": fine, "seen": self.seen, "try": self.remedy}
 
 
 def of_host() -> Iterator[Check]:
@@ -287,6 +292,7 @@ def _runtimes(device: Device) -> Iterator[Check]:
             fine=ready[runtime] or spare,
             seen=f"not there, and none that is asked for: {seen}" if spare else seen,
             remedy="" if ready[runtime] or spare else remedy,
+            asked=not spare,
         )
 
 

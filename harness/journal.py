@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import file_invalid
-from harness.plan import Plan, validate
+from harness.plan import Plan, unlike, validate
 from harness.protocol import Energy
 from harness.soundness import refuse_unsound
 from ofa.files import canonical_json
@@ -252,10 +252,9 @@ def resume(path: Path, plan: Plan) -> Journal:
     journal = open_journal(path)
     if journal.plan.hash != plan.hash:
         journal.close()
-        why = f"it holds plan {journal.plan.hash[:12]}…, this is plan {plan.hash[:12]}…"
-        raise file_invalid(
-            "journal", path, why, "give another folder", "or remove the journal to measure from the start"
-        )
+        why = f"it is of another plan ({unlike(journal.plan, plan)})"
+        hints = ("go on with the options it was begun with", "or measure this into another folder")
+        raise file_invalid("journal", path, why, *hints)
     return journal
 
 

@@ -13,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.errors import fields_invalid, file_invalid
 from ofa.files import canonical_json, read_json, readable_json, sha256_bytes, write_atomic
+from ofa.lut.diff import differing
+from ofa.lut.markdown import short
 
 SCHEMA = "plan/1"
 MAX_BYTES = 64 << 20
+MOST_NAMED = 3
 # Networks of one elementwise node that every runtime's adapter has itself: on four floats, and on an image's.
 LONGEST_SOAK_S = 7200
 EMPTY = "empty"
@@ -243,6 +246,19 @@ class Plan(Entry):
             ):
                 return groups
         return [[name] for name in [*cold, *hot]]
+
+
+def unlike(there: Plan, here: Plan) -> str:
+    """Return in words the first fields in which a plan differs from another one; items are counted, not listed."""
+    sides = [plan.content() | {"items": len(plan.items)} for plan in (there, here)]
+    found = [
+        f"{entry['path']}: {short(entry.get('a', 'none'))} there, {short(entry.get('b', 'none'))} here"
+        for entry in differing(*sides)
+    ]
+    if not found:
+        return "its items are others"
+    more = len(found) - MOST_NAMED
+    return "; ".join(found[:MOST_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def write(plan: Plan, path: Path) -> None:

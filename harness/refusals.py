@@ -358,12 +358,12 @@ def choice_needs_files(device: str, runtime: str) -> UsageInvalid:
 def nothing_to_compare(
     a: Path, b: Path, of_a: Sequence[str], of_b: Sequence[str], broken: Sequence[str] = ()
 ) -> FileInvalid:
-    """Say that two runs have neither a table nor a front in common, with what each of them holds or could not read."""
+    """Say that two runs have neither a table nor a front in common: first what of them could not be read, which is
+    likely why, then what each of them holds."""
     held = [printable("; ".join(found))[:300] or "no table and no front" for found in (of_a, of_b)]
     return FileInvalid(
         f"'{a}' and '{b}' have nothing that could be compared",
-        why=f"the first holds {held[0]}, the second {held[1]}"
-        + ("; what could not be read: " + "; ".join(map(printable, broken)) if broken else ""),
+        why="; ".join([*map(printable, broken), f"the first holds {held[0]}, the second {held[1]}"]),
         hint=(
             *(("see what is wrong with a table: ofa lut check FOLDER",) if broken else ()),
             "name two tables that have ops in common, two runs of 'ofa bench', or two searches with a front.json",

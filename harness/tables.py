@@ -103,9 +103,8 @@ def missing_in(folder: Path, *, metered: bool = False) -> Iterator[str]:
         if waiting and not metered:
             yield f"what the meter read while {waiting} networks worked: give its file with '--meter'"
         later = plan_again(journal.plan)
-        # Memory is measured after it: where that was begun without it, it was left out on purpose (--no-again).
-        left_out = bool(journal.footprints()) and not (folder / AGAIN_JOURNAL).exists()
-    if left_out:
+    # Where it is asked for, its plan is written before anything is measured; else it was left out (--no-again).
+    if not (folder / AGAIN_PLAN).exists():
         return
     if later is not None and not (folder / AGAIN_JOURNAL).exists():
         yield "the second measurement of networks"

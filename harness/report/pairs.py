@@ -145,7 +145,12 @@ def comparison(a: Path, b: Path) -> Comparison:
     )
     if not pairs:
         held = [[_held(bench) for bench in run.benches] for run in (first, second)]
-        broken = [f"{name}, {line}" for name, run in zip(names, (first, second), strict=True) for line in run.broken]
+        # A folder that is itself the table has no name within itself.
+        broken = [
+            f"in '{name}', {line.removeprefix('.: ')}"
+            for name, run in zip(names, (first, second), strict=True)
+            for line in run.broken
+        ]
         raise nothing_to_compare(folders[0], folders[1], held[0], held[1], broken)
     return Comparison(names=names, runs=(first, second), pairs=pairs)
 

@@ -61,7 +61,8 @@ def check(path: Tables, json: Json = False) -> None:
             console.table(("path", "table", "ops", "modelled", "rows", "unexpected"), rows)
         # The error that ends this is about the first one, and all of it where there is no other.
         if len(wrong := report["invalid"]) > 1:
-            console.table(("invalid", "why"), [[entry["what"], entry["why"]] for entry in wrong])
+            rows = [[entry["what"], entry["why"], " or ".join(entry["try"])] for entry in wrong]
+            console.table(("invalid", "why", "try"), rows)
         for line in checks.warnings(report):
             console.warn(line)
     checks.refuse(report)

@@ -6,6 +6,7 @@ import difflib
 import re
 import reprlib
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,8 @@ def schema_unknown(path: Path, found: Any, ours: str) -> FileInvalid:
 
 def fields_invalid(path: Path, fault: ValidationError, known: Iterable[str]) -> FileInvalid:
     """Say which field of a header is wrong, its value, and which known name an unknown one resembles."""
-    first = fault.errors(include_url=False)[0]
+    # A mistyped key is also a missing one: the typo is what can be mended.
+    first = sorted(fault.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")[0]
     where = ".".join(str(part) for part in first["loc"][:4]) or "the header"
     more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -156,12 +158,15 @@ def folder_of_others(path: Path) -> UsageInvalid:
 
 
 def tables_invalid(faults: Sequence[FileInvalid], count: int) -> FileInvalid:
-    """Say that some tables of a tree are invalid, beginning with the first."""
+    """Say that some tables of a tree are invalid, beginning with the first; what mends each kind of fault, and how many
+    tables it mends."""
     first = faults[0]
     if len(faults) == 1:
         return first
+    kinds = Counter(" or ".join(fault.hints) for fault in faults)
+    hints = first.hints if len(kinds) == 1 else [f"{of:,} of them: {hint}" for hint, of in kinds.items()]
     return FileInvalid(
-        f"{len(faults):,} of {count:,} tables are invalid; the first: {first.what}", why=first.why, hint=first.hints
+        f"{len(faults):,} of {count:,} tables are invalid; the first: {first.what}", why=first.why, hint=hints
     )
 
 

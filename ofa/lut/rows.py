@@ -339,9 +339,22 @@ def _columns_wrong(path: Path, found: Sequence[str], known: Sequence[str], optio
     elif missing:
         why = f"column '{missing[0]}' is missing"
     else:
-        why = f"its columns are in another order, or optional ones not complete: {errors.quoted(','.join(found))}"
+        why = _order_told(found, [*known, *(optional if set(found) & set(optional) else ())])
     more = f", then may come {','.join(optional)}" if optional else ""
     return errors.line_invalid(path, 1, f"{why}; the columns are {','.join(known)}{more}")
+
+
+def _order_told(found: Sequence[str], wanted: Sequence[str]) -> str:
+    """Say where columns, none of which is unknown, are not those wanted: two that changed places, or the first one."""
+    lacking = [name for name in wanted if name not in found]
+    if lacking:
+        return f"column '{lacking[0]}' is missing: the optional ones come all or none"
+    wrong = [place for place, (name, other) in enumerate(zip(found, wanted, strict=False)) if name != other]
+    if len(wrong) == 2 and len(found) == len(wanted):
+        return f"columns '{wanted[wrong[0]]}' and '{wanted[wrong[1]]}' stand in each other's place"
+    if not wrong:
+        return f"column '{found[len(wanted)]}' stands there twice"
+    return f"column {wrong[0] + 1} is '{found[wrong[0]]}', where '{wanted[wrong[0]]}' belongs"
 
 
 def _line_wrong(path: Path, number: int, line: str, columns: Sequence[str]) -> Exception:

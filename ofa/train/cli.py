@@ -338,13 +338,13 @@ def _train(
     start: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Train by a recipe, or go on; show and log how it goes, and say what it left."""
-    from ofa.train import loop
+    from ofa.train import loop, showing
     from ofa.train.ranks import tell_crowded
 
     _check_begin(out, recipe, resume, ranks.first)
     tell_crowded(ranks)
     steps, watch = recipe.schedule(len(data.train)).steps, data.watch(ranks.device)
-    with _watching(recipe.name, steps, recipe.batch, ranks.first) as tell, _tracked(track, out, ranks.first) as log:
+    with showing.watching(recipe.name, steps, recipe.batch, ranks.first) as tell, showing.tracked(track is not None, out, ranks.first) as log:
         loop.train(recipe, data, out, ranks=ranks, start=start, watch=watch, on_step=tell, on_log=log)
     if ranks.first:
         _ended(out, json)
@@ -358,51 +358,6 @@ def _check_begin(out: Path, recipe: Recipe, resume: bool, first: bool) -> None:
     folder.check_begin(out, resume=resume)
     if resume and first and not runs.resumes(out, recipe):
         console.warn(f"'{out}' holds no training to go on with: a new one begins")
-
-
-@contextmanager
-def _watching(what: str, steps: int, batch: int, first: bool) -> Iterator[Any]:
-    """Show progress; on Ctrl-C say with which line to go on."""
-    from ofa import console
-
-    with console.progress(what, steps) if first else nullcontext(console.silent) as advance:
-        before, began_s, corners = 0, 0.0, ""
-
-        def tell(found: Progress) -> None:
-            nonlocal before, began_s, corners
-            now_s = time.monotonic()
-            if found.corners is not None:
-                corners = " · ".join(f"{name} {top1:.1f} %" for name, top1 in found.corners.items())
-            first_loss, last_loss = found.facts["loss_first"], found.facts["loss_last"]
-            rows = {
-                "phase": found.phase,
-                "epoch": f"{found.facts['epoch']:.2f}",
-                "loss": f"{found.loss:.3f} (first subnet {first_loss:.3f}, last {last_loss:.3f})",
-                "learning rate": f"{found.facts.get('lr', 0.0):.2e}",
-                "images/s": f"{batch * (found.step - before) / (now_s - began_s):.0f}" if before else "",
-                "corners": corners,
-                "event": found.facts.get("event", ""),
-            }
-            # Steps of an earlier process took none of this one's time.
-            earlier = 0 if before else found.step - 1
-            note = f"{found.phase} · loss {found.loss:.2f}"
-            advance(found.step - before - earlier, note=note, rows=rows, before=earlier)
-            before, began_s = found.step, now_s
-
-        with console.resumable("training interrupted; every finished step is safe"):
-            yield tell
-
-
-@contextmanager
-def _tracked(track: Tracker | None, out: Path, first: bool) -> Iterator[Any]:
-    """Yield what takes lines of the log, or None where it is not wanted or another process writes."""
-    if track is None or not first:
-        yield None
-        return
-    from ofa.train.track import tensorboard
-
-    with tensorboard(out) as log:
-        yield log
 
 
 def _ended(out: Path, json: bool) -> None:

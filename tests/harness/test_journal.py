@@ -9,7 +9,7 @@ import pytest
 from harness import journal as journals
 from harness.inventory import Device
 from harness.journal import Footprint
-from harness.plan import EMPTY, Plan
+from harness.plan import EMPTY, Plan, Rounds
 from harness.session import run
 from ofa.errors import FileInvalid
 
@@ -157,6 +157,10 @@ def test_resuming_another_plans_journal_is_refused(filled: Path, plan: Callable[
     before = filled.read_bytes()
     with pytest.raises(FileInvalid, match="journal") as caught:
         journals.resume(filled, plan(seed=6))
+    assert "seed: 5 there, 6 here" in caught.value.why and "remove" not in " ".join(caught.value.hints)
+    with pytest.raises(FileInvalid) as caught:
+        journals.resume(filled, plan(rounds=9, protocol=Rounds(rounds_most=20)))
+    assert "rounds: " in caught.value.why and "9 here" in caught.value.why
     assert "another folder" in str(caught.value) and filled.read_bytes() == before
 
 

@@ -122,6 +122,8 @@ def test_a_column_says_its_unit_behind_a_comma() -> None:
         ("phases.1", "name first; epochs 1.5; sort no"),
         ("phases.2", "name second"),
     ]
+    listed = words.flat({"sessions": [{"machine": {"cores": 2}}, {"machine": {"cores": 4}}]})
+    assert listed == [("sessions.1", "machine.cores 2"), ("sessions.2", "machine.cores 4")]
 
 
 def test_a_search_that_reached_its_bound_says_so_without_a_number(tmp_path: Path) -> None:

@@ -368,6 +368,15 @@ def test_what_has_nothing_in_common_is_refused(made: Callable[[str], Path], tmp_
     assert "a front" in caught.value.why and "a table" in caught.value.why and not (tmp_path / "page.html").exists()
 
 
+def test_a_broken_side_says_its_own_error_first(made: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(made("onnxruntime") / "lut", tmp_path / "broken")
+    (tmp_path / "broken" / "ops.csv").unlink()
+    with pytest.raises(FileInvalid, match="nothing that could be compared") as caught:
+        compare(made("onnxruntime"), tmp_path / "broken", tmp_path / "page.html")
+    assert caught.value.why.startswith("in 'broken', table '") and "lacks 'ops.csv'" in caught.value.why
+    assert ".:" not in caught.value.why
+
+
 @pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", "{{ 7 * 7 }}%{x}<b>"])
 def test_texts_of_two_runs_stay_texts(tmp_path: Path, hostile: str) -> None:
     name = hostile.replace("/", "")

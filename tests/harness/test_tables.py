@@ -103,6 +103,8 @@ def test_an_unfinished_run_says_what_it_lacks(tmp_path: Path) -> None:
 def test_what_was_left_out_on_purpose_is_not_missing(tmp_path: Path) -> None:
     scope = replace(SCOPE, rounds=1, rounds_most=1, again=False)
     assert list(missing_in(measured(tmp_path, scope=scope))) == []
+    scope = replace(SCOPE, again=False)
+    assert list(missing_in(measured(tmp_path / "broken off", "round 2", scope))) == ["1 of 2 rounds"]
 
 
 @pytest.mark.slow

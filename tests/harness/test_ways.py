@@ -126,6 +126,10 @@ def test_a_runtime_that_nobody_asks_for_is_no_fault_where_another_runs(
     found = {one.what: one for one in of_device(partial(device_named, name, tmp_path / "files"))}
     failed = [what.removeprefix("runtime ") for what, one in found.items() if not one.fine and what.startswith("runt")]
     assert set(failed) & {"onnxruntime", "litert"} == set(faults)
+    # What is absent and not asked for is neither a fault nor fine.
+    assert all(one.row()["fine"] is None for one in found.values() if one.seen.startswith("not there, and none"))
+    for one in {"onnxruntime", "litert"} - set(there) - set(faults):
+        assert found[f"runtime {one}"].row()["fine"] is None
     # Most boards keep their runtimes in an environment of its own: what is to be said is whose Python was asked.
     assert all("for 'python3' there, or name one" in found[f"runtime {one}"].remedy for one in failed)
 

@@ -108,8 +108,16 @@ def test_every_invalid_table_is_named_and_no_empty_table_is_printed(run: Run, sa
     code, out, err = run("lut", "check", str(root))
     assert code == 3 and "2 of 2 tables are invalid" in err
     head, *lines = out.splitlines()
-    assert head.split() == ["invalid", "why"] and len(lines) == 2
+    assert head.split() == ["invalid", "why", "try"] and len(lines) == 2
     assert str(root / "one") in lines[0] and str(root / "two") in lines[1] and "it is empty" in lines[1]
+    # What mends one kind of fault does not mend another.
+    shutil.copytree(saved, root / "three")
+    newer = (root / "three" / "lut.json").read_text().replace("lut/1", "lut/2")
+    (root / "three" / "lut.json").write_text(newer)
+    code, out, err = run("lut", "check", str(root))
+    (line,) = (line for line in out.splitlines() if str(root / "three") in line)
+    assert "update ofa-lab" in line and "version control" not in line
+    assert "1 of them: update ofa-lab" in err
 
 
 @pytest.mark.parametrize("words", [("check",), ("index",), ("index", "--check")])

@@ -99,6 +99,7 @@ def test_a_spoilt_header_is_named(change: Change, says: str, saved: Path, spoil,
     [
         (setting(conditons="trt-15w"), "did you mean 'conditions'?"),
         (setting(enviroment={}), "did you mean 'environment'?"),
+        (lambda text: text.replace('"device":', '"devise":', 1), "did you mean 'device'?"),
         (setting(schema="lut/2"), "update ofa-lab"),
     ],
 )  # fmt: skip

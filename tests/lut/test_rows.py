@@ -118,11 +118,12 @@ SPOILT: dict[str, tuple[str, Change, str]] = {
     "failed with CPU time": ("ops", field("cpu_ns", "77", "failed"), "'77'"),
     "no energy in its columns": ("ops", energy("", "", ""), "no line has any"),
     "one energy column": (
-        "ops", lines(lambda all_: [all_[0] + ",energy_uj", *all_[1:]]), "optional ones not complete"
+        "ops", lines(lambda all_: [all_[0] + ",energy_uj", *all_[1:]]), "optional ones come all or none"
     ),
     "unknown column": ("ops", lambda text: text.replace("wall_ns", "wal_ns", 1), "unknown column 'wal_ns'"),
     "missing column": ("ops", lambda text: text.replace(",wall_ns", "", 1), "column 'wall_ns' is missing"),
-    "other order": ("ops", lambda text: text.replace("ns,lo", "lo,ns", 1), "in another order"),
+    "other order": ("ops", lambda text: text.replace("ns,lo", "lo,ns", 1), "columns 'ns' and 'lo' stand in each"),
+    "moved column": ("ops", lambda text: text.replace("key,state,st", "state,key,st", 1), "columns 'key' and"),
     "no header line": ("ops", lines(lambda all_: all_[1:]), "unknown column"),
     "field too many": ("ops", lines(lambda all_: [*all_[:4], all_[4] + ",1", *all_[5:]]), "12 fields"),
     "field too few": ("ops", lines(lambda all_: [*all_[:4], all_[4].rpartition(",")[0], *all_[5:]]), "10 fields"),
