@@ -250,10 +250,10 @@ class Plan(Entry):
 
 def unlike(there: Plan, here: Plan) -> str:
     """Return in words the first fields in which a plan differs from another one; items are counted, not listed."""
-    sides = [plan.content() | {"items": len(plan.items)} for plan in (there, here)]
+    there_said, here_said = (plan.content() | {"items": len(plan.items)} for plan in (there, here))
     found = [
         f"{entry['path']}: {short(entry.get('a', 'none'))} there, {short(entry.get('b', 'none'))} here"
-        for entry in differing(*sides)
+        for entry in differing(there_said, here_said)
     ]
     if not found:
         return "its items are others"

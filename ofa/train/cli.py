@@ -5,12 +5,11 @@ They follow `ofa.cli`'s convention: one function each, heavy imports in its body
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ofa.train.data import Data
-    from ofa.train.loop import Progress
     from ofa.train.ranks import Ranks
     from ofa.train.recipes import Recipe
     from ofa.train.sources.decode import Problems
@@ -344,7 +342,10 @@ def _train(
     _check_begin(out, recipe, resume, ranks.first)
     tell_crowded(ranks)
     steps, watch = recipe.schedule(len(data.train)).steps, data.watch(ranks.device)
-    with showing.watching(recipe.name, steps, recipe.batch, ranks.first) as tell, showing.tracked(track is not None, out, ranks.first) as log:
+    with (
+        showing.watching(recipe.name, steps, recipe.batch, ranks.first) as tell,
+        showing.tracked(track is not None, out, ranks.first) as log,
+    ):
         loop.train(recipe, data, out, ranks=ranks, start=start, watch=watch, on_step=tell, on_log=log)
     if ranks.first:
         _ended(out, json)

@@ -19,7 +19,7 @@ import torch
 
 from ofa.console import resume_line
 from ofa.train import checkpoint, folder, loop, runs
-from ofa.train.cli import _watching
+from ofa.train.showing import watching
 
 from .conftest import Refuse, Run, json_of, one_thread, pictures, training
 
@@ -41,7 +41,7 @@ def test_steps_of_an_earlier_process_say_nothing_of_the_time_left(
     monkeypatch.setattr("ofa.console.PLAIN_PROGRESS_EVERY_S", -1.0)
     clock = iter(float(second) for second in (0, 20, 40))
     monkeypatch.setattr("ofa.console.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with _watching("demo", 400, 16, True) as tell:
+    with watching("demo", 400, 16, True) as tell:
         for step in (46, 47):
             facts = {"loss_first": 1.0, "loss_last": 1.0, "epoch": 1.0}
             tell(loop.Progress(step=step, steps=400, phase="full", loss=1.0, corners=None, facts=facts))
