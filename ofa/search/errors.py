@@ -87,12 +87,16 @@ def _scaled(value: float, unit: str) -> tuple[str, float]:
     return next((found for found in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if value >= found[1]), (unit, 1.0))
 
 
-def nothing_found(missed: str, nearest: str, subnet: str) -> NoSubnetFits:
-    """Say that no subnet was found that meets all limits, though none of them is proven impossible."""
+def nothing_found(held: Sequence[tuple[str, float, str, float]], subnet: str) -> NoSubnetFits:
+    """Say that no subnet was found that meets all limits, though none of them is proven impossible: of each its name,
+    largest value, unit, and what the nearest subnet has."""
+    within = " and ".join(f"{said(at_most, unit)} {name}" for name, at_most, unit, _ in held)
+    nearest = ", ".join(f"{name} {least_said(value, unit)}" for name, _, unit, value in held)
+    missed = [(name, value, unit) for name, at_most, unit, value in held if value > at_most * (1 + 1e-9)]
     return NoSubnetFits(
-        f"no subnet was found within {missed}",
+        f"no subnet was found within {within}",
         why=f"the nearest one found, {subnet}, has {nearest}; this is a search's best, not a proof",
-        hint="raise the limit that the nearest subnet misses",
+        hint=tuple(allowing(*one) for one in missed),
     )
 
 

@@ -152,9 +152,8 @@ def candidate(naming: Namer, limits: Sequence[Limit], scored: Scored, row: int) 
 
 def nothing_found(naming: Namer, limits: Sequence[Limit], nearest: Scored) -> Exception:
     """Return the refusal for limits that no scored network met together; ``nearest`` is a Scored of length 1."""
-    missed = " and ".join(f"{limit.at_most:g} {limit.unit} {limit.name}" for limit in limits)
-    has = ", ".join(
-        f"{limit.name} {errors.ceiled(float(value))} {limit.unit}"
+    held = [
+        (limit.name, limit.at_most, limit.unit, float(value))
         for limit, value in zip(limits, nearest.values[0], strict=True)
-    )
-    return errors.nothing_found(missed, has, naming(nearest.genomes[0]).id)
+    ]
+    return errors.nothing_found(held, naming(nearest.genomes[0]).id)

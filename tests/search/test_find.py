@@ -291,3 +291,18 @@ def test_the_public_names_are_listed_before_they_are_loaded() -> None:
     line = "import sys, ofa.search, ofa.twins; print(*dir(ofa.search), *dir(ofa.twins), 'numpy' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True).stdout.split()
     assert {"find", "sweep", "Limit", "fit_accuracy", "__all__"} <= set(said) and said[-1] == "False"
+
+
+def test_limits_that_nothing_meets_are_said_as_they_are_typed() -> None:
+    """Only the limit that the nearest network misses is to be raised, to a value that can be pasted."""
+    space = mobilenet_v3_tiny(width=1.0, channels=1, classes=10)
+    limits = [
+        Limit(name="latency", predict=lambda genomes: np.full(len(genomes), 0.25), at_most=0.4, unit="ms"),
+        Limit(
+            name="resident memory", predict=lambda genomes: np.full(len(genomes), 69544029.0), at_most=36e6, unit="B"
+        ),
+    ]
+    with pytest.raises(NoSubnetFits, match=r"within 0\.4 ms latency and 36 MB resident memory") as refusal:
+        find(space, lambda genomes: np.zeros(len(genomes)), limits, seed=0, population=16, generations=1, rounds=1)
+    assert "resident memory 69.55 MB" in refusal.value.why
+    assert refusal.value.hints == ("allow at least 69.55 MB of resident memory: --under-rss 69.55MB",)
