@@ -253,7 +253,8 @@ def unlike(there: Plan, here: Plan) -> str:
     there_said, here_said = (plan.content() | {"items": len(plan.items)} for plan in (there, here))
     found = [
         f"{entry['path']}: {short(entry.get('a', 'none'))} there, {short(entry.get('b', 'none'))} here"
-        for entry in differing(there_said, here_said)
+        # What a person chose stands outermost, such as the rounds; the protocol has what follows from it.
+        for entry in sorted(differing(there_said, here_said), key=lambda entry: str(entry["path"]).count("."))
     ]
     if not found:
         return "its items are others"
