@@ -52,7 +52,9 @@ def exported(network: PlainNet, path: Path, form: Any, **options: Any) -> Export
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
-def test_a_file_says_how_it_was_made_and_how_near_it_comes(form: Any, network: PlainNet, tmp_path: Path) -> None:
+def test_a_file_says_how_it_was_made_and_how_near_it_comes(
+    form: Any, network: PlainNet, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     found = exported(network, tmp_path / "model", form, checkpoint_sha256="c" * 64)
     facts = json.loads(found.sidecar.read_text())
     assert facts["precision"] == "int8" and "parity" not in facts
@@ -77,6 +79,8 @@ def test_a_file_says_how_it_was_made_and_how_near_it_comes(form: Any, network: P
         "same_top1_percent": 100 * same / 16,
     }
     assert found.parity == found.agreement.max_difference
+    if form == "onnx":
+        request.getfixturevalue("exact_integers")
     # Rounded, and no more than that.
     assert 0.99 <= cosine < 1 and 1e-4 < difference < 0.2
 

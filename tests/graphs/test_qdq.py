@@ -63,7 +63,7 @@ def test_every_form_of_op(op: Op, reference: Any, cosine: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quantizer")
+@pytest.mark.usefixtures("quantizer", "exact_integers")
 @pytest.mark.parametrize("space", [TINY, LITE], ids=["tiny", "lite"])
 def test_whole_networks(space: spaces.SearchSpace, reference: Any, cosine: Any) -> None:
     genomes = spaces.sample.random(space, 3, np.random.default_rng(2))
@@ -71,7 +71,7 @@ def test_whole_networks(space: spaces.SearchSpace, reference: Any, cosine: Any) 
         assert close(ops, write(graph_of(ops), images(ops[0])), reference, cosine)
 
 
-@pytest.mark.usefixtures("quantizer")
+@pytest.mark.usefixtures("quantizer", "exact_integers")
 @pytest.mark.parametrize(("opset", "ir_version"), [(13, 7), (14, 7), (17, 8), (19, 9)])
 def test_opset_and_ir_version_are_the_ones_asked_for(
     opset: int, ir_version: int, reference: Any, cosine: Any, tmp_path: Path

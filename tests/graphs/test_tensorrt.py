@@ -48,6 +48,7 @@ def zero_points(data: bytes) -> list[int]:
     return [int(value) for node in pairs for value in np.ravel(constants[node.input[2]])]
 
 
+@pytest.mark.usefixtures("exact_integers")
 def test_symmetric_integers_compute_the_same_network(graph: Graph, cosine: Any) -> None:
     before = integers(graph)
     made = symmetric(before)

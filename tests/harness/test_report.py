@@ -206,7 +206,7 @@ def test_a_folder_of_bench_has_a_page_without_any_record_of_a_run(tmp_path: Path
     opened = Page(write(tmp_path).read_text())
     assert {"table-blocks-litert", "table-kernels-litert", "noise"} <= {facts.get("id") for _, facts in opened.tags}
     assert (
-        "litert: 260 ops and 1 whole network are measured." in opened.text
+        "litert: 260 ops and 1 whole network (0.600 ms) are measured." in opened.text
         and "At least one input of this page" in opened.text
     )
     shape = next(one for section in figures.of(found).values() for one in section if one.id == "table-blocks-litert")

@@ -52,9 +52,10 @@ def test_a_limit_of_what_each_device_has_its_own_of_is_held_on_each(names: tuple
 def test_limits_are_printed_as_one_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
     network = {"id": "a" * 12, "predicted": {"top1": 70.0, "limits": {"resident memory": 8e7}}, "over": []}
     facts = {"networks": [network | {"measured": {"top1": 69.0, "limits": {}}}], "chosen": "a", "predicted_best": "a"}
-    choosing._show(facts | {"at_most": {"latency": 5.0, "resident memory": 9e7}}, Path("labels.csv"), Path("runs"))
+    asked = {"at_most": {"latency": 5.0, "resident memory": 9e7}, "units": {"latency": "ms", "resident memory": "B"}}
+    choosing._show(facts | asked | {"images": 120}, Path("labels.csv"), Path("runs"))
     out = capsys.readouterr().out
-    assert "latency ≤ 5 " in out and "resident memory ≤ 90,000,000 " in out and " 80,000,000 " in out
+    assert "latency ≤ 5 ms" in out and "resident memory ≤ 90,000,000 B" in out and " 80,000,000 " in out
 
 
 def test_a_device_that_says_nothing_of_memory_leaves_it_as_predicted() -> None:

@@ -130,12 +130,12 @@ def test_a_runtime_that_nobody_asks_for_is_no_fault_where_another_runs(
     assert all(one.row()["fine"] is None for one in found.values() if one.seen.startswith("not there, and none"))
     for one in {"onnxruntime", "litert"} - set(there) - set(faults):
         assert found[f"runtime {one}"].row()["fine"] is None
-    # Most boards keep their runtimes in an environment of its own: what is to be said is whose Python was asked.
-    assert all("for 'python3' there, or name one" in found[f"runtime {one}"].remedy for one in failed)
+    # Here the agent runs in our own Python; a list's 'python' is of devices over a link.
+    assert all("for the Python that runs the agent" in found[f"runtime {one}"].remedy for one in failed)
 
 
 def test_a_phone_that_is_away_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / LAB).write_text('[devices.phone]\nkind = "pixel-7"\nadb = "SERIAL"\n')
+    (tmp_path / LAB).write_text('[devices.phone]\nkind = "pixel-7"\nadb = "S1"\n')
 
     def away(*_: Any, **__: Any) -> Any:
         raise DeviceLost(
@@ -157,11 +157,13 @@ def test_a_name_that_nobody_knows_is_told_with_the_nearest(tmp_path: Path) -> No
 
 
 def test_the_list_that_the_page_shows_is_one_that_the_profiles_take(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "devices" / "README.md").read_text(encoding="utf-8")
-    (tmp_path / LAB).write_text(textwrap.dedent(page.partition("   ```toml\n")[2].partition("   ```\n")[0]))
-    device = device_named("my-pixel", tmp_path / "files")
-    use = use_of("my-pixel", {})
-    check_way(device, use.runtime, use.way)
+    page = (Path(__file__).parents[2] / "docs" / "add-a-device.md").read_text(encoding="utf-8")
+    shown = [part.partition("   ```\n")[0] for part in page.split("   ```toml\n")[1:]]
+    (tmp_path / LAB).write_text("".join(map(textwrap.dedent, shown)).replace('"SERIAL"', '"S1"'))
+    for name in ("board", "my-pixel"):
+        device = device_named(name, tmp_path / "files")
+        use = use_of(name, {})
+        check_way(device, use.runtime, use.way)
 
 
 @pytest.mark.slow

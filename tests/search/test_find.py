@@ -167,7 +167,7 @@ def test_impossible_limit_is_refused_before_anything_is_scored(small: SearchSpac
     with pytest.raises(NoSubnetFits) as refusal:
         find(small, never, [limit], seed=0)
     assert small.subnet(ends.argleast).id in refusal.value.why
-    offered = float(refusal.value.hints[0].split()[-2])
+    offered = float(refusal.value.hints[0].removeprefix("allow at least ").split()[0])
     assert ends.least <= offered <= ends.least * 1.002
     reached = find(small, truth.accuracy, [dataclasses.replace(limit, at_most=offered)], seed=0, generations=5)
     assert reached.best.values["latency"] <= offered
