@@ -82,6 +82,7 @@ def listed(context: typer.Context, json: Json = False) -> None:
         return
     console.listing(rows)
     console.note(f"the lab's list: {lab_folder() / LAB}")
+    console.note(f"kinds that its devices can be of: {', '.join(ways)}")
 
 
 def _way(unit: Any, ways: Mapping[str, str]) -> tuple[str | None, str | None]:
