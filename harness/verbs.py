@@ -189,7 +189,7 @@ def _scoped(
     from harness.plan import NATIVE
     from harness.refusals import fit_of_named
 
-    if scope.subnets and fit is not None:
+    if scope.subnets and fit:
         raise fit_of_named()
 
     ops = use.runtime not in NATIVE if ops is None else ops

@@ -98,6 +98,12 @@ def everything_in(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.fixture(autouse=True)
+def quiet_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else keeps the cores busy: what is said of that is tested where it is said."""
+    monkeypatch.setattr("ofa.train.ranks.busy_share", lambda: 0.0)
+
+
 @pytest.fixture
 def refuse(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refuse:
     """Return a function that runs a command which must be refused with a code, and gives back what it said.

@@ -254,7 +254,7 @@ def test_only_the_first_of_many_processes_prints(
     assert json_of(run(*command)[1])
 
     @contextmanager
-    def second(device: str | None) -> Iterator[Ranks]:
+    def second(device: str | None, threads: int | None) -> Iterator[Ranks]:
         # What it measures itself is what the first process would bring.
         yield dataclasses.replace(Ranks(), rank=1)
 
