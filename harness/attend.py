@@ -62,25 +62,24 @@ def listed(context: typer.Context, json: Json = False) -> None:
     from harness.places import LAB, lab_folder, profile_names
     from ofa import console
 
-    profiles = {name: load_profile(name) for name in profile_names()}
-    ways = {name: profile.transport for name, profile in profiles.items()}
+    ways = {name: load_profile(name).transport for name in profile_names()}
     rows = []
     for name, unit in read_lab().devices.items():
         way, fault = _way(unit, ways)
-        rows.append({"device": name, "kind": unit.kind, "reached by": way, "measured with": _use(unit)})
-        rows[-1] |= {"group": unit.group, "fault": fault}
+        rows.append((name, unit.kind, way, _use(unit), unit.group, fault))
     for name, way in ways.items():
         if way in ("local", "simulated"):
             # The kinds of computer that tables were measured on are other people's as well: nothing tells from here
             # whether this one is of such a kind, only whoever runs it.
             other = way == "local" and name != THIS_COMPUTER
             said = "local, if this computer is one" if other else way
-            rows.append({"device": name, "kind": name, "reached by": said, "measured with": None})
-            rows[-1] |= {"group": None, "fault": None}
+            rows.append((name, name, said, None, None, None))
+    columns = ("device", "kind", "reached by", "measured with", "group", "fault")
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
     if json:
-        console.emit_json(rows)
+        console.emit_json(found)
         return
-    console.listing(rows)
+    console.listing(found)
     console.note(f"the lab's list: {lab_folder() / LAB}")
     console.note(f"kinds that its devices can be of: {', '.join(ways)}")
 

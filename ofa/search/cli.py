@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,7 +105,7 @@ def search(
     that one meets.
     """
     from ofa import console
-    from ofa.search import errors, kept
+    from ofa.search import errors
     from ofa.search import request as requests
     from ofa.search.answer import How
 
@@ -116,27 +117,33 @@ def search(
     whole = load_space(space, width, channels, classes)
     how = How(seed=seed, points=points if front else None, top=top, thorough=thorough)
     made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
-    if out is not None:
-        kept.keep(out, whole, accuracy, targets, asked, how)
-    with _dropped(out):
+    with _in_folder(out, lambda folder: _kept().keep(folder, whole, accuracy, targets, asked, how)):
         if front:
             _show_front(made, how, out=out, json=json)
         else:
             _show_best(made, how, explain=explain, state=state, out=out, json=json)
 
 
+def _kept() -> ModuleType:
+    """Return what writes run folders; a search without one does not load it."""
+    from ofa.search import kept
+
+    return kept
+
+
 @contextmanager
-def _dropped(out: Path | None) -> Iterator[None]:
-    """Leave nothing of a search that finds nothing in its run folder: the next one, under other limits, goes there."""
+def _in_folder(out: Path | None, begin: Callable[[Path], None]) -> Iterator[None]:
+    """Begin a run folder, where one is asked for; leave nothing there of a search that finds nothing: the next one,
+    under other limits, goes there."""
     from ofa.errors import NoSubnetFits
 
+    if out is not None:
+        begin(out)
     try:
         yield
     except NoSubnetFits:
         if out is not None:
-            from ofa.search import kept
-
-            kept.drop(out)
+            _kept().drop(out)
         raise
 
 
@@ -252,9 +259,8 @@ def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:
     if out is None:
         return
     from ofa import console
-    from ofa.search import kept
 
-    console.note(f"wrote {kept.write(out, of())}")
+    console.note(f"wrote {_kept().write(out, of())}")
 
 
 def _flat(made: Request, network: dict[str, Any], candidate: Candidate) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from ofa.train.waiting import CROWDED
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
-# From this share of busy cores on, threads of one step wait for each other more than they help: with both cores of two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
