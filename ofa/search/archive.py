@@ -98,7 +98,7 @@ class Archive:
         if unknown:
             new = genomes[unknown]
             # Nothing is kept where a predictor fails.
-            self.restore(new, *self.predicted(new))
+            self._keep(new, *self.predicted(new), [keys[row] for row in unknown])
         return np.array([self._row_of[key] for key in keys], dtype=np.int64)
 
     def within(self, genomes: Genomes) -> NDArray[np.int64]:
@@ -125,6 +125,10 @@ class Archive:
 
     def restore(self, genomes: Genomes, accuracy: Values, values: Values) -> None:
         """Keep what was scored before, elsewhere."""
+        self._keep(genomes, accuracy, values, _keys(genomes))
+
+    def _keep(self, genomes: Genomes, accuracy: Values, values: Values, keys: Sequence[bytes]) -> None:
+        """Put new rows behind the others, under their keys."""
         start, stop = len(self), len(self) + len(genomes)
         if stop > len(self._rows):
             larger = _empty(2 * stop, genomes.shape[1], len(self.limits))
@@ -135,7 +139,7 @@ class Archive:
         self._rows.accuracy[start:stop] = accuracy
         self._rows.values[start:stop] = values
         self._rows.violation[start:stop] = violations(self.limits, values)
-        self._row_of.update(zip(_keys(genomes), range(start, stop), strict=True))
+        self._row_of.update(zip(keys, range(start, stop), strict=True))
 
 
 def _keys(genomes: Genomes) -> list[bytes]:

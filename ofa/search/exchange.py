@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ofa.search.archive import Archive, Scored
-from ofa.search.sites import sites_of
 from ofa.search.tangent import Gains, Rows, place, propose, tangents, unknown
 
 # So many networks are started from at once: arrays of several cost little more than those of one.
 STARTS = 8
-DRAWS = 200
+DRAWS = 150
 TRIED = 40
 ELITE = 150
 ENTER = 6
@@ -81,38 +79,28 @@ def _distinct(scored: Scored, old: int) -> NDArray[np.bool_]:
     return kept
 
 
-class Exchange:
-    """Iterated local search over first-order models (Lourenco et al. 2003), a round of a few starts at a time.
+def exchange(archive: Archive, elite: Elite, rng: np.random.Generator, *, fair: bool) -> Elite:
+    """Start from networks of the elite that promise most for the visits they have had; return the elite after.
 
-    What single changes gain is scored once for a network that evolution left, and guessed from then on: a network that
-    a round finds has, but for a few sites, the gains of the one it was made of. The most promising single changes, and
-    the multi-changes that the gains promise together, are scored where they meet every limit.
+    A round of iterated local search over first-order models (Lourenco et al. 2003). What single changes gain is scored
+    once for a network that evolution left, and guessed from then on: a network that a round finds has, but for a few
+    sites, the gains of the one it was made of. The most promising single changes, and the multi-changes that the gains
+    promise together, are scored where they meet every limit.
     """
-
-    def __init__(self, archive: Archive, *, seed: Sequence[int]) -> None:
-        """Draw the noise that proposals share."""
-        self.archive = archive
-        size = 2 * DRAWS * sites_of(archive.space).kept.size
-        self._noise = np.random.default_rng([*seed, 1]).standard_normal(size, dtype=np.float32)
-
-    def round(self, elite: Elite, rng: np.random.Generator, *, fair: bool) -> Elite:
-        """Start from networks of the elite that promise most for the visits they have had; return the elite after."""
-        archive, picks = self.archive, _starts(self.archive, elite, rng, fair=fair)
-        at = tangents(archive, elite.rows[picks], elite.gains[picks])
-        genomes, owners = propose(
-            archive, at, rng, noise=self._noise, draws=DRAWS, visits=elite.visits[picks], most=TRIED
-        )
-        within = archive.violation(genomes) == 0
-        rows = np.concatenate([archive.rows(genomes[within]), at.singles])
-        owners = np.concatenate([owners[within], at.owners])
-        scored = archive.take(rows)
-        order = np.lexsort((-scored.accuracy, scored.violation, owners))
-        best = order[place(owners[order]) < ENTER]
-        visits, gains = elite.visits.copy(), elite.gains.copy()
-        visits[picks] += 1
-        gains[picks] = at.gain
-        after = Elite(rows=elite.rows, visits=visits, gains=gains)
-        return after.joined(archive, rows[best], at.gain[owners[best]])
+    picks = _starts(archive, elite, rng, fair=fair)
+    at = tangents(archive, elite.rows[picks], elite.gains[picks])
+    genomes, owners = propose(archive, at, rng, draws=DRAWS, visits=elite.visits[picks], most=TRIED)
+    within = archive.violation(genomes) == 0
+    rows = np.concatenate([archive.rows(genomes[within]), at.singles])
+    owners = np.concatenate([owners[within], at.owners])
+    scored = archive.take(rows)
+    order = np.lexsort((-scored.accuracy, scored.violation, owners))
+    best = order[place(owners[order]) < ENTER]
+    visits, gains = elite.visits.copy(), elite.gains.copy()
+    visits[picks] += 1
+    gains[picks] = at.gain
+    after = Elite(rows=elite.rows, visits=visits, gains=gains)
+    return after.joined(archive, rows[best], at.gain[owners[best]])
 
 
 def _starts(archive: Archive, elite: Elite, rng: np.random.Generator, *, fair: bool) -> Rows:

@@ -21,7 +21,7 @@ from ofa.threads import on_one_thread
 Namer = Callable[[Genomes], Subnet]
 
 # So many rounds of exchange cost a few times as much as a generation of so many networks.
-ROUNDS_PER_GENERATION = 9
+ROUNDS_PER_GENERATION = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +78,10 @@ def find(
 
     Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. ``above`` is what no
     prediction exceeds (`ofa.search.proof` makes it of a twin): with it the answer has an upper bound. ``rounds`` of
-    exchange follow the generations, by default 9 for each; ``islands`` above 1 are so many searches that know nothing
+    exchange follow the generations, by default 7 for each; ``islands`` above 1 are so many searches that know nothing
     of each other, and one more from all that they found. With ``state`` the search is written to that file as it goes
     (islands beside it), and a search of equal arguments goes on from it. ``named`` says which subnet a genome is, where
-    the space is a part of another. Equal arguments give equal answers, bit for
-    bit, interrupted or not. Raises
+    the space is a part of another. Equal arguments give equal answers, bit for bit, interrupted or not. Raises
     NoSubnetFits, before anything is searched, where a limit is below the exact minimum of the space or two limits are
     proven to exclude each other; and after the search where none of the networks met all limits.
     """

@@ -12,7 +12,7 @@ from ofa.search import state as states
 from ofa.search import surrogate
 from ofa.search.archive import Archive, Scored, joined
 from ofa.search.evolve import Generation, Watcher, breed, first
-from ofa.search.exchange import Elite, Exchange
+from ofa.search.exchange import Elite, exchange
 from ofa.search.polish import polish, settle
 from ofa.space.core import Genomes
 
@@ -79,10 +79,9 @@ class Run:
             self._save(self._generation)
         if self._round == 0:
             self._elite = self._elite.joined(self.archive, np.concatenate([self._alive, self._planned()]))
-        exchange = Exchange(self.archive, seed=self.plan.seed)
         while self._round < self.plan.rounds and len(self._elite.rows):
             fair = self._round < self.plan.rounds / 2
-            self._elite = exchange.round(self._elite, self.rng, fair=fair)
+            self._elite = exchange(self.archive, self._elite, self.rng, fair=fair)
             self._round += 1
             if self._round % REPORT_EVERY == 0:
                 self._stand(self._elite.best(self.archive))

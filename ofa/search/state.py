@@ -22,7 +22,7 @@ from ofa.search.tangent import unknown
 if TYPE_CHECKING:
     from ofa.search.run import Plan
 
-SCHEMA = "search/2"
+SCHEMA = "search/3"
 MAX_BYTES = 1024 * files.MEBIBYTE
 # So many scored networks are scored again, to notice another predictor.
 CHECKED = 16

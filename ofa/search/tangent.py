@@ -126,14 +126,7 @@ def _worth(archive: Archive, values: Values, expected: Gains, met: Rows) -> NDAr
 
 
 def propose(
-    archive: Archive,
-    at: Tangents,
-    rng: np.random.Generator,
-    *,
-    noise: NDArray[np.float32],
-    draws: int,
-    visits: Rows,
-    most: int,
+    archive: Archive, at: Tangents, rng: np.random.Generator, *, draws: int, visits: Rows, most: int
 ) -> tuple[Genomes, Rows]:
     """Return genomes uint8[n, G] that change several sites at once, none met before, and of which network, int64[n].
 
@@ -141,27 +134,17 @@ def propose(
     added: samples around the Lagrangian optimum of the tangent (Everett 1963). Of each network's ``draws`` up to
     ``most``, those that promise most.
     """
-    sites, (count, places, options) = sites_of(archive.space), at.gain.shape
-    known = ~np.isnan(at.gain)
-    known[:, :, 0] = False
-    gain = np.where(known, at.gain, np.float32(0.0))
-    cost = np.where(known[:, None], at.cost, np.float32(0.0))
-    size = draws * places * options
-    starts = rng.integers(0, len(noise) - size, count)
-    score = np.stack([noise[start : start + size] for start in starts]).reshape(count, draws, places, options)
-    score *= _scale(gain, visits)[:, None, None, None]
-    score += np.where(known, gain, -np.inf)[:, None]
-    for number in range(cost.shape[1]):
-        own = cost[:, number]
-        score -= _prices(gain, own, known, rng, draws)[:, :, None, None] * own[:, None]
-    best = score.argmax(axis=3)
-    share = rng.integers(FEWEST_SITES, MOST_SITES, (count, draws)) / places
-    picked = rng.random((count, draws, places), dtype=np.float32) < share[:, :, None]
-    drawn = np.where(picked, best, at.codes[:, None])
-    codes = sites.settled(drawn.reshape(-1, places), best.reshape(-1, places))
+    sites, (count, places, _) = sites_of(archive.space), at.gain.shape
+    pull = _Pull.of(at, rng, draws=draws, visits=visits)
     of = np.repeat(np.arange(count), draws)
-    promised = gain[of[:, None], np.arange(places), codes].sum(axis=1)
-    spent = cost.transpose(0, 2, 3, 1)[of[:, None], np.arange(places), codes].sum(axis=1)
+    codes = at.codes[of]
+    share = rng.integers(FEWEST_SITES, MOST_SITES, len(of)) / places
+    pull.fill(codes, rng.random(codes.shape, dtype=np.float32) < share[:, None], rng)
+    used = sites.in_use(codes)
+    pull.fill(codes, used & (codes == 0), rng)
+    codes *= used
+    promised = pull.gain[of[:, None], np.arange(places), codes].sum(axis=1)
+    spent = pull.cost[of[:, None], np.arange(places), codes].sum(axis=1)
     allowed = np.array([limit.at_most for limit in archive.limits])
     hopeful = np.flatnonzero((at.values[of] + spent <= allowed * HOPE).all(axis=1))
     hopeful = hopeful[np.lexsort((-promised[hopeful], of[hopeful]))]
@@ -172,11 +155,53 @@ def propose(
     return genomes[fresh], of[fresh]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pull:
+    """What draws gives codes by: ``gain`` float32[B, S, O + 1], ``cost`` float32[B, S, O + 1, L], both 0 where nothing
+    is known; ``worth`` is the gain, and -inf there; ``price`` float32[B * draws, L]; ``noise`` float32[B]."""
+
+    gain: Gains
+    cost: Gains
+    worth: Gains
+    price: Gains
+    noise: Gains
+    draws: int
+
+    @staticmethod
+    def of(at: Tangents, rng: np.random.Generator, *, draws: int, visits: Rows) -> _Pull:
+        """Draw the prices."""
+        known = ~np.isnan(at.gain)
+        known[:, :, 0] = False
+        gain = np.where(known, at.gain, np.float32(0.0))
+        cost = np.where(known[:, None], at.cost, np.float32(0.0))
+        prices = [_prices(gain, cost[:, number], known, rng, draws).ravel() for number in range(cost.shape[1])]
+        return _Pull(
+            gain=gain,
+            cost=np.ascontiguousarray(cost.transpose(0, 2, 3, 1)),
+            worth=np.where(known, gain, np.float32(-np.inf)),
+            price=np.stack(prices, axis=1) if prices else np.zeros((len(gain) * draws, 0), np.float32),
+            noise=_scale(gain, visits),
+            draws=draws,
+        )
+
+    def fill(self, codes: Codes, where: NDArray[np.bool_], rng: np.random.Generator) -> None:
+        """Give the sites that bool[B * draws, S] says the codes of the best gain less cost."""
+        draw, site = np.nonzero(where)
+        of = draw // self.draws
+        score = self.noise[of, None] * rng.standard_normal((len(of), self.gain.shape[2]), dtype=np.float32)
+        score += self.worth[of, site]
+        for number in range(self.price.shape[1]):
+            score -= self.price[draw, None, number] * self.cost[of, site, :, number]
+        codes[draw, site] = score.argmax(axis=1)
+
+
 def _scale(gain: Gains, visits: Rows) -> NDArray[np.float32]:
     """Return how large the noise of each network's proposals is, float32[B]: another one on every visit."""
-    moved = [np.abs(own[own != 0]) for own in gain]
-    typical = [float(np.median(own)) if len(own) else 1.0 for own in moved]
-    return np.array(typical, dtype=np.float32) * np.array(NOISE, dtype=np.float32)[visits % len(NOISE)]
+    moved = np.sort(np.abs(gain.reshape(len(gain), -1)), axis=1)
+    zeros = (moved == 0).sum(axis=1)
+    middle = np.minimum((zeros + moved.shape[1]) // 2, moved.shape[1] - 1)
+    typical = np.where(zeros < moved.shape[1], moved[np.arange(len(gain)), middle], np.float32(1.0))
+    return typical * np.array(NOISE, dtype=np.float32)[visits % len(NOISE)]
 
 
 def place(of: Rows) -> Rows:

@@ -65,9 +65,8 @@ def test_proposals_are_new_change_several_sites_and_keep_to_their_network() -> N
     own = archive(0.3)
     rows = own.within(sample.random(SPACE, 200, np.random.default_rng(1)))[:3]
     at = tangents(own, rows, unknown(own, 3))
-    noise = np.random.default_rng(2).standard_normal(2 * 50 * SITES.kept.size, dtype=np.float32)
     rng = np.random.default_rng(3)
-    genomes, owners = propose(own, at, rng, noise=noise, draws=50, visits=np.zeros(3, dtype=np.int64), most=7)
+    genomes, owners = propose(own, at, rng, draws=50, visits=np.zeros(3, dtype=np.int64), most=7)
     assert (np.bincount(owners, minlength=3) <= 7).all() and len(genomes) == len(owners) > 7
     assert (own.met(genomes) < 0).all() and len(np.unique(genomes, axis=0)) == len(genomes)
     assert (SPACE.canonical(genomes) == genomes).all()
