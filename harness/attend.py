@@ -56,10 +56,9 @@ def listed(context: typer.Context, json: Json = False) -> None:
     """List the devices of the lab, and the kinds that need no address."""
     if context.invoked_subcommand is not None:
         return
-    from harness.choosing import THIS_COMPUTER
     from harness.inventory import load_profile
     from harness.lab import read_lab
-    from harness.places import LAB, lab_folder, profile_names
+    from harness.places import LAB, THIS_COMPUTER, lab_folder, profile_names
     from ofa import console
 
     ways = {name: load_profile(name).transport for name in profile_names()}

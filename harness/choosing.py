@@ -9,14 +9,13 @@ import typer
 
 from harness import completing
 from harness.options import Add, AllowLoad, ProgramFile, VerifyRounds
+from harness.places import THIS_COMPUTER
 from harness.verbs import device_for
 from ofa.options import DataPath, Json, MaybeLut, MaybeOut, Resume, Seed, example
 
 if TYPE_CHECKING:
     from harness.settle import Facts, Place
     from ofa.search.asked import Asked, AskedTarget
-
-THIS_COMPUTER = "this-computer"
 
 Search = Annotated[Path, typer.Argument(metavar="SEARCH", help="Folder of 'ofa search --top N --out FOLDER'.")]
 OfRun = Annotated[Path, typer.Option("--run", metavar="RUN", help="The training that is labelled.")]

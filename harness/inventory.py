@@ -13,7 +13,7 @@ from pydantic import Field
 from harness import toml
 from harness.errors import file_invalid, no_address, no_such_device
 from harness.lab import Unit, known_hosts, read_lab, refuse_placeholder
-from harness.places import devices_folder, profile_names
+from harness.places import THIS_COMPUTER, devices_folder, profile_names
 from harness.simulation.machine import Machine
 from harness.toml import Part
 from harness.transport.contract import Transport
@@ -178,7 +178,7 @@ def of_lab(name: str, unit: Unit, files: Path) -> Device:
     return Device(profile=profile, transport=transport, unit=name)
 
 
-def this_computer(files: Path, *, python: str | None = None, name: str = "this-computer") -> Device:
+def this_computer(files: Path, *, python: str | None = None, name: str = THIS_COMPUTER) -> Device:
     """Return this computer as a device. ``files``: the artefact folder; ``python``: another interpreter for the
     agent."""
     from harness.artefacts import agent_archive

@@ -9,6 +9,8 @@ from harness.errors import file_invalid
 
 FOLDER_VARIABLE = "OFA_LAB"
 LAB, KNOWN_HOSTS = "lab.toml", "known_hosts"
+# The profile that says nothing of what this computer is.
+THIS_COMPUTER = "this-computer"
 
 
 def lab_folder() -> Path:

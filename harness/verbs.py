@@ -42,6 +42,7 @@ from harness.options import (
     meter_of,
     tuning_of,
 )
+from harness.places import THIS_COMPUTER
 from ofa.lut.cli import app as tables
 from ofa.options import (
     TINY,
@@ -159,7 +160,7 @@ def _tasks(names: list[str] | None, asked: Asked, program: Path | None, scope_of
     """Return what is measured on each device that is named, each once; on this computer where none is."""
     from harness.campaign import Task
 
-    uses = {name: use_of(name, asked) for name in names or ["this-computer"]}
+    uses = {name: use_of(name, asked) for name in names or [THIS_COMPUTER]}
     return [
         Task(device=device_for(name, use.runtime, program), runtime=use.runtime, scope=scope_of(use))
         for name, use in uses.items()

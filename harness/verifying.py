@@ -19,6 +19,7 @@ from harness.options import (
     UnitOption,
     VerifyRounds,
 )
+from harness.places import THIS_COMPUTER
 from harness.verbs import Asked, device_for, use_of
 from ofa.options import Json, MaybeDataPath, MaybeLut, MaybeSubnets, Out, PrecisionName, Resume, Seed, example
 
@@ -44,7 +45,7 @@ def verify(
     runtime: RuntimeOption = None,
     models: Models = None,
     subnets: MaybeSubnets = None,
-    device: DeviceName = "this-computer",
+    device: DeviceName = THIS_COMPUTER,
     lut: MaybeLut = None,
     add: Add = False,
     data: MaybeDataPath = None,
