@@ -50,6 +50,8 @@ class Network(BaseModel):
 
     subnet: dict[str, Any]
     accuracy: Finite
+    accuracy_lo: Finite | None = None
+    accuracy_hi: Finite | None = None
     limits: dict[str, Finite]
 
 
@@ -103,7 +105,8 @@ def choose(
     from ofa.train import runs
 
     asked = read_search(search)
-    candidates = candidates_of(search, asked)
+    networks = networks_of(search, asked)
+    candidates = [_candidate(spaces.by_id(asked.space), network) for network in networks]
     verified: dict[str, appraise.Appraisal] = {}
 
     def measure(subnets: Sequence[Subnet]) -> dict[str, list[Reading | None]]:
@@ -127,13 +130,17 @@ def choose(
 
     at_most = limits_of(asked, candidates)
     tried = settle(candidates, at_most, label=partial(_labels, supernet, out), measure=measure)
-    facts = _facts(tried, at_most, verified) | _read_as(asked, at_most, supernet)
+    intervals = {
+        candidate.subnet.id: (network.accuracy_lo, network.accuracy_hi)
+        for candidate, network in zip(candidates, networks, strict=True)
+    }
+    facts = _facts(tried, intervals, at_most, verified) | _read_as(asked, at_most, supernet)
     facts |= {"parents": [files.parent(search / FRONT, relative_to=out)]}
     files.write_atomic(out / CHOICE, files.readable_json(facts))
     return facts
 
 
-def candidates_of(search: Path, asked: Asked) -> list[Candidate]:
+def networks_of(search: Path, asked: Asked) -> tuple[Network, ...]:
     """Return the networks that a kept search found, best first; raises FileInvalid, UsageInvalid for a whole front."""
     if asked.points is not None:
         raise front_has_no_limit(search)
@@ -144,8 +151,7 @@ def candidates_of(search: Path, asked: Asked) -> list[Candidate]:
     except ValidationError as fault:
         where, said = first_invalid(fault, "the file")
         raise answer_of_others(path, f"{where}: {said}") from fault
-    space = spaces.by_id(asked.space)
-    return [_candidate(space, network) for network in answer.top or answer.chosen]
+    return answer.top or answer.chosen
 
 
 def _candidate(space: SearchSpace, network: Network) -> Candidate:
@@ -185,7 +191,9 @@ def _unit(asked: Asked, name: str) -> str:
     """Return the unit that a limit of a search is held in, by the name that the search gave it."""
     if name in {target.name for target in asked.targets}:
         return "ms"
-    return {"energy": "mJ", "parameters": "", "MACs": ""}.get(name.partition(" on ")[0], "B")
+    from ofa.search.asked import LIMITS
+
+    return LIMITS[name.partition(" on ")[0]]
 
 
 def _labels(supernet: Supernet, out: Path, subnets: Sequence[Subnet]) -> list[float]:
@@ -248,7 +256,12 @@ def _readings(verified: Mapping[str, appraise.Appraisal], asked: Asked) -> dict[
     return found
 
 
-def _facts(tried: Sequence[Tried], at_most: Mapping[str, float], verified: Mapping[str, appraise.Appraisal]) -> Facts:
+def _facts(
+    tried: Sequence[Tried],
+    intervals: Mapping[str, tuple[float | None, float | None]],
+    at_most: Mapping[str, float],
+    verified: Mapping[str, appraise.Appraisal],
+) -> Facts:
     """Return the choice as JSON: every network with what was predicted and measured of it, the chosen first."""
     return {
         "schema": SCHEMA,
@@ -259,7 +272,11 @@ def _facts(tried: Sequence[Tried], at_most: Mapping[str, float], verified: Mappi
             {
                 "id": one.candidate.subnet.id,
                 "subnet": one.candidate.subnet.to_json(),
-                "predicted": {"top1": one.candidate.accuracy, "limits": one.candidate.values},
+                "predicted": {
+                    "top1": one.candidate.accuracy,
+                    **dict(zip(("top1_lo", "top1_hi"), intervals[one.candidate.subnet.id], strict=True)),
+                    "limits": one.candidate.values,
+                },
                 "measured": {
                     "top1": one.top1,
                     "limits": {name: asdict(reading) for name, reading in one.readings.items()},

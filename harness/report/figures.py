@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.report import checks, heat, learning, residuals, verified
-from harness.report.figure import INK, SERIES, SOFT, Figure, axis, bars, layout, lines, points, span, vertical
+from harness.report import checks, heat, learning, reasons, residuals, verified
+from harness.report.figure import FLOOR, INK, SERIES, SOFT, Figure, axis, bars, layout, lines, points, span, vertical
 from harness.report.parse import Choice
 from harness.report.read import Bench, Run
 from harness.report.searched import Front, Point
@@ -21,6 +21,7 @@ def of(run: Run) -> dict[str, list[Figure]]:
     fronts = [front(bench, number) for number, bench in enumerate(run.benches)]
     found = {
         "front": fronts,
+        "why": [reasons.costs(bench, number) for number, bench in enumerate(run.benches)],
         "verified": [verified.measured(run.verification)],
         "checks": [checks.latency(run), checks.accuracy(run), residuals.by_resolution(run)],
         "labels": [learning.spread(run)],
@@ -43,6 +44,7 @@ def front(bench: Bench, number: int) -> Figure | None:
     colour = SERIES[number % len(SERIES)]
     data: list[dict[str, Any]] = []
     data += _bound(known)
+    data += _interval(known.points)
     if known.points:
         data.append(front_line(known.points, colour, "predicted front"))
     data += _ringed(bench, known)
@@ -80,11 +82,14 @@ def front(bench: Bench, number: int) -> Figure | None:
 def _front_note(bench: Bench, known: Front) -> str:
     """Say how to read a front: what is predicted, what is proven, what was measured."""
     said = ["The line is the front that the search predicts."]
+    if _interval(known.points):
+        said.append("Around it the accuracy twin's 90 % interval.")
     if bench.tried:
         said.append("Rings are the networks that were tried under the limit (upright line).")
     elif known.chosen or bench.choices:
         said.append("Rings are the networks it chose, one under each budget (upright line).")
-    if any(row.predicted_lo_top1 is not None for row in bench.choices):
+    ringed = [row.predicted_lo_top1 for row in bench.choices] or [point.lo for point in known.chosen]
+    if any(lo is not None for lo in ringed):
         said.append("Their bars are the accuracy twin's interval.")
     if any(row.measured_ms is not None for row in bench.choices):
         said.append("Filled marks are the same networks as measured, joined to their prediction, with their interval.")
@@ -124,6 +129,17 @@ def _bound(known: Front) -> list[dict[str, Any]]:
     ]
 
 
+def _interval(found: Sequence[Point]) -> list[dict[str, Any]]:
+    """Return the interval around a front, as steps like its line; nothing where a point has none."""
+    if len(found) < 2 or any(point.lo is None or point.hi is None for point in found):
+        return []
+    xs = [point.latency_ms for point in found]
+    edge = {"color": "rgba(0,0,0,0)", "width": 0, "shape": "hv"}
+    below = lines(xs, [point.lo for point in found], "", line=edge, hoverinfo="skip", showlegend=False)
+    above = lines(xs, [point.hi for point in found], "90 % interval", line=edge, hoverinfo="skip")
+    return [below, above | {"fill": "tonexty", "fillcolor": FLOOR}]
+
+
 def front_line(found: Sequence[Point], colour: str, name: str) -> dict[str, Any]:
     """Return predicted points joined as a front: up to the next one's latency nothing better was found."""
     return points(
@@ -144,7 +160,9 @@ def _ringed(bench: Bench, known: Front) -> list[dict[str, Any]]:
         (row.predicted_ms, row.predicted_top1, hover(row.id, row.subnet), row.predicted_lo_top1, row.predicted_hi_top1)
         for row in bench.choices
         if row.predicted_ms is not None and row.predicted_top1 is not None
-    ] or [(point.latency_ms, point.accuracy, hover(point.id, point.subnet), None, None) for point in known.chosen]
+    ] or [
+        (point.latency_ms, point.accuracy, hover(point.id, point.subnet), point.lo, point.hi) for point in known.chosen
+    ]
     if not ringed:
         return []
     xs, ys, texts, lows, highs = zip(*ringed, strict=True)
@@ -214,7 +232,7 @@ def _front_rows(bench: Bench, known: Front) -> tuple[tuple[Any, ...], ...]:
 
 def _point_row(kind: str, point: Point) -> tuple[Any, ...]:
     told = (point.id, point.budget_ms, point.latency_ms, None, None, point.accuracy)
-    return (kind, *told, None, None, point.bound)
+    return (kind, *told, point.lo, point.hi, point.bound)
 
 
 def _drawn(data: Sequence[dict[str, Any]], side: str) -> list[float]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report import figures, stages, verdict, words
+from harness.report import figures, reasons, stages, verdict, words
 from harness.report.figure import Figure
 from harness.report.read import Run, gather
 from ofa import files
@@ -60,6 +60,7 @@ def render(run: Run) -> str:
         sections=sections,
         most_files=MOST_FILES,
         most_networks=MOST_NETWORKS,
+        most_changes=reasons.MOST_CHANGES,
     )
 
 

@@ -171,7 +171,7 @@ def _benches(
         device, (table, rechecks) = devices[name], tables[name]
         runtime = name or _of(table, journals[name], "runtime") or reader.folder.resolve().name
         own = None if place is None else reader.json(f"{place}twin/card.json")
-        found = None if place is None else parse_front(reader.json(f"{place}front.json"))
+        found = None if place is None else parse_front(reader.json(f"{place}front.json", listed="points"))
         own_rows = tuple(row for row in rows if row.runtime == runtime)
         trial_rows = tried.choices() if tried and not name else ()
         shown = found.device if found and found.device and not name and not table else runtime

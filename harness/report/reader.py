@@ -31,8 +31,8 @@ class Reader:
         self.broken: list[str] = []
         self.simulated = False
 
-    def json(self, name: str) -> dict[str, Any] | None:
-        """Return a JSON object of the run, or None."""
+    def json(self, name: str, *, listed: str = "") -> dict[str, Any] | None:
+        """Return a JSON object of the run, or None; a list counts as the object that has it under ``listed``."""
         path = self.folder / name
         if not path.is_file():
             self.missing.append(name)
@@ -42,6 +42,8 @@ class Reader:
         except FileInvalid as fault:
             self.broken.append(f"{name}: {fault.why or fault.what}")
             return None
+        if listed and isinstance(found, list):
+            found = {listed: found}
         if not isinstance(found, dict):
             self.broken.append(f"{name}: it holds no JSON object")
             return None

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from harness.report import reasons
 from harness.report.parse import listed, mapped, number
+from harness.report.reasons import Why
 from harness.report.words import COUNTS, amount, figures3
 from ofa.search.front import pareto as rows_of
 
 # What limits are of, by the words that people use.
 OF = {"activation": "activations", "size": "file"}
-_SHOWN = ("points", "front", "best", "top", "chosen", "extremes_ms", "parents")
+_SHOWN = ("points", "best", "top", "chosen", "why", "extremes_ms", "parents")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,7 @@ class Point:
     """A network a search found: predicted accuracy, percent, and predicted latency, ms.
 
     ``budget_ms`` is the limit it was found under, and ``bound`` the accuracy, percent, that no network under that limit
-    is predicted above, where the search could prove one.
+    is predicted above, where the search could prove one; ``lo`` to ``hi`` is the interval of its accuracy.
     """
 
     id: str
@@ -31,6 +33,8 @@ class Point:
     subnet: dict[str, Any]
     budget_ms: float | None = None
     bound: float | None = None
+    lo: float | None = None
+    hi: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +42,8 @@ class Front:
     """What a search found: the front by rising latency, the chosen points, and the proven extremes, ms.
 
     ``device`` names whose latency it is along, where the search was for several; ``within`` are its other limits, in
-    words; ``bound_reason`` says how the bounds were proven, or why there are none, and ``about`` is what else the
-    search says of itself.
+    words; ``bound_reason`` says how the bounds were proven, or why there are none, ``why`` is what speaks for the
+    choice, and ``about`` is what else the search says of itself.
     """
 
     points: tuple[Point, ...]
@@ -48,6 +52,7 @@ class Front:
     device: str = ""
     within: tuple[str, ...] = ()
     bound_reason: str = ""
+    why: Why | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -77,12 +82,12 @@ def front(facts: dict[str, Any] | None) -> Front | None:
     Chosen entries are points with their budget, or ids of points. Of a search for several devices the front is along
     the latency that its limits were set on.
     """
-    if facts is None or not {"points", "front", "best"} & facts.keys():
+    if facts is None or not {"points", "best"} & facts.keys():
         return None
     best = facts.get("best")
-    if "points" not in facts and "front" not in facts and isinstance(best, dict):
+    if "points" not in facts and isinstance(best, dict):
         facts = _of_best(best, facts)
-    entries = facts.get("points", facts.get("front"))
+    entries = facts.get("points")
     device = _swept(entries)
     points = _points(entries, device)
     by_id = {point.id: point for point in points}
@@ -100,6 +105,7 @@ def front(facts: dict[str, Any] | None) -> Front | None:
         device=device,
         within=_within(facts.get("request"), device),
         bound_reason=str(facts.get("bound_reason") or ""),
+        why=reasons.why(facts.get("why")),
         about={name: value for name, value in facts.items() if name not in _SHOWN},
     )
 
@@ -147,6 +153,8 @@ def _points(entries: Any, device: str) -> list[Point]:
                 subnet=subnet,
                 budget_ms=number(facts.get("under")) if budget_ms is None else budget_ms,
                 bound=number(facts.get("upper_bound")),
+                lo=number(facts.get("accuracy_lo")),
+                hi=number(facts.get("accuracy_hi")),
             )
         )
     return found

@@ -37,6 +37,8 @@ class Tried:
     id: str
     subnet: dict[str, Any]
     predicted_top1: float | None
+    predicted_lo_top1: float | None
+    predicted_hi_top1: float | None
     measured_top1: float | None
     held: tuple[Held, ...]
     over: tuple[str, ...]
@@ -94,6 +96,8 @@ def _tried(entry: dict[str, Any], limits: dict[str, Any], places: Container[str]
         id=str(entry.get("id") or ""),
         subnet=mapped(entry.get("subnet")),
         predicted_top1=number(predicted.get("top1")),
+        predicted_lo_top1=number(predicted.get("top1_lo")),
+        predicted_hi_top1=number(predicted.get("top1_hi")),
         measured_top1=number(measured.get("top1")),
         held=tuple(held),
         over=tuple(str(name) for name in listed(entry.get("over"))),
@@ -113,7 +117,7 @@ def _choice(one: Tried, held: Held, device: str, runtime: str) -> Choice:
         measured_hi_ms=held.hi,
         other_ms=None,
         predicted_top1=one.predicted_top1,
-        predicted_lo_top1=None,
-        predicted_hi_top1=None,
+        predicted_lo_top1=one.predicted_lo_top1,
+        predicted_hi_top1=one.predicted_hi_top1,
         measured_top1=one.measured_top1,
     )

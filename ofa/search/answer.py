@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # What --thorough does: so many searches that know nothing of each other, then one from all they found. They are short,
 # for where a search settles is decided early: a new start is worth more than going on.
-THOROUGH: dict[str, Any] = {"islands": 24, "generations": 6, "rounds": 40}
+THOROUGH: dict[str, Any] = {"islands": 16, "generations": 6, "rounds": 40}
 Facts = dict[str, Any]
 
 
@@ -65,12 +65,16 @@ def best(made: Request, how: How, *, state: Path | None = None) -> Found:
 
 
 def network(made: Request, candidate: Candidate) -> Facts:
-    """Return one network with what is predicted of it; ``latency_ms`` is a number, or one for each device."""
+    """Return one network with what is predicted of it; ``latency_ms`` is a number, or one for each device, and
+    ``accuracy_lo`` to ``accuracy_hi`` the 90 % interval of a predictor that has one."""
     genome = candidate.genome[None]
+    half = None if made.accuracy_half is None else float(made.accuracy_half(genome)[0])
+    ends = {} if half is None else {"accuracy_lo": candidate.accuracy - half, "accuracy_hi": candidate.accuracy + half}
     latency_ms = {name: float(predict(genome)[0]) for name, predict in made.latency_ms.items()}
     return {
         "subnet": {"id": candidate.subnet.id} | candidate.subnet.to_json(),
         "accuracy": candidate.accuracy,
+        **ends,
         "latency_ms": latency_ms if len(latency_ms) > 1 else next(iter(latency_ms.values())),
         "limits": candidate.values,
     }
@@ -100,20 +104,13 @@ def why(made: Request, candidate: Candidate) -> Facts:
     return {"costs": reasons.costs(space, limits, chosen), "changes": [asdict(change) for change in changes]}
 
 
-def facts_of_front(made: Request, found: Front) -> Facts:
+def facts_of_front(made: Request, found: Front) -> list[Facts]:
     """Return a front as the interface promises it: the best network under each value of the first limit."""
-    points = [
-        {"under": point.at_most, **network(made, point.best), "upper_bound": point.upper_bound}
+    shared = {"bound_reason": found.bound_reason, "precision": made.precision, "assumed": list(made.assumed)}
+    return [
+        {"under": point.at_most, **network(made, point.best), "upper_bound": point.upper_bound, **shared}
         for point in found.points
     ]
-    return {
-        "front": points,
-        "hypervolume": found.hypervolume,
-        "bound_reason": found.bound_reason,
-        "evaluations": found.evaluated,
-        "precision": made.precision,
-        "assumed": list(made.assumed),
-    }
 
 
 def kept_of_front(made: Request, found: Front) -> Facts:
@@ -122,14 +119,22 @@ def kept_of_front(made: Request, found: Front) -> Facts:
     Its hypervolume has three digits after the point: it sums over everything scored, and of a float32 predictor
     another kind of CPU gives it other last ones.
     """
-    facts = facts_of_front(made, found)
-    facts["hypervolume"] = round(found.hypervolume, 3)
-    points = [_point(point) | {"upper_bound": _bound(point["upper_bound"])} for point in facts.pop("front")]
-    return {"points": points, **facts}
+    return {
+        "points": [
+            _point({"under": point.at_most, **network(made, point.best), "upper_bound": _bound(point.upper_bound)})
+            for point in found.points
+        ],
+        "hypervolume": round(found.hypervolume, 3),
+        "bound_reason": found.bound_reason,
+        "evaluations": found.evaluated,
+        "precision": made.precision,
+        "assumed": list(made.assumed),
+    }
 
 
 def kept_of_best(made: Request, found: Found, how: How) -> Facts:
-    """Return the answer of a search for one network as a run folder keeps it: the front that it met, and its choice."""
+    """Return the answer of a search for one network as a run folder keeps it: the front that it met, its choice, and
+    why that is the choice."""
     facts = facts_of_best(made, found, how)
     limit = next((limit for limit in made.limits if limit.unit == "ms"), None)
     budget = {} if limit is None else {"budget_ms": limit.at_most}
@@ -138,6 +143,7 @@ def kept_of_best(made: Request, found: Found, how: How) -> Facts:
         "chosen": [_point(facts.pop("best")) | budget],
         **facts,
         "upper_bound": _bound(found.upper_bound),
+        "why": why(made, found.best),
     }
 
 

@@ -15,8 +15,8 @@ from ofa.search.request import Target
 
 SCHEMA = "search-request/1"
 MAX_BYTES = files.MEBIBYTE
-# Further limits, in the order in which a search holds them.
-LIMITS = ("energy", "activation", "resident memory", "parameters", "MACs", "size")
+# Further limits with the unit that each is held in, in the order in which a search holds them.
+LIMITS = {"energy": "mJ", "activation": "B", "resident memory": "B", "parameters": "", "MACs": "", "size": "B"}
 
 Inside = Annotated[str, Field(pattern=r"^inputs(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$", max_length=300)]
 LimitName = Annotated[str, Field(pattern=f"^({'|'.join(LIMITS)})$")]

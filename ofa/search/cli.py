@@ -134,17 +134,20 @@ def _kept() -> ModuleType:
 @contextmanager
 def _in_folder(out: Path | None, begin: Callable[[Path], None]) -> Iterator[None]:
     """Begin a run folder, where one is asked for; leave nothing there of a search that finds nothing: the next one,
-    under other limits, goes there."""
+    under other limits, goes there. Raises UsageInvalid where another search is at work in it."""
     from ofa.errors import NoSubnetFits
+    from ofa.lock import alone
 
-    if out is not None:
-        begin(out)
-    try:
+    if out is None:
         yield
-    except NoSubnetFits:
-        if out is not None:
+        return
+    with alone(out):
+        begin(out)
+        try:
+            yield
+        except NoSubnetFits:
             _kept().drop(out)
-        raise
+            raise
 
 
 def _further(
@@ -266,10 +269,10 @@ def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:
 def _flat(made: Request, network: dict[str, Any], candidate: Candidate) -> dict[str, Any]:
     """Return a network for a table: one value for each column, its accuracy with half the width of its interval."""
     rest = {key: value for key, value in network["subnet"].items() if key != "space"}
+    half = {"± (90 %)": network["accuracy_hi"] - network["accuracy"]} if "accuracy_hi" in network else {}
     latency_ms = network["latency_ms"]
     several = isinstance(latency_ms, dict)
     shown = {f"{name} predicted ms": ms for name, ms in latency_ms.items()} if several else {"predicted ms": latency_ms}
-    half = {} if made.accuracy_half is None else {"± (90 %)": float(made.accuracy_half(candidate.genome[None])[0])}
     texts = {key: str(value) if isinstance(value, list) else value for key, value in rest.items()}
     return {"accuracy": network["accuracy"], **half, **shown, **texts}
 
@@ -284,8 +287,10 @@ def _show_front(made: Request, how: How, *, out: Path | None, json: bool) -> Non
     began_s = time.process_time()
     with console.progress("searching along the front", how.points or 0) as advance:
         found = answer.front(made, how, on_point=lambda number: advance())
-    facts = answer.facts_of_front(made, found) | {"cpu_s": round(time.process_time() - began_s, 3)}
+    cpu_s = time.process_time() - began_s
+    facts = answer.facts_of_front(made, found)
     _keep(out, lambda: answer.kept_of_front(made, found))
+    console.note(f"hypervolume {found.hypervolume:.4g}; {found.evaluated:,} networks were scored in {cpu_s:.1f} CPU s")
     if json:
         console.emit_json(facts)
         return
@@ -293,6 +298,6 @@ def _show_front(made: Request, how: How, *, out: Path | None, json: bool) -> Non
     under = f"{along.name} under, {along.unit}"
     rows = [
         {under: point["under"], **_flat(made, point, one.best), "bound": point["upper_bound"]}
-        for point, one in zip(facts["front"], found.points, strict=True)
+        for point, one in zip(facts, found.points, strict=True)
     ]
-    console.listing(rows, title=f"hypervolume {found.hypervolume:.4g}")
+    console.listing(rows)

@@ -92,7 +92,7 @@ def nothing_found(held: Sequence[tuple[str, float, str, float]], subnet: str) ->
     largest value, unit, and what the nearest subnet has."""
     within = " and ".join(f"{said(at_most, unit)} {name}" for name, at_most, unit, _ in held)
     nearest = ", ".join(f"{name} {least_said(value, unit)}" for name, _, unit, value in held)
-    missed = [(name, value, unit) for name, at_most, unit, value in held if value > at_most * (1 + 1e-9)]
+    missed = [(name, value, unit) for name, at_most, unit, value in held if value > at_most]
     return NoSubnetFits(
         f"no subnet was found within {within}",
         why=f"the nearest one found, {subnet}, has {nearest}; this is a search's best, not a proof",

@@ -14,7 +14,7 @@ from ofa.space.core import SearchSpace, Subnet, from_json
 MOST_BYTES = 64 * MEBIBYTE
 # Where an answer keeps networks, each with its subnet: those that differ, a front, what was chosen of one, and what
 # 'ofa choose' tried.
-_LISTS = ("top", "front", "chosen", "points", "networks")
+_LISTS = ("top", "chosen", "points", "networks")
 
 
 def read(path: Path, *, space: SearchSpace | None = None, every: bool = False) -> list[Subnet]:
@@ -75,7 +75,8 @@ def entries(content: Any, *, every: bool = False) -> list[Any]:
     Of what 'ofa search --json' prints that is its best network; with ``every`` also the others. Of a front all.
     """
     if isinstance(content, list):
-        return content
+        # A list of subnets, or the networks of a front.
+        return [one["subnet"] if isinstance(one, dict) and "subnet" in one else one for one in content]
     if not isinstance(content, dict) or "space" in content:
         return [content]
     answer = [content["best"]] if "best" in content else []

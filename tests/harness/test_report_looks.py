@@ -129,7 +129,7 @@ def test_a_column_says_its_unit_behind_a_comma() -> None:
 def test_a_search_that_reached_its_bound_says_so_without_a_number(tmp_path: Path) -> None:
     path = stages.search(tmp_path / "search") / "front.json"
     facts = json.loads(path.read_text())
-    for point in facts["front"]:
+    for point in facts["points"]:
         point["upper_bound"] = point["accuracy"] + 1e-9
     files.write_atomic(path, json.dumps(facts))
     opened = Page(write(tmp_path / "search").read_text())
@@ -268,7 +268,7 @@ def test_a_page_says_what_the_last_recheck_of_its_table_found(tmp_path: Path) ->
 
 def test_the_page_of_a_search_shows_what_was_tried_beside_what_was_predicted(tmp_path: Path) -> None:
     stages.search(tmp_path / "search")
-    kept = json.loads((tmp_path / "search/front.json").read_text())["front"][:3]
+    kept = json.loads((tmp_path / "search/front.json").read_text())["points"][:3]
     networks = [
         {
             "id": point["subnet"]["id"],

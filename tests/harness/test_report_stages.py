@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 PAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bench": (("bench",), BENCH),
     "train": (("train",), ("labels-spread", "training-loss", "training-corners")),
-    "search": (("search",), ("front-search",)),
+    "search": (("search",), ("front-search", "why-search")),
     "verify": (("verify",), ("verified-latency", "check-latency", "residual-order-verified")),
     "two tables": (("onnxruntime", "again"), VERSUS),
     "two devices": (("onnxruntime", "litert"), VERSUS),
@@ -211,10 +211,10 @@ def test_a_search_tells_its_bound_and_how_near_it_came(made: Callable[[str], Pat
 def test_one_network_under_several_limits_is_one(tmp_path: Path) -> None:
     folder = stages.search(tmp_path / "search")
     kept = json.loads((folder / "front.json").read_text())
-    first = kept["front"][0]
-    same = {"subnet": first["subnet"], "accuracy": first["accuracy"], "latency_ms": first["latency_ms"]}
+    first = kept["points"][0]
+    same = {key: first[key] for key in ("id", "subnet", "accuracy", "latency_ms")}
     bound = {"upper_bound": first["accuracy"] + 4e-7}
-    kept["front"] = [point | same | bound for point in kept["front"]]
+    kept["points"] = [point | same | bound for point in kept["points"]]
     files.write_atomic(folder / "front.json", json.dumps(kept))
     assert "1 network found at 0.380 ms" in Page(write(folder, tmp_path / "page.html").read_text()).text
     (drawn,) = figures.of(read.gather(folder))["front"]
@@ -381,7 +381,7 @@ def test_a_broken_side_says_its_own_error_first(made: Callable[[str], Path], tmp
 def test_texts_of_two_runs_stay_texts(tmp_path: Path, hostile: str) -> None:
     name = hostile.replace("/", "")
     front = json.loads((stages.search(tmp_path / name) / "front.json").read_text())
-    front["front"][0]["subnet"] |= {"id": hostile, "kernels": [[hostile]], "expands": [[1]]}
+    front["points"][0]["subnet"] |= {"id": hostile, "kernels": [[hostile]], "expands": [[1]]}
     front |= {"bound_reason": hostile, hostile: hostile}
     files.write_atomic(tmp_path / name / "front.json", json.dumps(front))
     stages.search(tmp_path / "plain")

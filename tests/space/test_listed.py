@@ -25,7 +25,7 @@ ONE, TWO, THREE = ({"space": "s", "id": name} for name in "abc")
         ([], [], []),
         ({"best": {"subnet": ONE}, "cpu_s": 1.0}, [ONE], [ONE]),
         ({"best": {"subnet": ONE}, "top": [{"subnet": ONE}, {"subnet": TWO}]}, [ONE], [ONE, TWO]),
-        ({"front": [{"under": 1, "subnet": ONE}, {"under": 2, "subnet": TWO}]}, [ONE, TWO], [ONE, TWO]),
+        ([{"under": 1, "subnet": ONE}, {"under": 2, "subnet": TWO}], [ONE, TWO], [ONE, TWO]),
         ({"chosen": [{"subnet": ONE}], "points": [{"subnet": ONE}, {"subnet": THREE}]}, [ONE, THREE], [ONE, THREE]),
         (
             {"chosen": "b", "networks": [{"id": "a", "subnet": ONE}, {"id": "b", "subnet": TWO}]},

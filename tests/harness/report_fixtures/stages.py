@@ -79,7 +79,7 @@ def train(folder: Path) -> Path:
 
 
 def search(folder: Path, *, shift: float = 0.0, device: str = "") -> Path:
-    """Write a front as `ofa search --front --json` prints it; of two devices where one is named."""
+    """Write a front as `ofa search --front --out` keeps it; of two devices where one is named."""
     rng = np.random.default_rng(6)
     front = []
     for place, under in enumerate(np.linspace(0.4, 1.2, 6).tolist()):
@@ -87,15 +87,24 @@ def search(folder: Path, *, shift: float = 0.0, device: str = "") -> Path:
         told = latency_ms if not device else {"another": 3.0 - latency_ms, device: latency_ms}
         point = {
             "under": under,
+            "id": f"{place:012x}",
             "subnet": {"id": f"{place:012x}"} | run_folder.subnet(4 * place, rng),
             "accuracy": 70.0 + shift + 5.0 * place,
+            "accuracy_lo": 69.0 + shift + 5.0 * place,
+            "accuracy_hi": 71.0 + shift + 5.0 * place,
             "latency_ms": told,
             "limits": {device or "latency": latency_ms} | ({"another": 3.0 - latency_ms} if device else {}),
             "upper_bound": 71.5 + shift + 5.0 * place,
         }
         front.append(point)
-    facts = {"front": front, "hypervolume": 7.5, "bound_reason": "an exact dynamic programme", "evaluations": 900}
-    found = facts | {"cpu_s": 1.5, "precision": "fp32", "assumed": [], "tables": [{"simulated": True}]}
+    facts = {"points": front, "hypervolume": 7.5, "bound_reason": "an exact dynamic programme", "evaluations": 900}
+    over = {device or "latency": 1.3}
+    change = {"gene": "s2.b1.kernel", "was": 3.0, "becomes": 5.0}
+    why = {
+        "costs": {device or "latency": {"stem": 0.2, "s1.b0": 0.5, "head": 0.3}},
+        "changes": [change | {"points": 0.4, "over": over}, change | {"becomes": 7.0, "points": -0.25, "over": {}}],
+    }
+    found = facts | {"why": why, "precision": "fp32", "assumed": [], "tables": [{"simulated": True}]}
     files.write_atomic(folder / "front.json", files.readable_json(found))
     return folder
 

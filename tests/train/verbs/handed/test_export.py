@@ -115,7 +115,7 @@ def test_subnets_are_named_in_many_ways(
 
     small, tall = colour_space.corner("min", 16), colour_space.corner("max", 16)
     answer = {"best": {"subnet": json_for(small), "accuracy": 1.0}, "top": [{"subnet": json_for(tall)}], "cpu_s": 1.0}
-    front = {"front": [{"under": 1, "subnet": json_for(small)}, {"under": 2, "subnet": json_for(tall)}]}
+    front = [{"under": 1, "subnet": json_for(small)}, {"under": 2, "subnet": json_for(tall)}]
     files = {
         subnet_file(tmp_path / "one.json", small.to_json()): (),
         subnet_file(tmp_path / "answer.json", answer): (),
