@@ -282,7 +282,7 @@ def place_of_another(place: Path, differing: Sequence[str]) -> UsageInvalid:
     return UsageInvalid(
         f"'{place}' holds a table of another environment",
         why="these differ: " + ", ".join(differing[:5]) + more,
-        hint=("compare the two with 'ofa lut diff'", "or move it away, or choose another folder with '--into'"),
+        hint=("compare the two: ofa lut diff", "or move it out of 'luts', as to 'before', or give another '--into'"),
     )
 
 

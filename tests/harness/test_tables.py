@@ -134,6 +134,8 @@ def test_a_table_of_another_environment_is_never_replaced(finished: Path, tmp_pa
         with pytest.raises(UsageInvalid, match="another environment") as fault:
             build(run, tmp_path / "tables", allow_simulated=True, replace=replaced)
         assert "macs_per_ns" in fault.value.why
+        # Under another name below 'luts' the old one would be a misplaced table.
+        assert "out of 'luts'" in " ".join(fault.value.hints)
     assert (place / "ops.csv").read_bytes() == before
 
 
