@@ -209,6 +209,15 @@ def no_runtime(device: str, known: Iterable[str]) -> UsageInvalid:
     )
 
 
+def runtime_of_others(table: str, runtime: str, known: Iterable[str]) -> FileInvalid:
+    """Say that a table is of a runtime that nothing can be measured with, so that no measurement stands beside it."""
+    return FileInvalid(
+        f"nothing can be measured beside table '{table}'",
+        why=f"its runtime is '{runtime}', and devices are measured with " + ", ".join(known),
+        hint="measure a table of the device with 'ofa bench', and name that one",
+    )
+
+
 def runtime_not_ready(device: str, runtime: str, reason: str, *, listed: bool) -> MeasurementRefused:
     """Say why a runtime of a device cannot run a network; of a ``listed`` one the lab's list names the Python."""
     return MeasurementRefused(

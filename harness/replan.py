@@ -17,6 +17,7 @@ from harness.missing import company_of
 from harness.networks import middle
 from harness.plan import Plan, Rounds, RuntimeName, State
 from harness.prepare import Known, bench_plan, network_key, on_cores
+from harness.refusals import runtime_of_others
 from harness.session import OnProgress, environment_of, quiet, ready_runtime
 from ofa.errors import FileInvalid
 from ofa.lut.draw import draw, networks_of_table, ops_of_table
@@ -97,7 +98,7 @@ def runtime_of(lut: Lut) -> RuntimeName:
     """Return the runtime of a table; raises FileInvalid where nobody knows it."""
     runtime: Any = lut.header.runtime
     if runtime not in get_args(RuntimeName):
-        raise recheck_impossible(lut.name, f"its runtime is '{runtime}'")
+        raise runtime_of_others(lut.name, runtime, get_args(RuntimeName))
     name: RuntimeName = runtime
     return name
 

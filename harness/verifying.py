@@ -153,17 +153,19 @@ def _runtime(given: Any, lut: Path | None, device: str) -> Any:
     unit = read_lab().devices.get(device)
     if unit is not None and "runtime" in unit.use and not (lut.name == HEADER or (lut / HEADER).exists()):
         return None
-    return runtime_of(shelf.one(lut, device=device))
+    return runtime_of(shelf.one(lut, device=unit.kind if unit else device))
 
 
 def _table(lut: Path | None, device: str, runtime: RuntimeName) -> tuple[Path | None, Lut | None]:
-    """Return the folder of the device's table, and the table; None where none is named."""
+    """Return the folder of the device's table, and the table; None where none is named. Tables name the kind."""
+    from harness.lab import read_lab
     from ofa.lut import shelf
     from ofa.lut.check import checked
 
     if lut is None:
         return None, None
-    place = shelf.place(lut, device=device, runtime=runtime)
+    unit = read_lab().devices.get(device)
+    place = shelf.place(lut, device=unit.kind if unit else device, runtime=runtime)
     return place, checked(place)
 
 

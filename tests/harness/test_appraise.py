@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import ofa.space as spaces
 from harness.appraise import add, appraise, predictions, subnet_of, with_accuracy
 from harness.bench import Scope, bench
 from harness.inventory import Device, simulated
+from harness.lab import FOLDER_VARIABLE, LAB
 from harness.simulation.machine import Machine
 from ofa.errors import FileInvalid, UsageInvalid
 from ofa.lut.format import Lut, read
@@ -172,6 +174,39 @@ def test_the_runtime_is_that_of_the_table(measured: tuple[Device, Lut], run: Any
     assert run(*line)[0] == 2, "nobody says it"
     code, out, err = run(*line, "--lut", str(tmp_path / "run"))
     assert code == 0 and json.loads(out)["runtime"] == "simulated", err
+
+
+def asked_beside(tables: Path, folder: Path, device: str) -> list[str]:
+    """Return the line that verifies the smallest subnet beside the tables in a folder."""
+    (folder / "subnets.json").write_text(json.dumps([SPACE.corner("min").to_json()]))
+    line = ["verify", "--device", device, "--out", str(folder / "out"), "--rounds", "2", "--json"]
+    return [*line, "--subnets", str(folder / "subnets.json"), "--lut", str(tables)]
+
+
+def test_a_device_of_the_list_finds_the_table_of_its_kind_among_others(
+    measured: tuple[Device, Lut], run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, lut = measured
+    for kind in ("simulated-phone", "other-phone"):
+        header = lut.header.model_copy(update={"device": kind})
+        write(replace(lut, header=header), tmp_path / "tables" / header.place, allow_simulated=True)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    for listed in ("", 'runtime = "simulated"'):
+        unit = f'[devices.board]\nkind = "simulated-phone"\nsimulation = {{ seed = 1 }}\n{listed}\n'
+        (tmp_path / LAB).write_text(unit)
+        code, out, err = run(*asked_beside(tmp_path / "tables", tmp_path, "board"))
+        assert code == 0 and json.loads(out)["table"] == lut.name, err
+
+
+def test_an_imported_table_of_an_unknown_runtime_is_refused_in_words_of_its_own(
+    measured: tuple[Device, Lut], run: Any, tmp_path: Path
+) -> None:
+    _, lut = measured
+    header = lut.header.model_copy(update={"runtime": "unknown"})
+    write(replace(lut, header=header), tmp_path / "table", allow_simulated=True)
+    code, _, err = run(*asked_beside(tmp_path / "table", tmp_path, "simulated-phone"))
+    assert code == 3 and "its runtime is 'unknown'" in err and "nothing can be measured beside" in err
+    assert "rechecked" not in err and not list((tmp_path / "out").glob("*.sqlite"))
 
 
 def test_a_round_in_which_the_device_drifts_is_begun_anew_and_told(tmp_path: Path) -> None:
