@@ -20,18 +20,29 @@ ADDRESS, PATH = "ADDRESS", "PATH"
 PARTS = re.compile(f"{ADDRESS}(?:{ADDRESS})+")
 
 
+def private(device: Device) -> list[str]:
+    """Return the words by which a device is found, longest first. A word of its own name is no secret: that stands in
+    messages and journals, and a board may be called as its host is.
+    """
+    found = {word for word in device.transport.private if word and word not in device.name}
+    return sorted(found, key=len, reverse=True)
+
+
 def public(device: Device, text: str) -> str:
     """Return a text without the words by which a device is found: what is kept may be passed on."""
-    for word in sorted(device.transport.private, key=len, reverse=True):
-        text = text.replace(word, PATH if word.startswith("/") else ADDRESS) if word else text
+    for word in private(device):
+        text = text.replace(word, PATH if word.startswith("/") else ADDRESS)
     return PARTS.sub(ADDRESS, IPV4.sub(ADDRESS, FOLDER_OF_SOMEBODY.sub("~", text)))
 
 
 def public_hints(device: Device, hints: Sequence[str]) -> tuple[str, ...]:
     """Return what to try without the words by which a device is found: a command that lacks one cannot be run, so in
-    the place of such hints stands, once, the command that prints them whole.
+    the place of such hints stands, once, the command that prints them whole. Of others only what may tell of somebody
+    else is left out: they can still be followed.
     """
-    kept = (told_by_check(device.name) if public(device, hint) != hint else hint for hint in hints)
+    words = private(device)
+    lacking = told_by_check(device.name)
+    kept = (lacking if any(word in hint for word in words) else public(device, hint) for hint in hints)
     return tuple(dict.fromkeys(kept))
 
 

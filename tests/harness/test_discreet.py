@@ -63,6 +63,22 @@ def test_a_hint_that_would_lose_an_address_names_the_command_that_prints_it(far:
     assert "'ofa devices check board-42'" in check and "ADDRESS" not in check and other == "or start it"
 
 
+def test_a_device_that_is_called_as_its_host_keeps_its_name_and_what_to_type(device: Device) -> None:
+    class SameName(Elsewhere):
+        private = ("me@other-pc", "other-pc", "other-pc", "me@")
+
+    one = replace(device, transport=SameName(), unit="other-pc")  # type: ignore[arg-type]
+    fault = device_lost(
+        "other-pc", "'me@other-pc' is silent", "ofa devices check other-pc", f"look at {SOMEBODY}/run/log",
+        "ssh me@other-pc true",
+    )  # fmt: skip
+    with pytest.raises(DeviceLost, match="device 'other-pc'") as caught, discreetly(one):
+        raise fault
+    assert caught.value.why.startswith("'ADDRESS' is silent")
+    check, log, told = caught.value.hints
+    assert (check, log) == ("ofa devices check other-pc", "look at ~/run/log") and "prints what to type" in told
+
+
 def test_parts_of_one_address_are_one_word_and_paths_are_called_so(device: Device) -> None:
     class Parts(Elsewhere):
         private = ("lab@", "board.example", "/opt/secret/python")
