@@ -19,7 +19,7 @@ from harness.lease import for_a_moment, leased
 from harness.native import facts
 from harness.native.devices import over
 from harness.native.phone import Phone
-from harness.needs import PACKAGES, PROGRAMS, Purpose, install, packages
+from harness.needs import PACKAGES, PROGRAMS, Purpose, packages
 from harness.places import LAB, lab_folder
 from harness.plan import NATIVE
 from harness.prepare import TIERS, check_way
@@ -27,7 +27,7 @@ from harness.refusals import mended
 from harness.session import greet
 from harness.transport.adb import Adb
 from harness.ways import use_of
-from ofa.errors import MeasurementRefused, OfaError
+from ofa.errors import MeasurementRefused, OfaError, install
 from ofa.folders import cache_folder
 from ofa.lut.markdown import count
 

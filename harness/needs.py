@@ -1,11 +1,10 @@
-"""What each thing one may want to do needs on this computer, and the command that brings it."""
+"""What each thing one may want to do needs on this computer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 
 class Purpose(StrEnum):
@@ -53,11 +52,3 @@ def packages(purpose: Purpose) -> dict[str, Package]:
     """Return the packages that something needs, by the name each is imported by."""
     extras = PARTS.get(purpose, (purpose.value,))
     return {name: package for name, package in PACKAGES.items() if package.extra in extras}
-
-
-def install(extra: str) -> str:
-    """Return the command that brings an extra: out of the checkout that runs, or from the index."""
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").is_file():
-        return f"pip install -e '{checkout}[{extra}]'"
-    return f"pip install 'ofa-lab[{extra}]'"

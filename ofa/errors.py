@@ -124,12 +124,22 @@ def first_invalid(fault: ValidationError, whole: str) -> tuple[str, str]:
     return ".".join(str(part) for part in first["loc"]) or whole, first["msg"]
 
 
+def install(extra: str) -> str:
+    """Return the command that brings an extra of ofa-lab: nothing was released, so it is a checkout that is installed,
+    the one that runs or the one that this copy came from.
+    """
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        return f"pip install -e '{checkout}[{extra}]'"
+    return f"pip install '.[{extra}]' in the checkout that ofa-lab was installed from"
+
+
 def package_missing(package: str, *, extra: str, needed_for: str) -> PackageMissing:
     """Say which extra of ofa-lab brings ``package``."""
     return PackageMissing(
         f"the package '{package}' is not installed",
         why=f"it is needed for {needed_for}",
-        hint=f"pip install 'ofa-lab[{extra}]'",
+        hint=install(extra),
     )
 
 

@@ -106,7 +106,17 @@ def test_debug_prints_the_traceback(run: Run, failing: Callable[[BaseException],
 def test_a_missing_package_is_named_with_its_extra(run: Run, failing: Callable[[BaseException], None]) -> None:
     failing(ModuleNotFoundError("No module named 'xgboost'", name="xgboost"))
     code, _, err = run("space", "list")
-    assert code == 8 and "'xgboost' is not installed" in err and "pip install 'ofa-lab[search]'" in err
+    assert code == 8 and "'xgboost' is not installed" in err and f"try: {errors.install('search')}" in err
+
+
+def test_an_extra_is_installed_from_a_checkout_since_nothing_was_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "ofa" / "errors.py"
+    monkeypatch.setattr(errors, "__file__", str(copy))
+    assert errors.install("search").startswith("pip install '.[search]' in the checkout")
+    (tmp_path / "pyproject.toml").touch()
+    assert errors.install("search") == f"pip install -e '{tmp_path}[search]'"
 
 
 def test_an_interrupt_says_how_to_go_on(run: Run, failing: Callable[[BaseException], None]) -> None:

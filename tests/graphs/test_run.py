@@ -127,7 +127,7 @@ def test_an_absent_runtime_is_named(runtime: run.Runtime, monkeypatch: pytest.Mo
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(PackageMissing, match="not installed") as caught:
         run.load(b"", runtime)
-    assert "pip install 'ofa-lab[" in caught.value.hints[0]
+    assert caught.value.hints[0].startswith("pip install ")
 
 
 @pytest.mark.usefixtures("unknown_versions")
