@@ -104,6 +104,9 @@ def test_what_strangers_met_is_told_as_they_noted_it() -> None:
     assert found["date"] in text
     for journey, met in found["result"].items():
         assert f"| {journey} | {met['minutes']:g} | {met['stumbles']} | {met['ended']} |" in text
+    added = found["result"]["SSH board to table to commit"]
+    said = f"a committed table in {added['minutes']:g} minutes and stumbled {added['stumbles']} times"
+    assert said in (ROOT / "docs" / "add-a-device.md").read_text()
 
 
 def test_what_filled_cells_are_worth_is_what_the_benchmark_found() -> None:
