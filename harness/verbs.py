@@ -233,7 +233,8 @@ def _table(missing_from: Path | None) -> Lut | None:
 
 
 def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
-    """Return the subnets in a file; raises UsageInvalid where one is of another space."""
+    """Return the subnets in a file, each once, as files put together may name one twice; raises UsageInvalid where one
+    is of another space."""
     from harness.errors import subnet_of_others
     from ofa.space import listed
 
@@ -241,7 +242,8 @@ def _of_space(path: Path | None, space: SearchSpace) -> tuple[Subnet, ...]:
     for subnet in subnets:
         if subnet.space.id != space.id:
             raise subnet_of_others(subnet.id, subnet.space.id, space.id)
-    return subnets
+    # Measured twice, one could even be fitted to and held out at once.
+    return tuple({subnet.id: subnet for subnet in subnets}.values())
 
 
 def _measured(

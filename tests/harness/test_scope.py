@@ -59,6 +59,17 @@ def test_of_named_subnets_some_are_held_out_between_the_smallest_and_the_largest
     assert facts["networks"] == {"fit": 5, "holdout": 3, "verify": 0} and facts["holdout"]["networks"] == 3
 
 
+def test_a_subnet_that_is_named_twice_is_measured_once(run: Any, tmp_path: Path) -> None:
+    drawn = [SPACE.subnet(genome).to_json() for genome in spaces.sample.random(SPACE, 4, np.random.default_rng(3))]
+    (tmp_path / "subnets.json").write_text(json.dumps([*drawn, *drawn[:3]]))
+    line = ["bench", "--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--runtime", "simulated"]
+    line += ["--device", "simulated-phone", "--out", str(tmp_path / "run"), "--subnets", str(tmp_path / "subnets.json")]
+    code, out, err = run(*line, "--dry-run", "--json")
+    assert code == 0 and json.loads(out)["networks"] == 4, err
+    code, _, err = run(*line, "--holdout", "3")
+    assert code == 2 and "3 of 4 subnets cannot be held out" in err
+
+
 def test_whole_networks_alone_make_a_table_that_prices_others(tmp_path: Path) -> None:
     device = simulated(tmp_path / "files", machine=Machine(seed=1), own_process=False)
     scope = Scope(fit=60, holdout=20, rounds=3, rounds_most=3, seed=0, memory=False, ops=False)
