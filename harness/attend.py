@@ -105,8 +105,8 @@ def _use(unit: Any) -> str | None:
 def check(name: DeviceArgument, json: Json = False) -> None:
     """Say what is wrong with a device, and what to type.
 
-    Exit code 3 where the list or profile is, 4 where it cannot be reached, 5 where it can and is not fit to be
-    measured now: busy, hot, held, without a runtime.
+    Exit code 2 or 3 where the list or profile is, 4 where it cannot be reached, 5 where it can and is not fit to be
+    measured now (busy, hot, held, without a runtime), 8 where this computer lacks what SSH or ADB needs.
     """
     from harness.doctor import of_device
     from harness.inventory import device_named
@@ -146,8 +146,8 @@ def release(name: DeviceArgument, json: Json = False) -> None:
 def doctor(what: WhatFor = None, json: Json = False) -> None:
     """Say what this computer and each device lack.
 
-    With WHAT only what that needs, and exit code 8 where it lacks any of it. Else the exit code is that of the first
-    'ofa devices check' that is not 0.
+    With WHAT only what that needs, and exit code 8 where it lacks any of it. Else the exit code is the least of those
+    that 'ofa devices check' has for the devices, but for 0.
     """
     from functools import partial
 
@@ -175,7 +175,7 @@ def doctor(what: WhatFor = None, json: Json = False) -> None:
 
 def _told(found: list[Any], json: bool, title: str = "") -> None:
     """Print checks, and leave with the exit code of the gravest fault of a device: the least, since what is wrong in
-    the list comes before what cannot be reached, and that before what is not fit."""
+    the list comes before what cannot be reached, that before what is not fit, and a package for it comes last."""
     from ofa import console
 
     pairs = [one if isinstance(one, tuple) else (title or "this computer", one) for one in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,22 @@ def test_what_is_there_is_fine(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_every_purpose_needs_something() -> None:
     for purpose in Purpose:
         assert needs.packages(purpose) or needs.PROGRAMS.get(purpose)
+
+
+def test_a_device_without_the_package_for_it_ends_with_8_and_several_with_the_least(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFA_LAB", str(tmp_path))
+    monkeypatch.setattr(doctor, "of_host", lambda: iter(()))
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    board = '[devices.board]\nkind = "linux-host"\nssh = "me@192.0.2.1"\n'
+    (tmp_path / "lab.toml").write_text(board)
+    for words in (("devices", "check", "board"), ("doctor",)):
+        code, out, _ = run(*words, "--json")
+        (fault,) = (row for row in json.loads(out) if row["fine"] is False)
+        assert code == 8 and "'paramiko' is not installed" in fault["seen"] and "[ssh]" in fault["try"]
+    (tmp_path / "lab.toml").write_text(f'{board}[devices.odd]\nkind = "no-such-kind"\nssh = "me@192.0.2.2"\n')
+    assert run("doctor", "--json")[0] == 3, "the last of the two, and the least"
 
 
 def test_a_phone_that_is_not_there_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
