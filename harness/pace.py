@@ -199,7 +199,7 @@ def pace_of_table(lut: Lut, reference: Subnet) -> Pace | None:
 def _reference_ns(lut: Lut) -> dict[State, float] | None:
     """Return what the reference took in each state, by the first session that says both; None where none does.
 
-    A session that was broken off before its first round was whole says nothing of it, and stands in the table too.
+    A session that was broken off before its first round was whole says nothing of it; tables made earlier hold such.
     """
     states: tuple[State, ...] = ("hot", "cold")
     for session in lut.sessions:
