@@ -127,11 +127,12 @@ def carry_out(
     later = plan_again(plan) if again else None
     passes = Passes(on_progress, later)
     measured = partial(run, device=device, allow_load=allow_load)
+    if later is not None and (folder / AGAIN_JOURNAL).exists():
+        # What cannot be gone on with is refused now, and not once all rounds before it are measured.
+        journals.resume(folder / AGAIN_JOURNAL, later).close()
     with journals.resume(folder / JOURNAL, plan) as journal:
         plans.write(plan, folder / PLAN)
-        if later is not None:
-            # Before anything is measured: a run that breaks off says whether this was asked for.
-            plans.write(later, folder / AGAIN_PLAN)
+        _note_again(later, folder)
         session = measured(plan, journal=journal, on_progress=passes.first)
         if later is not None:
             with journals.resume(folder / AGAIN_JOURNAL, later) as second:
@@ -140,6 +141,16 @@ def carry_out(
             footprint.run(plan, device=device, journal=journal, session=session, on_progress=on_progress)
         if energy is not None:
             windows.run(plan, energy, device=device, journal=journal, session=session, on_progress=on_progress)
+
+
+def _note_again(later: Plan | None, folder: Path) -> None:
+    """Write the plan of the second measurement before anything is measured: a run that breaks off says by it whether
+    that was asked for. Where it is asked for no more, and was not begun, remove what an earlier call wrote.
+    """
+    if later is not None:
+        plans.write(later, folder / AGAIN_PLAN)
+    elif not (folder / AGAIN_JOURNAL).exists():
+        (folder / AGAIN_PLAN).unlink(missing_ok=True)
 
 
 def plan_of(

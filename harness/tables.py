@@ -103,7 +103,8 @@ def missing_in(folder: Path, *, metered: bool = False) -> Iterator[str]:
         if waiting and not metered:
             yield f"what the meter read while {waiting} networks worked: give its file with '--meter'"
         later = plan_again(journal.plan)
-    # Where it is asked for, its plan is written before anything is measured; else it was left out (--no-again).
+    # Where it is asked for, its plan is written before anything is measured; else it was left out (--no-again), as it
+    # may be by the command that went on.
     if not (folder / AGAIN_PLAN).exists():
         return
     if later is not None and not (folder / AGAIN_JOURNAL).exists():

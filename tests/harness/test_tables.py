@@ -108,6 +108,29 @@ def test_what_was_left_out_on_purpose_is_not_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_second_measurement_that_is_asked_for_no_more_is_not_missing_unless_it_has_begun(tmp_path: Path) -> None:
+    without = replace(SCOPE, again=False)
+    run = measured(tmp_path / "before", "round 2")
+    assert list(missing_in(run)) == ["1 of 2 rounds", "the second measurement of networks"]
+    measured(tmp_path / "before", scope=without)
+    assert list(missing_in(run)) == [] and not (run / AGAIN_PLAN).exists()
+    run = measured(tmp_path / "begun", "networks again, round 2")
+    measured(tmp_path / "begun", scope=without)
+    assert list(missing_in(run)) == ["1 of 2 rounds of the second measurement of networks"]
+
+
+@pytest.mark.slow
+def test_a_second_journal_of_another_plan_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    run = measured(tmp_path, "round 2")
+    (run / AGAIN_PLAN).unlink()
+    journals.create(run / AGAIN_JOURNAL, plans.read(run / PLAN)).close()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(FileInvalid, match="another plan"):
+        measured(tmp_path)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+@pytest.mark.slow
 def test_what_is_not_known_well_is_missing_too(tmp_path: Path) -> None:
     run = measured(tmp_path, "round 3", replace(SCOPE, rounds_most=6, fit=0, holdout=0), round_noise=0.05)
     (said,) = missing_in(run)
