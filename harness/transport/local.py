@@ -24,18 +24,12 @@ READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Local:
-    """How to start the agent here: which Python, which archive, and the folder of model files it may read."""
+class Here:
+    """A device whose agent runs on this computer: which archive, and the folder of model files it may read."""
 
     device: str
-    python: str
     agent: Path
     files: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def open(self) -> LocalChannel:
-        """Start an agent process; raises DeviceLost where it cannot be started."""
-        return start(self.device, [self.python, str(self.agent), "--files", str(self.files)], self.environment)
 
     @property
     def remote(self) -> bool:
@@ -52,6 +46,18 @@ class Local:
 
     def end(self) -> None:
         """Do nothing: there is no connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local(Here):
+    """How to start the agent for this computer itself: with which Python."""
+
+    python: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def open(self) -> LocalChannel:
+        """Start an agent process; raises DeviceLost where it cannot be started."""
+        return start(self.device, [self.python, str(self.agent), "--files", str(self.files)], self.environment)
 
 
 def start(device: str, command: Sequence[str], environment: Mapping[str, str]) -> LocalChannel:

@@ -7,27 +7,23 @@ import os
 import sys
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from harness.errors import device_lost
 from harness.simulation.machine import Machine
 from harness.simulation.process import Simulation, agent_of
-from harness.transport.contract import Channel, OnBytes, silent
-from harness.transport.local import start
+from harness.transport.contract import Channel
+from harness.transport.local import Here, start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Simulated:
-    """How to start the agent on a simulated device, and the folder of its files.
+class Simulated(Here):
+    """How to start the agent on a simulated device.
 
     Without ``own_process`` the agent runs inside this one: nothing can kill it, and nothing has to be started.
     """
 
-    device: str
-    agent: Path
-    files: Path
     machine: Machine
     own_process: bool = True
 
@@ -40,22 +36,6 @@ class Simulated:
         # The package may be a checkout that is not installed: the child finds what its parent found.
         path = os.pathsep.join(entry for entry in sys.path if entry)
         return start(self.device, command, {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"})
-
-    @property
-    def remote(self) -> bool:
-        """Say that the agent runs here."""
-        return False
-
-    @property
-    def private(self) -> tuple[str, ...]:
-        """Return nothing: there is no address."""
-        return ()
-
-    def push(self, path: Path, name: str, *, on_bytes: OnBytes = silent) -> None:
-        """Do nothing: the agent reads this computer's folder."""
-
-    def end(self) -> None:
-        """Do nothing: there is no connection."""
 
 
 class Inside:
