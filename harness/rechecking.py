@@ -11,6 +11,7 @@ import typer
 from harness import completing
 from harness.options import AllowTuning, ProgramFile, tuning_of
 from harness.verbs import device_for
+from ofa import completing as ofa_completing
 from ofa.options import DryRun, Json, MaybeOut, Seed, example
 
 DeviceOption = Annotated[
@@ -35,7 +36,10 @@ app = typer.Typer()
     "recheck", epilog=example("ofa lut recheck luts/pixel-7/litert-fp32-1t   # not run: needs the table's device")
 )
 def recheck(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Folder of a latency table.")],
+    table: Annotated[
+        Path,
+        typer.Argument(metavar="TABLE", help="Folder of a latency table.", autocompletion=ofa_completing.tables),
+    ],
     device: DeviceOption = None,
     out: MaybeOut = None,
     tolerance: Annotated[

@@ -57,7 +57,8 @@ def test_a_shell_is_offered_devices_spaces_runtimes_and_tables(lab: Path) -> Non
         "mobilenet_v3_tiny_lite",
     ]
     assert asked(lab, "ofa bench --runtime lit")[0] == ["litert"]
-    assert asked(lab, "ofa lut show ")[0] == ["luts/pixel-7/litert-fp32-1t", "runs/one/lut"]
+    for verb in ("show", "recheck"):
+        assert asked(lab, f"ofa lut {verb} ")[0] == ["luts/pixel-7/litert-fp32-1t", "runs/one/lut"]
 
 
 @pytest.mark.slow
