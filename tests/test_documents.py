@@ -161,6 +161,30 @@ def test_what_a_training_costs_is_what_a_step_took() -> None:
     assert f"take {years:.1f} years there" in text
 
 
+def mapped() -> set[str]:
+    """Return the modules that the map of the design page names, each in the room whose line it stands under."""
+    text = (ROOT / "docs" / "design.md").read_text().partition("## The map in full")[2]
+    found: set[str] = set()
+    rooms: dict[int, str] = {}
+    for line in text.partition("```text\n")[2].partition("```")[0].splitlines():
+        indent = len(line) - len(line.lstrip())
+        rooms = {left: room for left, room in rooms.items() if left < indent}
+        if (first := line.split()[0]).endswith("/"):
+            rooms[indent] = first
+        line = re.sub(r"{([\w,]+)}", lambda names: names[1].replace(",", ".py "), line)
+        found |= {"".join(rooms.values()) + name for name in re.findall(r"(?<![\w.`])\w+\.py\b", line)}
+    return found
+
+
+def test_the_map_in_full_names_every_module_and_no_other() -> None:
+    there = {path.relative_to(ROOT) for room in ("ofa", "harness", "devices") for path in ROOT.glob(f"{room}/**/*.py")}
+    rooms = {path for path in there if path.stem not in ("__init__", "__main__")}
+    # That a room has messages of its own is said once for all.
+    wanted = {path.as_posix() for path in rooms if path.stem != "errors" or len(path.parts) == 2}
+    assert not wanted - mapped(), "name them in docs/design.md, with what they are for"
+    assert not {name for name in mapped() if not (ROOT / name).exists()}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
