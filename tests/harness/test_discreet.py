@@ -65,7 +65,7 @@ def test_a_hint_that_would_lose_an_address_names_the_command_that_prints_it(far:
 
 def test_a_device_that_is_called_as_its_host_keeps_its_name_and_what_to_type(device: Device) -> None:
     class SameName(Elsewhere):
-        private = ("me@other-pc", "other-pc", "other-pc", "me@")
+        private = ("me@other-pc", "other-pc", "me@")
 
     one = replace(device, transport=SameName(), unit="other-pc")  # type: ignore[arg-type]
     fault = device_lost(
