@@ -7,8 +7,8 @@ from dataclasses import replace
 from ofa.space.core import Head, SearchSpace, Stage, Stem, make_divisible
 
 IMAGENET_RESOLUTIONS = tuple(range(128, 225, 4))
-KERNELS = (3, 5, 7)
-EXPANDS = (3.0, 4.0, 6.0)
+_KERNELS = (3, 5, 7)
+_EXPANDS = (3.0, 4.0, 6.0)
 
 
 def mobilenet_v3(width: float, channels: int, classes: int) -> SearchSpace:
@@ -56,6 +56,21 @@ def mobilenet_v3_tiny_lite(width: float, channels: int, classes: int) -> SearchS
     return _lite(mobilenet_v3_tiny(width, channels, classes))
 
 
+def elastic_stage(
+    base_channels: int, width: float, *, stride: int, depths: tuple[int, ...], act: str, se: bool
+) -> Stage:
+    """Return a stage whose kernels and expand ratios are elastic, its output channels scaled by ``width``."""
+    return Stage(
+        out_channels=(make_divisible(base_channels * width),),
+        depths=depths,
+        stride=stride,
+        kernels=_KERNELS,
+        expands=_EXPANDS,
+        act=act,
+        se=se,
+    )
+
+
 def _lite(space: SearchSpace) -> SearchSpace:
     """Return a space with what int8 and most accelerators do badly left out: h-swish and squeeze-excite."""
     return replace(
@@ -91,16 +106,7 @@ def _space(
             mid_channels=(stem_channels,), out_channels=(stem_channels,), act="hswish", block_act="relu", stride=2
         ),
         stages=tuple(
-            Stage(
-                out_channels=(make_divisible(out * width),),
-                depths=depths,
-                stride=stride,
-                kernels=KERNELS,
-                expands=EXPANDS,
-                act=act,
-                se=se,
-            )
-            for out, stride, act, se in stages
+            elastic_stage(out, width, stride=stride, depths=depths, act=act, se=se) for out, stride, act, se in stages
         ),
         head=Head(
             expand_channels=make_divisible(head[0] * width), mix_channels=make_divisible(head[1] * width), act="hswish"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ofa.space.core import Head, SearchSpace, Stage, Stem, make_divisible
-from ofa.space.mobilenet_v3 import EXPANDS, IMAGENET_RESOLUTIONS, KERNELS
+from ofa.space.core import Head, SearchSpace, Stem, make_divisible
+from ofa.space.mobilenet_v3 import IMAGENET_RESOLUTIONS, elastic_stage
 
 # base out channels, stride, depths; the last stage is one block whose kernel and width are elastic
 _STAGES = (
@@ -33,15 +33,7 @@ def proxyless(width: float, channels: int, classes: int) -> SearchSpace:
             stride=2,
         ),
         stages=tuple(
-            Stage(
-                out_channels=(make_divisible(out * width),),
-                depths=depths,
-                stride=stride,
-                kernels=KERNELS,
-                expands=EXPANDS,
-                act="relu6",
-                se=False,
-            )
+            elastic_stage(out, width, stride=stride, depths=depths, act="relu6", se=False)
             for out, stride, depths in _STAGES
         ),
         head=Head(expand_channels=make_divisible(1280 * width), mix_channels=None, act="relu6"),
