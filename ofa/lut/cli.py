@@ -116,7 +116,9 @@ def diff(
     ],
     after: Annotated[
         Path,
-        typer.Argument(metavar="AFTER", help="Folder of the table that came later.", autocompletion=completing.tables),
+        typer.Argument(
+            metavar="AFTER", help="Folder of a latency table, or of a run with one.", autocompletion=completing.tables
+        ),
     ],
     markdown: Annotated[
         bool, typer.Option("--markdown", help="At most 60 lines of Markdown, for the text of a pull request.")
