@@ -8,6 +8,7 @@ from ofa.space import listed
 from ofa.space.core import SearchSpace, Subnet
 from ofa.train import errors
 
+# Before its run is read nobody knows the space, whose own corners may be more: these two every space has.
 CORNERS = ("max", "min")
 
 

@@ -91,6 +91,7 @@ def fit(
         source = place / formats.HEADER
     twin.card["parents"] = [files.parent(source, relative_to=out)]
     twin.save(out)
+    # The whole twin, not its card alone: one that cannot be read again is told of here, and not by the search after.
     return load(out, space).card
 
 
