@@ -171,7 +171,7 @@ def _facts(place: Place) -> dict[str, Any]:
 
 def _train(place: Place) -> Supernet:
     """Train the supernet, or return the one that is there."""
-    from ofa.train import data, digits, loop
+    from ofa.train import data, digits, loop, showing
 
     folder, recipe = place.folder / "supernet", place.settings.recipe
     scenes = data.divided(digits.source("train", place.settings.training_images, recipe.seed), recipe)
@@ -182,8 +182,8 @@ def _train(place: Place) -> Supernet:
 
         def tell(found: loop.Progress) -> None:
             nonlocal before
-            earlier = 0 if before else found.step - 1
-            advance(found.step - before - earlier, note=f"loss {found.loss:.2f}", before=earlier)
+            done, earlier = showing.since(before, found.step)
+            advance(done, note=f"loss {found.loss:.2f}", before=earlier)
             before = found.step
 
         watch = (place.images("calibration"), place.images("label"))

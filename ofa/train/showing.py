@@ -35,14 +35,21 @@ def watching(what: str, steps: int, batch: int, first: bool) -> Iterator[Any]:
                 "corners": corners,
                 "event": found.facts.get("event", ""),
             }
-            # Steps of an earlier process took none of this one's time.
-            earlier = 0 if before else found.step - 1
-            note = f"{found.phase} · loss {found.loss:.2f}"
-            advance(found.step - before - earlier, note=note, rows=rows, before=earlier)
+            done, earlier = since(before, found.step)
+            advance(done, note=f"{found.phase} · loss {found.loss:.2f}", rows=rows, before=earlier)
             before, began_s = found.step, now_s
 
         with console.resumable("training interrupted; every finished step is safe"):
             yield tell
+
+
+def since(before: int, step: int) -> tuple[int, int]:
+    """Return how many steps are done since step ``before`` was told (0: none was), and how many were done at the start.
+
+    The first one told is this process's own; those that an earlier process did took none of its time.
+    """
+    earlier = 0 if before else step - 1
+    return step - before - earlier, earlier
 
 
 @contextmanager
