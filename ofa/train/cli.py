@@ -225,15 +225,10 @@ def evaluate(
         _refuse({"--runtime": runtime}, target, "a training")
         _refuse({"--count": subnets and count}, target, "a training, and --subnets says what of it is measured")
         with ranks.joined(on, threads) as group:
+            ranks.tell_crowded(group)
             chosen = accuracy.Choice(subnets=subnets, random=count, seed=seed or 0)
             rows = accuracy.of_run(
-                target,
-                data,
-                chosen,
-                part=part.value,
-                weights=weights.value,
-                ranks=group,
-                problems=problems,
+                target, data, chosen, part=part.value, weights=weights.value, ranks=group, problems=problems
             )
         if not group.first:
             return
@@ -270,6 +265,7 @@ def label(
     from ofa.train import accuracy, ranks
 
     with ranks.joined(on, threads) as group:
+        ranks.tell_crowded(group)
         chosen = accuracy.Choice(subnets=subnets, random=count, seed=seed or 0)
         problems: Problems = "skip" if skip_corrupt else "raise"
         facts = accuracy.label_run(run, data, chosen, out, weights=weights.value, ranks=group, problems=problems)

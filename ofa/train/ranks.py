@@ -18,9 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ofa import console
-from ofa.threads import busy_share
 from ofa.train import errors
-from ofa.train.waiting import CROWDED
+from ofa.train.waiting import CROWDED, busy_at_start
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -126,7 +125,7 @@ def joined(device: str | None = None, threads: int | None = None) -> Iterator[Ra
 def tell_crowded(ranks: Ranks) -> None:
     """Warn where several threads are to compute on cores that other work keeps busy."""
     threads = torch.get_num_threads()
-    if ranks.first and ranks.device.type == "cpu" and threads > 1 and (share := busy_share()) >= CROWDED:
+    if ranks.first and ranks.device.type == "cpu" and threads > 1 and (share := busy_at_start()) >= CROWDED:
         console.warn(errors.crowded(share, threads))
 
 

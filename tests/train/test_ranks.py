@@ -160,7 +160,7 @@ def test_threads_on_busy_cores_are_warned_of_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One thread waits for nobody; and of many processes one talks."""
-    monkeypatch.setattr(ranks, "busy_share", lambda: share)
+    monkeypatch.setattr(ranks, "busy_at_start", lambda: share)
     with ranks.computing_on(threads):
         ranks.tell_crowded(Ranks(rank=rank, size=2))
     assert ("90 % of the cores busy" in capsys.readouterr().err) == told

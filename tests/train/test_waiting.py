@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from ofa.train import waiting
+
 PROGRAM = """
 import os
 from ofa.train import waiting
@@ -45,3 +47,14 @@ def test_who_waits_beside_other_work_sleeps(share: float, environment: dict[str,
         check=True,
     )
     assert done.stdout.strip() == said
+
+
+def test_cores_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before torch is loaded; who warns of them afterwards waits for no second look."""
+    shares = iter((0.6, 0.1))
+    monkeypatch.setattr(waiting, "busy_share", lambda: next(shares))
+    waiting.busy_at_start.cache_clear()
+    try:
+        assert [waiting.busy_at_start(), waiting.busy_at_start()] == [0.6, 0.6]
+    finally:
+        waiting.busy_at_start.cache_clear()

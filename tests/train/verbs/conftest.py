@@ -101,7 +101,7 @@ def everything_in(folder: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def quiet_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else keeps the cores busy: what is said of that is tested where it is said."""
-    monkeypatch.setattr("ofa.train.ranks.busy_share", lambda: 0.0)
+    monkeypatch.setattr("ofa.train.ranks.busy_at_start", lambda: 0.0)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ofa.console import resume_line
 from ofa.train import checkpoint, folder, loop, runs
 from ofa.train.showing import watching
 
-from .conftest import Refuse, Run, json_of, one_thread, pictures, training
+from .conftest import Opened, Refuse, Run, json_of, one_thread, pictures, training
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,7 @@ def test_threads_are_kept_with_the_run_and_looked_at_when_it_goes_on(
     trained: Path, shown: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number changes weights bit for bit: it is no reason to refuse another machine, and one to say so."""
-    monkeypatch.setattr("ofa.train.ranks.busy_share", lambda: 0.0)
+    monkeypatch.setattr("ofa.train.ranks.busy_at_start", lambda: 0.0)
     (first,) = lines_of(trained / folder.ENVIRONMENT)
     before = first["cpu_threads"]
     resume = training(shown, trained, "--resume", ema_decay=0.5)
@@ -110,6 +110,27 @@ def test_threads_are_kept_with_the_run_and_looked_at_when_it_goes_on(
     assert code == 0 and f"computed on {before} threads and goes on with {before + 1}" in " ".join(err.split())
     assert lines_of(trained / folder.ENVIRONMENT)[-1]["cpu_threads"] == before + 1
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("verb", ["train", "finetune", "eval", "label"])
+def test_busy_cores_are_told_by_every_verb_that_has_threads(
+    verb: str, once: Path, shown: Path, tmp_path: Path, library: Opened, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads as far as they are told of: where cores are busy indeed, to compute on two takes minutes."""
+    monkeypatch.setattr("ofa.train.ranks.busy_at_start", lambda: 0.9)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    one = tmp_path / "one.json"
+    one.write_text(json.dumps(library.last.supernet.space.corner("min", 16).to_json()))
+    run_and_data = (str(once), "--data", str(shown))
+    command = {
+        "train": training(shown, tmp_path / "new", "--dry-run"),
+        "finetune": ["finetune", *run_and_data, "--subnet", str(one), "--out", str(tmp_path / "tuned"), "--dry-run"],
+        "eval": ["eval", *run_and_data, "--subnets", str(one)],
+        "label": ["label", *run_and_data, "--subnets", str(one), "--out", str(tmp_path / "labels.csv")],
+    }[verb]
+    code, _, err = run(*command)
+    assert code == 0 and "90 % of the cores busy: 2 threads" in " ".join(err.split()), err
 
 
 def test_other_images_do_not_go_on_in_the_folder(trained: Path, tmp_path: Path, refuse: Refuse) -> None:
