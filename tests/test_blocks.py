@@ -153,11 +153,25 @@ def test_the_blocks_of_a_page_run(page: Path, prepared: Path, tmp_path: Path) ->
 
 
 def test_the_lines_that_divide_classes_leave_what_can_be_opened(tmp_path: Path) -> None:
-    inputs.classes(tmp_path / "pets")
+    """Also after an interrupt, and twice; and no picture is lost to another one of its name."""
+    pets = tmp_path / "pets"
+    inputs.classes(pets)
+    (pets / "train" / "cat").mkdir(parents=True)
+    (pets / "cat" / "3 of 10.png").rename(pets / "train" / "cat" / "3 of 10.png")
     (text,) = (block.text for block in blocks(ROOT / "docs" / "training.md") if '"pets"' in block.text)
-    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True)
-    train, test = (open_source(tmp_path / "pets", split=split) for split in ("train", "test"))
+    program = [sys.executable, "-c", text]
+    subprocess.run(program, cwd=tmp_path, check=True)
+    train, test = (open_source(pets, split=split) for split in ("train", "test"))
     assert train.classes == test.classes == ("black dog", "cat") and (len(train), len(test)) == (16, 4)
+    before = sorted(pets.rglob("*"))
+    subprocess.run(program, cwd=tmp_path, check=True)
+    assert sorted(pets.rglob("*")) == before
+    kept = next((pets / "val" / "cat").iterdir())
+    (pets / "cat").mkdir()
+    (pets / "cat" / kept.name).write_bytes(b"another")
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "is there already" in done.stderr and "Traceback" not in done.stderr
+    assert (pets / "cat" / kept.name).read_bytes() == b"another" != kept.read_bytes()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
