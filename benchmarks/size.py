@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         lab = Lab(Path(name))
         found: dict[str, Any] = {
-            "tables": given.tables, "devices": DEVICES, "table_rows": len(format.read(TABLE).rows),
+            "tables": given.tables, "devices_in_lab": DEVICES, "table_rows": len(format.read(TABLE).rows),
             "nothing": lab.runs("--help"),
             **with_tables(lab, given.tables),
             "journal": with_journal(lab, given.items),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import ofa.space as spaces
+from ofa.lut.verdicts import MOST_KEPT
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -183,6 +184,87 @@ def test_the_map_in_full_names_every_module_and_no_other() -> None:
     wanted = {path.as_posix() for path in rooms if path.stem != "errors" or len(path.parts) == 2}
     assert not wanted - mapped(), "name them in docs/design.md, with what they are for"
     assert not {name for name in mapped() if not (ROOT / name).exists()}
+
+
+def int8_lines() -> list[str]:
+    """Return the rows of the page on what int8 costs, from their result."""
+    found = json.loads((RESULTS / "int8.json").read_text())["result"]
+    lines = []
+    for space, name in (("tiny", "tiny (h-swish, SE)"), ("lite", "lite (ReLU6)")):
+        for runtime in ("onnxruntime", "litert"):
+            row = found[space][runtime]
+            least, most = row["latency_ratios_5_to_95_pct"]
+            cells = (
+                name,
+                runtime,
+                f"{row['mean_fp32_top1']:.2f}",
+                f"{row['mean_loss_points']:.2f}",
+                f"{row['largest_loss_points']:.2f}",
+                f"{row['spearman_fp32_int8']:.3f}",
+                f"{row['median_latency_ratio_int8_to_fp32']:.2f}",
+                f"{least:.2f} to {most:.2f}",
+                f"{row['mean_size_ratio']:.2f}",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def test_what_int8_costs_is_what_the_benchmark_found() -> None:
+    text = (ROOT / "docs" / "training.md").read_text()
+    head, _, table = text.partition("What int8 costs and gains")[2].partition("|---|")
+    said = [line for line in table.partition("\n\n")[0].splitlines() if line.startswith("| ")]
+    assert said == int8_lines()
+    found = json.loads((RESULTS / "int8.json").read_text())
+    assert found["what"].startswith("50 subnets of two spaces") and "of 50 subnets of two supernets" in head
+    assert {part["test_images"] for part in found["result"].values()} == {2000} and "on 2,000 test images" in head
+    assert found["machine"]["cpu"] in " ".join(head.split())
+
+
+def test_by_how_much_a_table_built_again_differs_is_what_the_benchmark_found() -> None:
+    page = " ".join((ROOT / "docs" / "how-we-measure.md").read_text().split())
+    text = page.partition("built again from nothing")[2].partition("## ")[0]
+    five, three = (json.loads((RESULTS / name).read_text()) for name in ("rebuild.json", "rebuild_3_rounds.json"))
+    for found, rounds in ((five, 5), (three, 3)):
+        assert f"--rounds {rounds} --runtime onnxruntime" in found["command"]
+    quiet, busy = (five["result"][name] for name in ("after_a_change_of_load", "beside_two_busy_processes"))
+    later = three["result"]["after_a_change_of_load"]
+    for words in (
+        f"half of its rows differ by more than {quiet['median_pct']:.1f} %",
+        f"one of twenty by more than {quiet['p95_pct']:.1f} %, at equal speed",
+        f"Beside two busy processes it is {busy['median_pct']:.1f} and {busy['p95_pct']:.1f} %",
+        f"three rounds differed by {later['median_pct']:.1f} and {later['p95_pct']:.1f} %",
+        f"{quiet['noisy_pct']:.0f} % do of the five rounds",
+    ):
+        assert words in text, words
+    assert "every row says `loaded`, which none does in the quiet one" in text
+    assert (busy["loaded_pct"], quiet["loaded_pct"]) == (100, 0)
+    assert "every row of theirs says `noisy`" in text and later["noisy_pct"] == 100
+
+
+def test_what_breaks_first_is_what_the_benchmark_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    devices = importlib.import_module("size").DEVICES
+    text = " ".join((ROOT / "docs" / "reading-a-lut.md").read_text().partition("## What breaks first")[2].split())
+    found = json.loads((RESULTS / "size.json").read_text())["result"]
+    journal, limits = found["journal"], found["limits"]
+
+    def seconds(entry: dict[str, float]) -> str:
+        return f"about {round(entry['wall_s'], -1):.0f} s"
+
+    def both(entry: dict[str, float]) -> str:
+        return f"{seconds(entry)} and {entry['mib'] / 1024:.1f} GiB"
+
+    for words in (
+        f"{found['tables']:,} tables of {found['table_rows']:,} rows each, {devices} devices",
+        f"one run of {journal['items']:,} items",
+        f"{seconds(found['index_first'])} for all of these, and less than a second once they are known",
+        f"takes {both(journal['build'])} to build, its page {both(journal['report'])}",
+        f"of {MOST_KEPT:,} tables at most",
+        f"The page itself is {journal['page_mib']:.1f} MiB",
+        f"at most {limits['cpu_s']:g} s and {limits['mib']} MiB",
+    ):
+        assert words in text, words
+    assert limits["kept"] and found["index"]["wall_s"] < 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
