@@ -63,7 +63,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     given = parser.parse_args()
     if importlib.util.find_spec("pymoo") is None:
-        sys.exit("skipped: the package 'pymoo' is not installed; it is for this comparison only")
+        sys.exit(
+            "skipped: the package 'pymoo' is not installed; it is for this comparison only\n"
+            "  try: pip install -e '.[benchmarks]' -c constraints.txt"
+        )
     made = asked(given.data, FRONT_MS)
     rows = []
     for seed in range(given.seeds):
