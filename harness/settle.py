@@ -130,11 +130,7 @@ def choose(
 
     at_most = limits_of(asked, candidates)
     tried = settle(candidates, at_most, label=partial(_labels, supernet, out), measure=measure)
-    intervals = {
-        candidate.subnet.id: (network.accuracy_lo, network.accuracy_hi)
-        for candidate, network in zip(candidates, networks, strict=True)
-    }
-    facts = _facts(tried, intervals, at_most, verified) | _read_as(asked, at_most, supernet)
+    facts = _facts(tried, networks, at_most, verified) | _read_as(asked, at_most, supernet)
     facts |= {"parents": [files.parent(search / FRONT, relative_to=out)]}
     files.write_atomic(out / CHOICE, files.readable_json(facts))
     return facts
@@ -258,11 +254,12 @@ def _readings(verified: Mapping[str, appraise.Appraisal], asked: Asked) -> dict[
 
 def _facts(
     tried: Sequence[Tried],
-    intervals: Mapping[str, tuple[float | None, float | None]],
+    networks: Sequence[Network],
     at_most: Mapping[str, float],
     verified: Mapping[str, appraise.Appraisal],
 ) -> Facts:
     """Return the choice as JSON: every network with what was predicted and measured of it, the chosen first."""
+    ends = {network.subnet.get("id"): (network.accuracy_lo, network.accuracy_hi) for network in networks}
     return {
         "schema": SCHEMA,
         "chosen": tried[0].candidate.subnet.id,
@@ -274,7 +271,7 @@ def _facts(
                 "subnet": one.candidate.subnet.to_json(),
                 "predicted": {
                     "top1": one.candidate.accuracy,
-                    **dict(zip(("top1_lo", "top1_hi"), intervals[one.candidate.subnet.id], strict=True)),
+                    **dict(zip(("top1_lo", "top1_hi"), ends.get(one.candidate.subnet.id, (None, None)), strict=True)),
                     "limits": one.candidate.values,
                 },
                 "measured": {
