@@ -105,8 +105,7 @@ def choose(
     from ofa.train import runs
 
     asked = read_search(search)
-    networks = networks_of(search, asked)
-    candidates = [_candidate(spaces.by_id(asked.space), network) for network in networks]
+    networks, candidates = networks_of(search, asked)
     verified: dict[str, appraise.Appraisal] = {}
 
     def measure(subnets: Sequence[Subnet]) -> dict[str, list[Reading | None]]:
@@ -130,14 +129,15 @@ def choose(
 
     at_most = limits_of(asked, candidates)
     tried = settle(candidates, at_most, label=partial(_labels, supernet, out), measure=measure)
-    facts = _facts(tried, networks, at_most, verified) | _read_as(asked, at_most, supernet)
-    facts |= {"parents": [files.parent(search / FRONT, relative_to=out)]}
+    made_from = {"parents": [files.parent(search / FRONT, relative_to=out)]}
+    facts = _facts(tried, networks, at_most, verified) | _read_as(asked, at_most, supernet) | made_from
     files.write_atomic(out / CHOICE, files.readable_json(facts))
     return facts
 
 
-def networks_of(search: Path, asked: Asked) -> tuple[Network, ...]:
-    """Return the networks that a kept search found, best first; raises FileInvalid, UsageInvalid for a whole front."""
+def networks_of(search: Path, asked: Asked) -> tuple[tuple[Network, ...], list[Candidate]]:
+    """Return the networks that a kept search found, as it says and as candidates, best first; raises FileInvalid,
+    UsageInvalid for a whole front."""
     if asked.points is not None:
         raise front_has_no_limit(search)
     path = search / FRONT
@@ -147,7 +147,8 @@ def networks_of(search: Path, asked: Asked) -> tuple[Network, ...]:
     except ValidationError as fault:
         where, said = first_invalid(fault, "the file")
         raise answer_of_others(path, f"{where}: {said}") from fault
-    return answer.top or answer.chosen
+    space, networks = spaces.by_id(asked.space), answer.top or answer.chosen
+    return networks, [_candidate(space, network) for network in networks]
 
 
 def _candidate(space: SearchSpace, network: Network) -> Candidate:
