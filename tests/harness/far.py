@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from harness.errors import device_lost
 from harness.inventory import Device, this_computer
 from harness.transport.contract import OnBytes, silent
 from harness.transport.local import Local, LocalChannel
+
+ENDS_S = 30
 
 # Gives a line in place of the next one: from what takes the next, those given before, and those kept back.
 Take = Callable[[], bytes]
@@ -113,6 +116,13 @@ class Far:
     def workers(self) -> list[int]:
         """Return the processes of workers that live."""
         return [pid for pid, line in _processes() if "--work" in line and str(self.jobs) in line]
+
+    def no_worker_is_left(self) -> bool:
+        """Say whether no worker lives any more; one that has told all may take a while to end on a busy computer."""
+        until_s = time.monotonic() + ENDS_S
+        while self.workers() and time.monotonic() < until_s:
+            time.sleep(0.05)
+        return not self.workers()
 
     def kill_workers(self) -> int:
         """Kill all workers, as a device does that runs out of memory."""

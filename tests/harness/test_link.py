@@ -257,7 +257,7 @@ def test_an_error_of_the_worker_is_told_and_its_job_ends(
     with journal:
         assert triples(journal) == whole(wanted) and {row.attempt for row in journal.samples()} == {2}
         assert "No space left" in notes(journal)[0]
-    assert not link.workers() and not list(link.jobs.iterdir())
+    assert link.no_worker_is_left() and not list(link.jobs.iterdir())
 
 
 def test_ctrl_c_ends_the_worker(
@@ -273,7 +273,7 @@ def test_ctrl_c_ends_the_worker(
 
     with journals.resume(tmp_path / "journal.sqlite", wanted) as journal, pytest.raises(KeyboardInterrupt):
         run(wanted, device=device, journal=journal, on_progress=stop)
-    assert not link.workers() and not list(link.jobs.iterdir())
+    assert link.no_worker_is_left() and not list(link.jobs.iterdir())
 
 
 def test_memory_is_measured_in_a_worker_too(away: tuple[Device, Far], files: list[File]) -> None:

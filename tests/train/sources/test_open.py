@@ -146,7 +146,7 @@ def test_pillow_is_asked_for_by_its_extra(
     as_folders(tmp_path / "train", pictures, encode)
     source = open_source(tmp_path, split="train", problems="skip")
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(PackageMissing, match=r"ofa-lab\[train\]"):
+    with pytest.raises(PackageMissing, match=r"pip install .*\[train\]"):
         source.load([0], side_px=8, crops=None)
 
 
