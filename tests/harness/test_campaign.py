@@ -13,7 +13,7 @@ from ofa.lut.check import checked
 
 pytestmark = pytest.mark.slow
 SCOPE = ["--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--runtime", "simulated"]
-SCOPE += ["--fit", "2", "--holdout", "2", "--rounds", "2", "--rounds-most", "2"]
+SCOPE += ["--fit", "2", "--holdout", "2", "--rounds", "2", "--rounds-most", "2", "--no-again"]
 THREE = """
 [groups.rack]
 max_parallel = 1

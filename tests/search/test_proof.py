@@ -77,12 +77,15 @@ def test_bounds_hold_for_every_network_of_random_twins(family: str) -> None:
         assert (below.predict(everything) <= latency).all()
         at_most = float(np.quantile(latency, 0.3))
         limit = Limit(name="latency", predict=twins.latency, at_most=at_most, unit="ms", below=below)
-        bound, reason = prove.upper_bound(space, above, [limit])
+        planes = prove.planes(space, above, [limit])
+        bound, reason = prove.upper_bound(space, above, [limit], planes)
+        # The programme is most of the work, and is solved for itself where no planes are given.
+        assert seed % 25 or prove.upper_bound(space, above, [limit]) == (bound, reason)
         plain, _ = prove.upper_bound(space, above, [limit], [])
         assert plain is not None and bound is not None and bound <= plain
         assert "linear programme" in reason or bound == plain
         looser = replace(limit, at_most=float(np.quantile(latency, 0.7)))
-        further, _ = prove.upper_bound(space, above, [looser], prove.planes(space, above, [limit]))
+        further, _ = prove.upper_bound(space, above, [looser], planes)
         assert further is not None and further >= accuracy[latency <= looser.at_most].max()
         best = accuracy[latency <= at_most].max()
         assert bound is not None and bound >= best and "leaves" in reason
