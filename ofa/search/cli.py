@@ -15,7 +15,6 @@ from ofa.options import TINY, Channels, Classes, Json, MaybeOut, Seed, SpaceName
 
 if TYPE_CHECKING:
     from ofa.search.answer import How
-    from ofa.search.finding import Candidate
     from ofa.search.request import Request, Target
 
 POINTS = 20
@@ -210,11 +209,11 @@ def _show_best(made: Request, how: How, *, explain: bool, state: Path | None, ou
     if json:
         console.emit_json(facts | reasons)
         return
-    best = _flat(made, facts["best"], found.best)
+    best = _flat(facts["best"])
     console.show({"best": best, **{key: facts[key] for key in facts if key not in ("best", "top")}})
     _show_limits(made, facts["best"])
     if "top" in facts:
-        rows = [_flat(made, network, one) for network, one in zip(facts["top"], found.top, strict=False)]
+        rows = [_flat(network) for network in facts["top"]]
         console.listing(rows, title="\nsubnets that differ, best first")
     if explain:
         _show_why(made, reasons["why"], facts["best"]["limits"])
@@ -266,7 +265,7 @@ def _keep(out: Path | None, of: Callable[[], dict[str, Any]]) -> None:
     console.note(f"wrote {_kept().write(out, of())}")
 
 
-def _flat(made: Request, network: dict[str, Any], candidate: Candidate) -> dict[str, Any]:
+def _flat(network: dict[str, Any]) -> dict[str, Any]:
     """Return a network for a table: one value for each column, its accuracy with half the width of its interval."""
     rest = {key: value for key, value in network["subnet"].items() if key != "space"}
     half = {"± (90 %)": network["accuracy_hi"] - network["accuracy"]} if "accuracy_hi" in network else {}
@@ -296,8 +295,5 @@ def _show_front(made: Request, how: How, *, out: Path | None, json: bool) -> Non
         return
     along = made.limits[0]
     under = f"{along.name} under, {along.unit}"
-    rows = [
-        {under: point["under"], **_flat(made, point, one.best), "bound": point["upper_bound"]}
-        for point, one in zip(facts, found.points, strict=True)
-    ]
+    rows = [{under: point["under"], **_flat(point), "bound": point["upper_bound"]} for point in facts]
     console.listing(rows)
