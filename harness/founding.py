@@ -17,6 +17,7 @@ FILES = {
     ".gitignore": "gitignore",
     "luts/README.md": "luts.md",
     "ci/check-tables.sh": "check-tables.sh",
+    "ci/diff-tables.sh": "diff-tables.sh",
     ".github/workflows/tables.yml": "tables.yml",
 }
 

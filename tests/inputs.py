@@ -52,7 +52,7 @@ def subnets(folder: Path) -> None:
     (folder / "subnet.json").write_text(json.dumps(TINY.corner("max").to_json()))
 
 
-def table(out: Path, session: str = "first") -> None:
+def table(out: Path, session: str = "first", threads: int = 1) -> None:
     """Write a table of the tiny space: every op hot and cold, 24 networks, one session that says its reference."""
     rng = np.random.default_rng(0)
     ns = {op.key: int((op.macs / 10 + 2000) * rng.uniform(0.7, 1.4)) for op in ops_in(TINY)}
@@ -72,8 +72,8 @@ def table(out: Path, session: str = "first") -> None:
         runtime="litert",
         runtime_version="2.1.0",
         precision="fp32",
-        conditions="xnnpack-1t",
-        environment={"threads": 1},
+        conditions=f"xnnpack-{threads}t",
+        environment={"threads": threads},
         protocol={"rounds": 3},
         simulated=False,
         created="2026-02-28",

@@ -19,7 +19,8 @@ from ofa.lut import index
 from tests import inputs
 
 Run = Callable[..., tuple[int, str, str]]
-FILES = {LAB, "known_hosts", ".gitignore", "luts/README.md", "ci/check-tables.sh", ".github/workflows/tables.yml"}
+SCRIPTS = {"ci/check-tables.sh", "ci/diff-tables.sh"}
+FILES = {LAB, "known_hosts", ".gitignore", "luts/README.md", ".github/workflows/tables.yml"} | SCRIPTS
 
 
 @pytest.fixture
@@ -73,27 +74,72 @@ def test_addresses_and_keys_are_kept_out_of_git(lab: Path) -> None:
     assert listed == FILES - {LAB, "known_hosts"}
 
 
-@pytest.mark.slow
-def test_its_ci_script_refuses_what_is_wrong(lab: Path, run: Run) -> None:
-    program = lab / "bin" / "ofa"
+@pytest.fixture
+def script(lab: Path) -> Callable[..., tuple[int, str]]:
+    """Return what runs one of the lab's scripts, with this checkout's ofa: its exit code, and all that it printed."""
+    program = lab.parent / "bin" / "ofa"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from harness.cli import main; main()" "$@"\n')
     program.chmod(0o755)
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(root)}
 
-    def checked() -> tuple[int, str]:
-        script = ["sh", str(lab / "ci" / "check-tables.sh")]
-        done = subprocess.run(script, cwd=lab.parent, env=environment, capture_output=True, text=True, check=False)
+    def ran(name: str, *words: str) -> tuple[int, str]:
+        line = ["sh", str(lab / "ci" / name), *words]
+        done = subprocess.run(line, cwd=lab.parent, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    assert checked() == (0, "no table yet: nothing to check\n")
+    return ran
+
+
+@pytest.mark.slow
+def test_its_ci_script_refuses_what_is_wrong(lab: Path, script: Callable[..., tuple[int, str]]) -> None:
+    assert script("check-tables.sh") == (0, "no table yet: nothing to check\n")
     inputs.table(lab / "luts" / "pixel-8" / "litert-fp32-xnnpack-1t")
-    code, said = checked()
+    code, said = script("check-tables.sh")
     assert code == 3 and "ofa lut index" in said
     index.write(lab / "luts")
-    code, said = checked()
+    code, said = script("check-tables.sh")
     assert code == 0, said
     ops = lab / "luts" / "pixel-8" / "litert-fp32-xnnpack-1t" / "ops.csv"
     ops.write_text(ops.read_text().replace("ok", "fine", 1))
-    assert checked()[0] == 3
+    assert script("check-tables.sh")[0] == 3
+
+
+@pytest.mark.slow
+def test_a_pull_request_is_told_what_changed_in_each_table(lab: Path, script: Callable[..., tuple[int, str]]) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git needed")
+
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=lab", "-c", "user.email=lab@localhost"]
+        subprocess.run(["git", *who, *words], cwd=lab, check=True, capture_output=True)
+
+    git("init", "-q")
+    git("add", "luts/README.md")
+    git("commit", "-q", "-m", "no table")
+    changing, going, coming = (f"luts/pixel-8/litert-fp32-xnnpack-{threads}t" for threads in (1, 2, 4))
+    inputs.table(lab / changing)
+    inputs.table(lab / going, threads=2)
+    git("add", "luts")
+    assert script("diff-tables.sh", "HEAD") == (
+        0,
+        "".join(f"### New latency table: `{at}`\n\n" for at in (changing, going)),
+    )
+    git("commit", "-q", "-m", "two tables")
+    assert script("diff-tables.sh", "HEAD") == (0, "")
+    shutil.rmtree(lab / changing)
+    shutil.rmtree(lab / going)
+    inputs.table(lab / changing, session="second")
+    inputs.table(lab / coming, threads=4)
+    git("add", "luts")
+    code, said = script("diff-tables.sh", "HEAD")
+    assert code == 0, said
+    assert f"### Latency tables: `before/{changing}` → `after/{changing}`" in said and "**Ops**: " in said
+    assert f"no longer here: `{going}`" in said and f"### New latency table: `{coming}`" in said
+    code, said = script("diff-tables.sh")
+    assert code != 0 and "the commit to compare with" in said
+    assert script("diff-tables.sh", "elsewhere") == (
+        2,
+        "'elsewhere' is no commit that is here; in CI, fetch more of the history\n",
+    )
