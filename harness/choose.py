@@ -64,18 +64,23 @@ class Twins:
     def chosen(self, runtime: RuntimeName, budget_ms: float, subnet: Subnet) -> Chosen:
         """Return a chosen network with what both twins say of it."""
         genome = subnet.array[None]
-        top1 = float(self.accuracy.predict(genome)[0])
-        low, high = self.accuracy.interval(genome, self.coverage)
-        counted = (sampled(top1, count, self.coverage) for count in self.images)
-        half = math.hypot(float(high[0] - low[0]) / 2, *counted)
+        low, high = self.interval(genome)
         return Chosen(
             runtime=runtime,
             budget_ms=budget_ms,
             subnet=subnet,
             predicted_ms=float(self.latency.predict(genome)[0]),
-            predicted_top1=top1,
-            interval=(top1 - half, top1 + half),
+            predicted_top1=float(self.accuracy.predict(genome)[0]),
+            interval=(float(low[0]), float(high[0])),
         )
+
+    def interval(self, genomes: Genomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ends of the accuracy twin's interval, widened by what the images leave open, percent."""
+        top1 = self.accuracy.predict(genomes)
+        low, high = self.accuracy.interval(genomes, self.coverage)
+        counted = [[sampled(float(one), count, self.coverage) for count in self.images] for one in top1]
+        half = np.array([math.hypot(own, *more) for own, more in zip((high - low) / 2, counted, strict=True)])
+        return top1 - half, top1 + half
 
 
 def sampled(top1: float, images: int, coverage: float) -> float:
@@ -94,22 +99,24 @@ def choose(
     generations: int,
     on_pick: Callable[[Chosen], None],
 ) -> tuple[list[Chosen], dict[str, Any]]:
-    """Return one network for each budget, and the front as JSON.
+    """Return one network for each budget, and the front as JSON: with intervals, and what is proven under each budget.
 
     Budgets lie at ``shares`` of the way from the exact minimum to the exact maximum of the additive latency. Raises
     NoSubnetFits where no network meets a budget.
     """
     from ofa.search import extremes, find, latency_limit
+    from ofa.search.proof import accuracy_above
 
     latency = twins.latency
     ends = extremes(latency.space, latency.op_values_ms, latency.constant_ms)
-    predict_top1 = twins.unseen_top1()
+    effort: dict[str, Any] = {"seed": seed, "population": population, "generations": generations}
+    above = accuracy_above(twins.accuracy)
     picks: list[Chosen] = []
     founds: list[Found] = []
     for share in shares:
         budget_ms = ends.least + share * (ends.most - ends.least)
         limit = latency_limit(latency, budget_ms, coverage=twins.coverage)
-        found = find(latency.space, predict_top1, [limit], seed=seed, population=population, generations=generations)
+        found = find(latency.space, twins.unseen_top1(), [limit], above=above, **effort)
         if found.best.accuracy < 0:
             raise none_unseen(budget_ms)
         founds.append(found)
@@ -117,17 +124,22 @@ def choose(
         on_pick(picks[-1])
     return picks, {
         "points": _front(founds, twins),
-        "chosen": [
-            _point(pick.subnet, pick.predicted_top1, pick.predicted_ms) | {"budget_ms": pick.budget_ms}
-            for pick in picks
-        ],
+        "chosen": [_chosen(pick, found) for pick, found in zip(picks, founds, strict=True)],
+        "bound_reason": founds[-1].bound_reason,
         "extremes_ms": [ends.least, ends.most],
         "evaluated": sum(found.evaluated for found in founds),
         "seed": seed,
         # Everything that decides the front but for its twins: an archive makes it again from this.
-        "request": {"shares": list(shares), "coverage": twins.coverage, "seed": seed}
-        | {"population": population, "generations": generations},
+        "request": {"shares": list(shares), "coverage": twins.coverage, "images": list(twins.images)} | effort,
     }
+
+
+def _chosen(pick: Chosen, found: Found) -> dict[str, Any]:
+    """Return a choice as JSON: the network, its budget, and what no network under that is predicted above, percent."""
+    from ofa.search.answer import rounded_up
+
+    point = _point(pick.subnet, pick.predicted_top1, pick.predicted_ms, pick.interval)
+    return point | {"budget_ms": pick.budget_ms, "upper_bound": rounded_up(found.upper_bound)}
 
 
 def _front(founds: Sequence[Found], twins: Twins) -> list[dict[str, Any]]:
@@ -139,9 +151,15 @@ def _front(founds: Sequence[Found], twins: Twins) -> list[dict[str, Any]]:
     top1, ms = twins.unseen_top1()(genomes), twins.latency.predict(genomes)
     rows = pareto(top1, ms)
     rows = rows[spread(len(rows), MOST_FRONT)]
-    return [_point(subnets[row], float(top1[row]), float(ms[row])) for row in rows if top1[row] >= 0]
+    low, high = twins.interval(genomes)
+    return [
+        _point(subnets[row], float(top1[row]), float(ms[row]), (float(low[row]), float(high[row])))
+        for row in rows
+        if top1[row] >= 0
+    ]
 
 
-def _point(subnet: Subnet, top1: float, ms: float) -> dict[str, Any]:
+def _point(subnet: Subnet, top1: float, ms: float, interval: tuple[float, float]) -> dict[str, Any]:
     """Return a network of the front as JSON."""
-    return {"id": subnet.id, "accuracy": top1, "latency_ms": ms, "subnet": subnet.to_json()}
+    ends = dict(zip(("accuracy_lo", "accuracy_hi"), interval, strict=True))
+    return {"id": subnet.id, "accuracy": top1, **ends, "latency_ms": ms, "subnet": subnet.to_json()}

@@ -30,6 +30,7 @@ class Asked(BaseModel):
     population: Count
     generations: Count
     seed: Annotated[int, Field(ge=0)]
+    images: Annotated[tuple[Count, ...], Field(max_length=10, strict=False)] = ()
 
 
 def asked(run: Path, runtime: str) -> Asked | None:
@@ -61,6 +62,7 @@ def again(run: Path, runtime: str) -> bytes:
         latency=latency.load(run / runtime / TWIN, space),
         coverage=how.coverage,
         seen=_seen(run, space),
+        images=how.images,
     )
     _, front = choose(
         twins,

@@ -13,7 +13,7 @@ from harness.report.words import plain
 
 MOST_POINTS = 600
 # How far above what is drawn the axis goes where words stand there: those of percentiles, and of phases.
-HEADROOM, ROOM = 1.45, 1.25
+HEADROOM, ROOM = 1.7, 1.25
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 

@@ -121,7 +121,7 @@ def kept_of_front(made: Request, found: Front) -> Facts:
     """
     return {
         "points": [
-            _point({"under": point.at_most, **network(made, point.best), "upper_bound": _bound(point.upper_bound)})
+            _point({"under": point.at_most, **network(made, point.best), "upper_bound": rounded_up(point.upper_bound)})
             for point in found.points
         ],
         "hypervolume": round(found.hypervolume, 3),
@@ -142,12 +142,12 @@ def kept_of_best(made: Request, found: Found, how: How) -> Facts:
         "points": [_point(network(made, candidate)) for candidate in found.front],
         "chosen": [_point(facts.pop("best")) | budget],
         **facts,
-        "upper_bound": _bound(found.upper_bound),
+        "upper_bound": rounded_up(found.upper_bound),
         "why": why(made, found.best),
     }
 
 
-def _bound(value: float | None) -> float | None:
+def rounded_up(value: float | None) -> float | None:
     """Return what nothing exceeds to six digits after the point, rounded up: a solver's last ones depend on the CPU."""
     return None if value is None else ceil(value * 1e6) / 1e6
 

@@ -76,9 +76,14 @@ def test_the_summary_has_what_its_readers_expect(whole: tuple[Path, dict[str, An
         assert row["measured_on_other_ms"] > 0 and row["predicted_ms"] < row["budget_ms"]
         assert 0 <= row["measured_top1"] <= 100
     for name in RUNTIMES:
-        budgets = [row["budget_ms"] for row in summary["rows"] if row["runtime"] == name]
-        low, high = json.loads((folder / name / "front.json").read_text())["extremes_ms"]
-        assert budgets == pytest.approx([low + share * (high - low) for share in SHARES])
+        rows = [row for row in summary["rows"] if row["runtime"] == name]
+        front = json.loads((folder / name / "front.json").read_text())
+        low, high = front["extremes_ms"]
+        assert [row["budget_ms"] for row in rows] == pytest.approx([low + share * (high - low) for share in SHARES])
+        assert all(point["accuracy_lo"] < point["accuracy"] < point["accuracy_hi"] for point in front["points"])
+        for one, row in zip(front["chosen"], rows, strict=True):
+            assert one["upper_bound"] >= one["accuracy"] == row["predicted_top1"]
+            assert one["accuracy_hi"] == row["predicted_hi_top1"]
 
 
 def test_what_is_chosen_was_neither_labelled_nor_calibrated_with(whole: tuple[Path, dict[str, Any]]) -> None:
