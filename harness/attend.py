@@ -133,12 +133,14 @@ def trust(
 @devices.command("release", epilog=example("ofa devices release nano-1   # not run: needs a board"))
 def release(name: DeviceArgument, json: Json = False) -> None:
     """Break whoever's lease on a device; what they measure there comes to an end."""
+    from harness import resuming
     from harness.inventory import device_named
     from harness.lease import broken
     from harness.verbs import files
     from ofa import console
 
-    facts = broken(device_named(name, files()))
+    with resuming.unbegun():
+        facts = broken(device_named(name, files()))
     console.emit_json(facts) if json else console.show(facts)
 
 

@@ -15,9 +15,9 @@ from harness.answers import Facts
 from harness.errors import RESUME_HINT
 from harness.inventory import Device
 from harness.lab import read_lab
-from harness.lease import for_a_moment, leased
+from harness.lease import ended, for_a_moment, leased
 from harness.native import facts
-from harness.native.devices import over
+from harness.native.devices import check_program, listed_program, over
 from harness.native.phone import Phone
 from harness.needs import PACKAGES, PROGRAMS, Purpose, packages
 from harness.places import LAB, lab_folder
@@ -247,6 +247,8 @@ def _use(device: Device) -> Iterator[Check]:
     try:
         use = use_of(device.name, {})
         check_way(device, use.runtime, use.way)
+        if (program := listed_program(device.name, use.runtime)) is not None:
+            check_program(program)
     except OfaError as fault:
         yield _failed("the list's runtime", fault)
         return
@@ -259,6 +261,8 @@ def _held(device: Device) -> Iterator[Check]:
         answer = for_a_moment(device, "a check")
         seen = "free" if answer.granted else f"held by {answer.owner}, for {answer.left_s:.0f} s"
         remedy = "" if answer.granted else f"wait, or: ofa devices release {device.name}"
+        if not answer.granted and ended(answer.owner or ""):
+            remedy = f"that measurement has ended: type it again with --resume, or: ofa devices release {device.name}"
         yield Check(what="lease", fine=answer.granted, seen=seen, remedy=remedy)
     except OfaError as fault:
         yield _failed("lease", fault)

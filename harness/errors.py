@@ -134,23 +134,6 @@ def placeholder_left(device: str, key: str, value: str) -> FileInvalid:
     )
 
 
-def nothing_to_report(folder: Path, broken: Iterable[str]) -> FileInvalid:
-    """Say that a folder holds no stage of a run that a page could show."""
-    return FileInvalid(
-        f"run folder '{folder}' holds nothing to report",
-        why="; ".join(broken) or "it has no run.json, journal, table, twin, front, labels, training log or summary",
-        hint="name the folder that 'ofa demo' or 'ofa bench' wrote",
-    )
-
-
-def compare_what(found: Sequence[Path]) -> UsageInvalid:
-    """Say how many runs a report is of."""
-    return UsageInvalid(
-        f"'ofa report' is of one folder, or compares two; {len(found)} paths were given",
-        hint=("ofa report runs/demo", "ofa report compare runs/first runs/second --out comparison.html"),
-    )
-
-
 def device_lost(device: str, why: str, *hints: str, kind: type[DeviceLost] = DeviceLost) -> DeviceLost:
     """Say that a device stopped answering."""
     return kind(f"device '{device}' stopped answering", why=why, hint=hints or (RESUME_HINT,))

@@ -51,5 +51,5 @@ def next_steps(folder: Path) -> list[str]:
         "ofa doctor bench   # what this computer lacks",
         "ofa devices trust NAME; ofa devices check NAME   # for a device over SSH",
         "ofa bench --space mobilenet_v3 --device NAME --out runs/NAME --dry-run   # minutes and memory",
-        "ofa lut build runs/NAME; ofa lut index luts   # then commit luts/",
+        "ofa lut build runs/NAME; ofa lut index luts   # then, after one 'git init': git add . && git commit",
     ]

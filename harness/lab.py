@@ -25,6 +25,8 @@ __all__ = [
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
+# Where the keys of the list are told.
+TOLD = "docs/add-a-device.md of ofa-lab"
 # Parts of an address, which other programs' lists keep in keys of their own.
 _BY_SSH = 'all of it in one: ssh = "user@host:port"'
 INSTEAD = {
@@ -115,7 +117,7 @@ def read_lab() -> Lab:
     path = lab_folder() / LAB
     if not path.exists():
         return Lab()
-    return toml.read(path, "list of devices", Lab, parts=(Lab, Unit, Group, Machine), instead=INSTEAD)
+    return toml.read(path, "list of devices", Lab, parts=(Lab, Unit, Group, Machine), instead=INSTEAD, told=TOLD)
 
 
 def refuse_placeholder(name: str, unit: Unit) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -88,6 +89,15 @@ def released(device: Device, token: str) -> bool:
 def owner() -> str:
     """Return how the other host's people know who holds a device."""
     return f"{getpass.getuser()} on {platform.node() or 'a host'} (process {os.getpid()})"[:200]
+
+
+def ended(whose: str) -> bool:
+    """Return whether an owner was a process of ours on this host that is no more: its lease runs on for a while."""
+    mine, _, _ = owner().rpartition("(process ")
+    left, _, number = whose.rpartition("(process ")
+    if left != mine or not re.fullmatch(r"[1-9][0-9]{0,9}\)", number):
+        return False
+    return not Path(f"/proc/{number[:-1]}").exists()
 
 
 def token_of(folder: Path) -> str:

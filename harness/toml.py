@@ -33,6 +33,7 @@ def read(
     *,
     parts: Sequence[type[BaseModel]],
     instead: Mapping[str, str] | None = None,
+    told: str = TOLD,
 ) -> P:
     """Return a file of at most 1 MiB as a ``kind``; ``parts`` are all models whose keys it may hold.
 
@@ -48,4 +49,4 @@ def read(
         return kind.model_validate(content)
     except ValidationError as fault:
         known = {name for part in parts for name in part.model_fields} | {"schema"}
-        raise fields_invalid(what, path, fault, known, instead=instead, told=TOLD) from fault
+        raise fields_invalid(what, path, fault, known, instead=instead, told=told) from fault

@@ -208,7 +208,17 @@ def _told(json: bool, facts: Facts, title: str, runs: Sequence[Path] = ()) -> No
     console.emit_json(facts) if json else console.show(shown, title=title)
     for run in runs:
         name = shlex.quote(str(run))
-        console.note(f"all of it: ofa lut show {name}/lut; to its place among other tables: ofa lut build {name}")
+        place = f"ofa lut build {name}{_into_the_labs()}"
+        console.note(f"all of it: ofa lut show {name}/lut; to its place among other tables: {place}")
+
+
+def _into_the_labs() -> str:
+    """Return the option that puts a table among the lab's, '' where they are in this folder, or the lab keeps none."""
+    from harness.places import lab_folder
+
+    tables = lab_folder() / "luts"
+    elsewhere = tables.is_dir() and tables.resolve() != Path("luts").resolve()
+    return f" --into {shlex.quote(str(tables))}" if elsewhere else ""
 
 
 def files() -> Path:

@@ -109,7 +109,7 @@ def report(
     'ofa report compare A B' writes one of two tables, two devices, or two searches side by side.
     """
     from harness import report as reports
-    from harness.errors import compare_what
+    from harness.report.errors import compare_what
     from ofa import console
 
     def left_out(line: str) -> None:

@@ -48,6 +48,7 @@ NEEDED |= {
     "a bundle to stand in",
     "the table's device",
     "a checkout",
+    "a lab's folder in git",
 }
 # CI is what runs this line: see .ci/run.
 BY_CI = re.compile(r"^python3 -m pip .* tox run -e tests$")

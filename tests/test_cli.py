@@ -187,8 +187,10 @@ def test_lut_verbs_and_report_refuse_what_is_not_theirs(run: Run, tmp_path: Path
 
 
 def test_a_report_is_of_one_run_or_of_two(run: Run, tmp_path: Path) -> None:
+    told = {"compare a": "of two runs, tables or searches; 1 was given", "a b": "of one folder; 2 were given"}
     for paths in (("a", "b"), ("compare", "a"), ("with", "a", "b"), ("compare", "a", "b", "c")):
         code, out, err = run("report", *paths)
+        assert told.get(" ".join(paths), "") in err
         assert (code, out) == (2, "") and "ofa report compare runs/first runs/second" in err and "Traceback" not in err
 
 

@@ -14,14 +14,21 @@ ln -s "$PWD" "$work/after"
 if git cat-file -e "$since:./luts" 2>/dev/null; then
   git archive "$since" luts | tar -x -C "$work/before"
 fi
-changed=$(git -c core.quotePath=off diff --relative --no-renames --name-only "$since" -- luts | sed -n 's|/[^/]*$||p' | sort -u)
+changed=$(
+  {
+    git -c core.quotePath=off diff --relative --no-renames --name-only "$since" -- luts
+    git -c core.quotePath=off ls-files --others --exclude-standard -- luts
+  } | sed -n 's|/[^/]*$||p' | sort -u
+)
 cd "$work"
+# A table that lacks one of its files is one all the same: 'ofa lut diff' says what it lacks.
+is_table() { [ -f "$1/lut.json" ] || [ -f "$1/ops.csv" ]; }
 printf '%s\n' "$changed" | while IFS= read -r table; do
-  if [ -f "before/$table/lut.json" ] && [ -f "after/$table/lut.json" ]; then
+  if is_table "before/$table" && is_table "after/$table"; then
     ofa lut diff "before/$table" "after/$table" --markdown
-  elif [ -f "after/$table/lut.json" ]; then
+  elif is_table "after/$table"; then
     printf '### New latency table: `%s`\n' "$table"
-  elif [ -f "before/$table/lut.json" ]; then
+  elif is_table "before/$table"; then
     printf '### Latency table no longer here: `%s`\n' "$table"
   else
     continue

@@ -52,6 +52,12 @@ def listed_program(name: str, runtime: RuntimeName) -> Path | None:
     return Path(unit.program) if unit.program.startswith(THERE) else lab_folder() / Path(unit.program).expanduser()
 
 
+def check_program(program: Path) -> None:
+    """Raise FileInvalid where a program that is to be brought to a device is not on this computer."""
+    if not str(program).startswith(THERE) and not program.is_file():
+        raise file_invalid("program", program, "there is no such file", "give the path of a build for the device")
+
+
 def own_program(device: Device, runtime: RuntimeName) -> str | None:
     """Return where a kind of device has a runtime's program, as its profile says; None where it says nothing."""
     offer = device.profile.runtimes.get(runtime)
@@ -70,8 +76,7 @@ def native(name: str, files: Path, *, runtime: RuntimeName, program: Path) -> De
     on_device = there != str(program)
     if on_device and not there.startswith("/"):
         raise program_path_invalid(near.name, there)
-    if not on_device and not program.is_file():
-        raise file_invalid("program", program, "there is no such file", "give the path of a build for the device")
+    check_program(program)
     transport = over(near, runtime, Path(there) if on_device else program.resolve(), on_device)
     return replace(near, transport=transport)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import nothing_to_report
 from harness.report import calibration, provenance
+from harness.report.errors import no_run_folder, nothing_to_report
 from harness.report.parse import Choice, Label, Step, number
 from harness.report.parse import choices as parse_choices
 from harness.report.parse import labels as parse_labels
@@ -88,6 +88,8 @@ class Run:
 def gather(folder: Path) -> Run:
     """Read a run folder; raise FileInvalid only where it holds nothing that could be shown."""
     folder = Path(folder)
+    if not folder.exists():
+        raise no_run_folder(folder)
     reader = Reader(folder)
     run_facts = reader.json("run.json")
     summary = reader.json("summary.json") or {}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RESTORE = "take the whole folder from version control again, or measure the table again"
 MOST_SHOWN = 60
+# Names less alike than this are no slip of the fingers.
+NEAR = 0.7
 # So many tables a message lists by name.
 MOST_NAMED = 8
 
@@ -95,11 +97,19 @@ def fields_invalid(path: Path, fault: ValidationError, known: Iterable[str]) -> 
     where = ".".join(str(part) for part in first["loc"][:4]) or "the header"
     more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), list(known), n=1)
+        near = difflib.get_close_matches(str(first["loc"][-1]), list(known), n=1, cutoff=NEAR)
         hints = (f"did you mean '{near[0]}'?",) if near else ()
         return file_invalid(path, f"unknown key '{where}'{more}", *hints)
     found = "" if first["type"] == "missing" else f" {quoted(first['input'])}"
     return file_invalid(path, f"{where}{found}: {first['msg'][:1].lower()}{first['msg'][1:]}{more}")
+
+
+def contradicted(path: Path, name: str, said: Any, known: Any) -> FileInvalid:
+    """Say that a header and the environment in it are of two tables."""
+    where = "its conditions say" if name == "threads" else "it says"
+    return file_invalid(
+        path, f"{where} {name} {quoted(said)}, and its environment {quoted(known)}: one of them was changed by hand"
+    )
 
 
 def mixture(path: Path, *, named: str, found: str) -> FileInvalid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -146,4 +147,16 @@ def from_json(content: Any, path: Path) -> tuple[Header, Seal]:
             f"environment_id {errors.quoted(seal.environment_id)} does not belong to its environment, whose id is "
             f"'{header.environment_id}'",
         )
+    _agree(header, path)
     return header, seal
+
+
+def _agree(header: Header, path: Path) -> None:
+    """Raise FileInvalid where a header says otherwise than its environment, or than its conditions by their name."""
+    known = header.environment
+    told = {name: getattr(header, name) for name in ("runtime", "runtime_version", "precision")}
+    if threads := re.search(r"(?:^|-)([0-9]{1,6})t(?:-|$)", header.conditions):
+        told["threads"] = int(threads[1])
+    for name, value in told.items():
+        if known.get(name, value) != value:
+            raise errors.contradicted(path, name, value, known[name])

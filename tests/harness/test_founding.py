@@ -104,6 +104,9 @@ def test_its_ci_script_refuses_what_is_wrong(lab: Path, script: Callable[..., tu
     ops = lab / "luts" / "pixel-8" / "litert-fp32-xnnpack-1t" / "ops.csv"
     ops.write_text(ops.read_text().replace("ok", "fine", 1))
     assert script("check-tables.sh")[0] == 3
+    (lab / "luts" / "pixel-8" / "litert-fp32-xnnpack-1t" / "lut.json").unlink()
+    code, said = script("check-tables.sh")
+    assert code == 3 and "lut.json" in said
 
 
 @pytest.mark.slow
@@ -121,11 +124,10 @@ def test_a_pull_request_is_told_what_changed_in_each_table(lab: Path, script: Ca
     changing, going, coming = (f"luts/pixel-8/litert-fp32-xnnpack-{threads}t" for threads in (1, 2, 4))
     inputs.table(lab / changing)
     inputs.table(lab / going, threads=2)
+    new = "".join(f"### New latency table: `{table}`\n\n" for table in (changing, going))
+    # Neither is known to git yet.
+    assert script("diff-tables.sh", "HEAD") == (0, new)
     git("add", "luts")
-    assert script("diff-tables.sh", "HEAD") == (
-        0,
-        "".join(f"### New latency table: `{at}`\n\n" for at in (changing, going)),
-    )
     git("commit", "-q", "-m", "two tables")
     assert script("diff-tables.sh", "HEAD") == (0, "")
     shutil.rmtree(lab / changing)
@@ -137,6 +139,9 @@ def test_a_pull_request_is_told_what_changed_in_each_table(lab: Path, script: Ca
     assert code == 0, said
     assert f"### Latency tables: `before/{changing}` → `after/{changing}`" in said and "**Ops**: " in said
     assert f"no longer here: `{going}`" in said and f"### New latency table: `{coming}`" in said
+    (lab / changing / "lut.json").unlink()
+    code, said = script("diff-tables.sh", "HEAD")
+    assert code == 3 and "lut.json" in said
     code, said = script("diff-tables.sh")
     assert code != 0 and "the commit to compare with" in said
     assert script("diff-tables.sh", "elsewhere") == (

@@ -82,7 +82,7 @@ def test_a_program_is_the_lists_where_no_option_names_one(folder: Path, tmp_path
         ("[devices.x]\nkind = 'a'\nssh = 'b'\nprot = 22", "there is no 'port'; write all of it in one"),
         ("[devices.x]\nkind = 'a'\nserial = 'b'", 'adb = "SERIAL"'),
         ("[devices.x]\nkind = 'a'\nadb = 'b'\nadb_prot = 22", "did you mean 'adb_port'?"),
-        ("[devices.x]\nkind = 'a'\nzzz = 'b'", "every key is told in devices/README.md"),
+        ("[devices.x]\nkind = 'a'\nzzz = 'b'", "every key is told in docs/add-a-device.md"),
         ("[devices.x]\nkind = 'a'\nssh = 'b'\nadb = 'c'", "reached in one way"),
         ("[devices.x]\nkind = 'a'\nadb_port = 5", "goes with 'adb'"),
         ("[devices.x]\nkind = 'a'\ngroup = 'rack'", "which [groups] does not have"),

@@ -194,7 +194,7 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path, text:
     with pytest.raises(FileInvalid, match="holds nothing to report") as caught:
         write(tmp_path)
     assert "run.json" in caught.value.why and not (tmp_path / "report.html").exists()
-    with pytest.raises(FileInvalid, match="holds nothing to report"):
+    with pytest.raises(FileInvalid, match="there is no run folder"):
         write(tmp_path / "absent")
 
 

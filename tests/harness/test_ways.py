@@ -94,13 +94,16 @@ def test_a_check_tells_what_the_list_says_wrongly(tmp_path: Path) -> None:
     (tmp_path / LAB).write_text(
         LISTED + '[devices.wrong]\nkind = "this-computer"\nruntime = "torch"\nkernels = "qnn"\n'
     )
+    with (tmp_path / LAB).open("a") as lab:
+        lab.write('[devices.bare]\nkind = "pixel-7"\nadb = "S1"\nruntime = "benchmark_model"\nprogram = "nowhere"\n')
     found = {}
-    for name in ("small", "wrong"):
+    for name in ("small", "wrong", "bare"):
         checks = of_device(partial(device_named, name, tmp_path / "files"))
         assert next(checks).fine
         found[name] = next(checks)
     assert found["small"].fine and found["small"].seen == "litert int8 builtin 2"
     assert not found["wrong"].fine and "no kernels called 'qnn'" in found["wrong"].seen and found["wrong"].remedy
+    assert not found["bare"].fine and "nowhere" in found["bare"].seen and "give the path" in found["bare"].remedy
 
 
 @pytest.mark.parametrize(

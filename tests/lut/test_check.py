@@ -76,7 +76,7 @@ def test_a_valid_table_is_summed_up(table: Lut, saved: Path) -> None:
 def test_a_tree_is_checked_as_a_whole(table: Lut, tmp_path: Path) -> None:
     root = tmp_path / "luts"
     good = put(table, root / PLACE)
-    other = put(under(table, "builtin-4t"), root / "pixel-8" / "litert-fp32-builtin-4t")
+    other = put(under(table, "builtin-1t"), root / "pixel-8" / "litert-fp32-builtin-1t")
     broken = put(under(table, "trt"), root / "pixel-8" / "litert-fp32-trt")
     (broken / "ops.csv").write_bytes(b"")
     half = put(under(table, "wet"), root / "pixel-8" / "litert-fp32-wet")

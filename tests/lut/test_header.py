@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ofa.files import canonical_json, sha256_bytes
 from ofa.lut import format
+from ofa.lut.errors import RESTORE
 from ofa.lut.format import Header, Lut
 
 Change = Callable[[str], str | bytes]
@@ -92,6 +93,34 @@ SPOILT: dict[str, tuple[Change, str]] = {
 def test_a_spoilt_header_is_named(change: Change, says: str, saved: Path, spoil, refused) -> None:
     fault = refused(format.read, spoil("lut.json", change), names=saved / "lut.json")
     assert says in fault.why
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        ({"runtime": "torch"}, "it says runtime 'litert', and its environment 'torch'"),
+        ({"runtime_version": "9.9"}, "it says runtime_version '2.1.0', and its environment '9.9'"),
+        ({"precision": "int8"}, "it says precision 'fp32', and its environment 'int8'"),
+        ({"threads": 4}, "its conditions say threads '1', and its environment '4'"),
+        ({"runtime": "litert", "runtime_version": "2.1.0", "precision": "fp32", "threads": 1}, ""),
+    ],
+)
+def test_a_header_agrees_with_its_environment(known: dict[str, Any], says: str, saved: Path, spoil, refused) -> None:
+    def change(text: str) -> str:
+        environment = json.loads(text)["environment"] | known
+        identity = sha256_bytes(canonical_json(environment).encode())[:12]
+        return json.dumps(json.loads(text) | {"environment": environment, "environment_id": identity})
+
+    spoilt = spoil("lut.json", change)
+    if says:
+        assert says in refused(format.read, spoilt, names=saved / "lut.json").why
+    else:
+        assert format.header_of(spoilt).environment["precision"] == "fp32"
+
+
+def test_what_resembles_nothing_is_no_slip(spoil, refused) -> None:
+    fault = refused(format.read, spoil("lut.json", setting(colour="red")), names="lut.json")
+    assert "unknown key 'colour'" in fault.why and fault.hints == (RESTORE,)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from harness import doctor
 from harness.appraise import appraise
 from harness.inventory import Device, device_named
 from harness.lab import FOLDER_VARIABLE, LAB
-from harness.lease import held
+from harness.lease import ended, held, owner
 from harness.native import agent as beside
 from harness.native import devices
 from harness.native.transport import Native
@@ -103,6 +105,14 @@ def test_a_lease_is_renewed_while_programs_run_and_work_ends_where_it_is_lost(
             ready_runtime(mine, "benchmark_model")
         assert "not held by this host any more" in lost.value.why
     assert json.loads(lease.read_text())["owner"] == "bob", "what is another's is not given back"
+
+
+def test_a_lease_of_a_process_of_ours_that_is_no_more_is_told_from_others() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = owner().rpartition("(")[0]
+    assert ended(f"{mine}(process {gone.pid})") and not ended(owner())
+    assert not ended(f"bob on elsewhere (process {gone.pid})") and not ended(f"{mine}(process ../{gone.pid})")
 
 
 def written(folder: Path, name: str) -> Path:
