@@ -324,6 +324,16 @@ def names_alike() -> UsageInvalid:
     return UsageInvalid("two model files have one name", hint="give them names of their own: verdicts are by name")
 
 
+def none_ran(verdicts: Sequence[Mapping[str, Any]], runtime: str) -> FileInvalid:
+    """Say that a runtime could run none of the files that were to be measured."""
+    ran = "did not run the file" if len(verdicts) == 1 else f"ran none of {len(verdicts)} files"
+    return FileInvalid(
+        f"{runtime} {ran}",
+        why="; ".join(f"{verdict['name']}: {verdict['reason']}" for verdict in verdicts[:3]),
+        hint="give files in the form that the runtime takes, or the runtime they are for (--runtime)",
+    )
+
+
 def nothing_to_verify() -> UsageInvalid:
     """Say that no model file was named."""
     return UsageInvalid("there is nothing to verify", hint="name at least one model file")

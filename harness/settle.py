@@ -102,14 +102,12 @@ def choose(
     computed. Labels, files and measurements that are there are not made again. Raises FileInvalid for no kept search
     for one network, NoSubnetFits where each exceeds a limit as measured, and what labels and measurements raise.
     """
-    from ofa.train import runs
-
     asked = read_search(search)
     networks, candidates = networks_of(search, asked)
     verified: dict[str, appraise.Appraisal] = {}
 
     def measure(subnets: Sequence[Subnet]) -> dict[str, list[Reading | None]]:
-        trained = runs.trained(supernet.run, supernet.data)
+        trained = _trained(supernet)
         for name, place in places.items():
             _exported(supernet, trained, subnets, place, out)
             verified[name] = appraise.appraise(
@@ -133,6 +131,18 @@ def choose(
     facts = _facts(tried, networks, at_most, verified) | _read_as(asked, at_most, supernet) | made_from
     files.write_atomic(out / CHOICE, files.readable_json(facts))
     return facts
+
+
+def _trained(supernet: Supernet) -> Trained:
+    """Open the training; raises UsageInvalid where it held no images back: labels come after the measurements, which
+    would be for nothing."""
+    from ofa.train import runs
+    from ofa.train.errors import nothing_held_back
+
+    trained = runs.trained(supernet.run, supernet.data)
+    if not len(trained.data.holdout):
+        raise nothing_held_back(supernet.run)
+    return trained
 
 
 def networks_of(search: Path, asked: Asked) -> tuple[tuple[Network, ...], list[Candidate]]:

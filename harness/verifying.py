@@ -38,7 +38,7 @@ app = typer.Typer()
 
 @app.command(
     "verify",
-    epilog=example("ofa verify --model mine.onnx --device simulated-phone --runtime simulated --out runs/timed"),
+    epilog=example("ofa verify --model mine.onnx --runtime onnxruntime --rounds 3 --allow-load --out runs/timed"),
 )
 def verify(
     out: Out,
@@ -68,7 +68,6 @@ def verify(
     from harness import appraise
     from harness.ledger import at_work
     from harness.phases import phases
-    from ofa import console
 
     asked = Asked(runtime=runtime, unit=unit, precision=precision, kernels=kernels, threads=threads, cores=cores)
     use = use_of(device, asked | {"runtime": _runtime(runtime, lut, device)})
@@ -89,7 +88,7 @@ def verify(
         )
         facts = appraise.with_accuracy(found, models or [], data, use.runtime)
         _keep(found, facts, out, place if add else None)
-    console.emit_json(facts) if json else appraise.show(facts)
+    _told(facts, json)
 
 
 @app.command("report", epilog=example("ofa report runs/measured"))
@@ -167,6 +166,17 @@ def _table(lut: Path | None, device: str, runtime: RuntimeName) -> tuple[Path | 
     unit = read_lab().devices.get(device)
     place = shelf.place(lut, device=unit.kind if unit else device, runtime=runtime)
     return place, checked(place)
+
+
+def _told(facts: dict[str, Any], json: bool) -> None:
+    """Print the verdicts; raises FileInvalid where no file ran."""
+    from harness import appraise
+    from harness.errors import none_ran
+    from ofa import console
+
+    console.emit_json(facts) if json else appraise.show(facts)
+    if not any(verdict["measured_ms"] for verdict in facts["verdicts"]):
+        raise none_ran(facts["verdicts"], facts["runtime"])
 
 
 def _keep(found: Appraisal, facts: dict[str, Any], out: Path, table: Path | None) -> None:

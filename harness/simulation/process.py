@@ -73,7 +73,10 @@ class Simulation:
 
     def load(self, path: str, way: object) -> Callable[[], None]:
         """Return the call of a network whose file lists its ops."""
-        content = json.loads(Path(path).read_text())
+        try:
+            content = json.loads(Path(path).read_text())
+        except ValueError as fault:
+            raise ValueError("a simulated device runs no model files, but lists of ops") from fault
         call = self._call(Path(path).name, work_of(self.machine, content["ops"]))
         self.resident_bytes += resident_bytes(self.machine, content["ops"])
         return call

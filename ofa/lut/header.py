@@ -158,5 +158,5 @@ def _agree(header: Header, path: Path) -> None:
     if threads := re.search(r"(?:^|-)([0-9]{1,6})t(?:-|$)", header.conditions):
         told["threads"] = int(threads[1])
     for name, value in told.items():
-        if known.get(name, value) != value:
+        if value != "unknown" and known.get(name, value) != value:
             raise errors.contradicted(path, name, value, known[name])

@@ -171,8 +171,10 @@ def joined(parts: Sequence[Scored]) -> Scored:
 
 
 def _checked(values: Values, count: int, what: str) -> Values:
-    """Return predictions as float64[count]; raise where they are of another shape or not finite."""
+    """Return predictions as float64[count]; raise OfaError where they are of another shape or not finite."""
     found = np.asarray(values, dtype=np.float64)
-    if found.shape != (count,) or not np.isfinite(found).all():
+    if found.shape != (count,):
+        raise errors.not_one_each(what, found.shape, count)
+    if not np.isfinite(found).all():
         raise errors.not_a_number(what)
     return found

@@ -70,10 +70,13 @@ class Device:
         )
 
 
-def device(name: str, paths: Sequence[Path], space: SearchSpace) -> Device:
-    """Read the tables of one device; raises FileInvalid for a path that is none, SpaceMismatch where they price no
-    resolution of the space whole."""
-    tables = tuple(table for path in paths for table in _tables(path, space))
+def tables_at(paths: Sequence[Path], space: SearchSpace) -> tuple[Lut, ...]:
+    """Read the tables of one device; raises FileInvalid for a path that is none."""
+    return tuple(table for path in paths for table in _tables(path, space))
+
+
+def device(name: str, tables: tuple[Lut, ...], space: SearchSpace) -> Device:
+    """Return a device by its tables; raises SpaceMismatch where they price no resolution of the space whole."""
     states = [estimate.state_of(table, space) for table in tables]
     known = np.stack([estimate.known_ms(table, space, state) for table, state in zip(tables, states, strict=True)])
     priced = _by_resolution(space, known)

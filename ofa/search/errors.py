@@ -223,6 +223,15 @@ def no_resolution(space: str, devices: Mapping[str, Sequence[int]], predictor: S
     )
 
 
+def not_one_each(what: str, found: tuple[int, ...], count: int) -> OfaError:
+    """Say that a predictor did not return one value for each genome."""
+    return OfaError(
+        f"the predictor of {what} returned an array of shape {found} for {count} genomes",
+        why=f"one value for each is needed, float64[{count}]",
+        hint="return one number for each row of the genomes, uint8[n, G]",
+    )
+
+
 def not_a_number(what: str) -> OfaError:
     """Say that a predictor returned something a search cannot rank."""
     return OfaError(

@@ -12,7 +12,7 @@ from ofa.search import errors, front, prove
 from ofa.search.archive import Archive, Scored
 from ofa.search.evolve import Generation, Watcher
 from ofa.search.limits import Limit, Predictor, violations
-from ofa.search.proof import Above
+from ofa.search.proof import Above, above_of
 from ofa.search.run import Ended, Plan, Run
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace, Subnet
@@ -77,11 +77,12 @@ def find(
     """Find the most accurate network of a space that meets every limit.
 
     Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. ``above`` is what no
-    prediction exceeds (`ofa.search.proof` makes it of a twin): with it the answer has an upper bound. ``rounds`` of
-    exchange follow the generations, by default 7 for each; ``islands`` above 1 are so many searches that know nothing
-    of each other, and one more from all that they found. With ``state`` the search is written to that file as it goes
-    (islands beside it), and a search of equal arguments goes on from it. ``named`` says which subnet a genome is, where
-    the space is a part of another. Equal arguments give equal answers, bit for bit, interrupted or not. Raises
+    prediction exceeds (`ofa.search.proof` makes it of a twin; where accuracy is one, this does): with it the answer has
+    an upper bound. ``rounds`` of exchange follow the generations, by default 7 for each; ``islands`` above 1 are so
+    many searches that know nothing of each other, and one more from all that they found. With ``state`` the search is
+    written to that file as it goes (islands beside it), and a search of equal arguments goes on from it. ``named`` says
+    which subnet a genome is, where the space is a part of another. Equal arguments give equal answers, bit for bit,
+    interrupted or not. Raises
     NoSubnetFits, before anything is searched, where a limit is below the exact minimum of the space or two limits are
     proven to exclude each other; and after the search where none of the networks met all limits.
     """
@@ -98,7 +99,7 @@ def find(
     run, ended = _searched(space, accuracy, limits, plan, on_generation, state)
     if ended.best.violation[0] > 0:
         raise nothing_found(naming, limits, ended.best)
-    bound, reason = prove.upper_bound(space, above, limits)
+    bound, reason = prove.upper_bound(space, above or above_of(accuracy), limits)
     return Found(
         best=candidate(naming, limits, ended.best, 0),
         front=_front(naming, limits, run.archive.all()),

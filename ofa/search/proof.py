@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -57,6 +58,19 @@ def accuracy_above(twin: AccuracyTwin) -> Above:
         base=of_genes(twin.base.gene_values, twin.base.constant),
         forests=tuple(trees.Forest(ensemble=ensemble, members=members) for ensemble in read),
     )
+
+
+def above_of(predictor: object) -> Above | None:
+    """Return what bounds a predictor that is an accuracy twin, or its method ``predict``; None of every other."""
+    # A twin was made, or read, by a module that is loaded then; loading it for others would take a second.
+    known = sys.modules.get("ofa.twins.accuracy")
+    twin = getattr(predictor, "__self__", predictor)
+    if known is None or not isinstance(twin, known.AccuracyTwin) or predictor not in (twin, twin.predict):
+        return None
+    try:
+        return accuracy_above(twin)
+    except ValueError:
+        return None
 
 
 def network_above(space: SearchSpace, network: relu.Network) -> Above:

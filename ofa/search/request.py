@@ -14,7 +14,7 @@ from ofa.errors import UsageInvalid
 from ofa.lut import shelf
 from ofa.lut.heldout import learnt_of
 from ofa.search import errors, limits, proof, published
-from ofa.search.devices import COVERAGE, Device, device, energy_limit
+from ofa.search.devices import COVERAGE, Device, device, energy_limit, tables_at
 from ofa.search.limits import Limit, Predictor, Values
 from ofa.search.part import Part, part_of
 from ofa.search.proof import Above
@@ -22,6 +22,7 @@ from ofa.space.core import Genomes, SearchSpace
 from ofa.twins.precision import agreed
 
 if TYPE_CHECKING:
+    from ofa.lut.format import Lut
     from ofa.twins.accuracy import AccuracyTwin
 
 PUBLISHED = "ofa-mlp:"
@@ -173,10 +174,12 @@ def request(
     or a predictor raises.
     """
     accuracy = accuracy_of(spec, space)
-    devices = [device(each.name, each.paths, space) for each in targets]
+    tables = [(each.name, tables_at(each.paths, space)) for each in targets]
     for line in [line for each in targets for path in each.paths for line in shelf.warnings(path)]:
         warn(line)
-    precision, assumed = _precision(spec, accuracy, devices, warn)
+    # Before ops are looked for: a table of another precision may lack some, and that would be beside the point.
+    precision, assumed = _precision(spec, accuracy, tables, warn)
+    devices = [device(name, own, space) for name, own in tables]
     common = [px for px in accuracy.resolutions if all(px in each.resolutions for each in devices)]
     if not common:
         raise errors.no_resolution(space.id, {each.name: each.resolutions for each in devices}, accuracy.resolutions)
@@ -206,15 +209,15 @@ def request(
 
 
 def _precision(
-    spec: str, accuracy: Accuracy, devices: Sequence[Device], warn: Callable[[str], None]
+    spec: str, accuracy: Accuracy, tables: Sequence[tuple[str, Sequence[Lut]]], warn: Callable[[str], None]
 ) -> tuple[str, tuple[str, ...]]:
     """Return the one precision of everything, and what was taken for fp32 because nobody says; raises UsageInvalid."""
     # Not by its path: what is assumed is kept, and may be passed on.
     said = {"the published predictor" if spec.startswith(PUBLISHED) else "the accuracy twin": accuracy.precision}
-    for each in devices:
-        for table in each.tables:
+    for name, own in tables:
+        for table in own:
             known = table.header.precision
-            said[f"table '{table.name}' of {each.name}"] = None if known == UNKNOWN else known
+            said[f"table '{table.name}' of {name}"] = None if known == UNKNOWN else known
     precision, assumed = agreed(said)
     if assumed:
         warn(f"nobody says the precision of {assumed[0]}{_more(assumed)}: counted as {precision}")

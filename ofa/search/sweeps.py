@@ -12,7 +12,7 @@ from ofa.search import front, prove
 from ofa.search.archive import Archive, Scored, joined
 from ofa.search.finding import Candidate, Namer, candidate, nothing_found
 from ofa.search.limits import Limit, Predictor, violations
-from ofa.search.proof import Above
+from ofa.search.proof import Above, above_of
 from ofa.search.run import Ended, Plan, Run
 from ofa.search.sums import Sum
 from ofa.space.core import Genomes, SearchSpace
@@ -80,6 +80,7 @@ def sweep(
     scored = joined(parts)
     scored = scored.take(violations(others, scored.values[:, 1:]) == 0)
     scored = scored.take(front.pareto(scored.accuracy, scored.values[:, 0]))
+    above = above or above_of(accuracy)
     proven = [plane for limits in tried[:: -max(1, points // PROOFS)] for plane in prove.planes(space, above, limits)]
     found, reason = [], prove.upper_bound(space, above, (limit, *others), proven)[1]
     for at_most, limits in zip(values, tried, strict=True):

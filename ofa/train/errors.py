@@ -231,10 +231,12 @@ def recipe_unreadable(path: Path, why: str) -> FileInvalid:
 
 def no_run(run: Path, file: str) -> FileInvalid:
     """Say that a folder holds no training."""
+    below = next((path.parent for path in sorted(run.glob(f"*/{file}"))), None)
     return FileInvalid(
         f"'{run}' holds no training",
         why=f"it has no file '{file}'",
-        hint="give the folder that 'ofa train --out' or 'ofa import-checkpoint --out' wrote",
+        hint="give the folder that 'ofa train --out' or 'ofa import-checkpoint --out' wrote"
+        + (f", such as '{below}'" if below else ""),
     )
 
 
@@ -279,7 +281,7 @@ def nothing_held_back(run: Path) -> UsageInvalid:
     return UsageInvalid(
         f"the training in '{run}' held no images back",
         why="labels and choices need images that it was not trained on",
-        hint="train with --set holdout=N, or evaluate on test images: --split test",
+        hint="train with --set holdout=N; 'ofa eval' tells accuracies on test images, too (--split test)",
     )
 
 

@@ -22,6 +22,7 @@ from ofa.lut.format import Lut, read
 from ofa.lut.write import write
 from ofa.space.core import Subnet
 from ofa.space.ops import ops_of
+from tests import inputs
 
 pytestmark = pytest.mark.slow
 
@@ -174,6 +175,14 @@ def test_the_runtime_is_that_of_the_table(measured: tuple[Device, Lut], run: Any
     assert run(*line)[0] == 2, "nobody says it"
     code, out, err = run(*line, "--lut", str(tmp_path / "run"))
     assert code == 0 and json.loads(out)["runtime"] == "simulated", err
+
+
+def test_a_file_that_nothing_runs_is_no_success(run: Any, tmp_path: Path) -> None:
+    inputs.model(tmp_path / "mine.onnx")
+    line = ["verify", "--model", str(tmp_path / "mine.onnx"), "--rounds", "2", "--json", "--out"]
+    code, out, err = run(*line, str(tmp_path / "a"), "--device", "simulated-phone", "--runtime", "simulated")
+    assert code == 3 and json.loads(out)["verdicts"][0]["status"] == "failed"
+    assert "simulated did not run the file" in err and "runs no model files" in " ".join(err.split())
 
 
 def asked_beside(tables: Path, folder: Path, device: str) -> list[str]:

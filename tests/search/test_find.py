@@ -249,6 +249,8 @@ def test_interrupt_comes_through_and_generations_are_reported(small: SearchSpace
 
 
 def test_predictor_without_numbers_is_an_error(small: SearchSpace) -> None:
+    with pytest.raises(OfaError, match=r"predictor of accuracy returned an array of shape \(\d+, 1\) for \d+ genomes"):
+        find(small, lambda genomes: np.ones((len(genomes), 1)), seed=0)
     with pytest.raises(OfaError, match="predictor of accuracy"):
         find(small, lambda genomes: np.full(len(genomes), np.nan), seed=0)
 

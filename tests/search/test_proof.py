@@ -11,10 +11,11 @@ import xgboost
 
 from ofa.errors import NoSubnetFits
 from ofa.search import Limit, find, knapsack, proof, prove, sums, trees
+from ofa.search.proof import above_of, accuracy_above
 from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
-from ofa.twins import boost, features, ridge
+from ofa.twins import accuracy, boost, features, ridge
 from tests.search.test_knapsack import cut, every_genome
 
 # Of each family: a bound that is wrong once in a thousand is wrong.
@@ -142,6 +143,27 @@ def test_additive_bound_is_the_answer_and_no_proof_is_no_number(monkeypatch: pyt
     blind = find(space, gain, [limit], seed=0, population=64, generations=3)
     assert blind.upper_bound is None and "nothing is proven" in blind.bound_reason
     assert blind.best == found.best
+
+
+def test_an_accuracy_twin_is_bounded_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = cut("mbconv", np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    genomes = sample.unique(sample.random(space, 60, rng))
+    macs = index_of(space).sum(genomes, index_of(space).values(lambda op: float(op.macs)))
+    twin = accuracy.fit(
+        space, genomes, 60 + 10 * np.log1p(macs / macs.max()) + rng.normal(0, 0.1, len(genomes)), seed=0
+    )
+    cost = sums.of_ops(space, rng.random(len(index_of(space).ops)))
+    limit = Limit(
+        name="x", predict=cost, at_most=float(np.median(cost.predict(genomes))), unit="ms", below=cost, exact=True
+    )
+    effort: dict[str, Any] = {"seed": 0, "population": 64, "generations": 3}
+    said = find(space, twin.predict, [limit], above=accuracy_above(twin), **effort)
+    assert said.upper_bound is not None and said.upper_bound >= said.best.accuracy - 1e-9
+    for predictor in (twin, twin.predict):
+        assert find(space, predictor, [limit], **effort).upper_bound == said.upper_bound
+    assert find(space, lambda genomes: twin.predict(genomes), [limit], **effort).upper_bound is None
+    assert above_of(twin.interval) is None and above_of(cost) is None
 
 
 def test_limits_proven_to_exclude_each_other_name_the_nearest() -> None:

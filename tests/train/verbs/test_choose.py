@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,13 @@ def test_what_nothing_can_be_chosen_from_is_refused(refuse: Refuse, searched: Pa
     before = (searched / "run" / "labels.csv").read_bytes()
     assert "runtime 'simulated' of its table runs no such file" in refuse(2, *choosing(searched, "simulated"))
     assert (searched / "run" / "labels.csv").read_bytes() == before, "it is known before anything is labelled"
+    bare = tmp_path / "bare"
+    shutil.copytree(searched / "run", bare)
+    for name, change in (("recipe.json", {"holdout": 0}), ("data.json", {"held_back": 0})):
+        (bare / name).write_text(json.dumps(json.loads((bare / name).read_text()) | change))
+    named = ("choose", str(searched / "best"), "--run", str(bare), "--data", str(searched / "images"))
+    assert "held no images back" in refuse(2, *named, "--out", str(tmp_path / "chosen"))
+    assert not list((tmp_path / "chosen").rglob("*.onnx")), "it is known before anything is exported or measured"
     broken = tmp_path / "broken"
     broken.mkdir()
     for path in (searched / "best").rglob("*"):

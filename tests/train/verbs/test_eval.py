@@ -188,6 +188,7 @@ def test_options_that_exclude_each_other_are_refused(once: Path, shown: Path, tm
 
 def test_what_is_no_run_is_refused(shown: Path, tmp_path: Path, trained: Path, refuse: Refuse) -> None:
     assert "holds no training" in refuse(3, "eval", str(tmp_path), "--data", str(shown))
+    assert f"such as '{trained}'" in " ".join(refuse(3, "eval", str(trained.parent), "--data", str(shown)).split())
     (trained / folder.CHECKPOINT).write_bytes(b"")
     assert "cannot be used" in refuse(3, "eval", str(trained), "--data", str(shown))
     (trained / folder.CHECKPOINT).unlink()
