@@ -102,12 +102,15 @@ def test_every_result_is_listed() -> None:
 def test_what_strangers_met_is_told_as_they_noted_it() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     found = json.loads((RESULTS / BY_HAND).read_text())
-    assert found["date"] in text
-    for journey, met in found["result"].items():
-        assert f"| {journey} | {met['minutes']:g} | {met['stumbles']} | {met['ended']} |" in text
-    added = found["result"]["SSH board to table to commit"]
-    said = f"a committed table in {added['minutes']:g} minutes and stumbled {added['stumbles']} times"
-    assert said in (ROOT / "docs" / "add-a-device.md").read_text()
+    for walk in (found, found["again"]):
+        assert walk["date"] in text
+        for journey, met in walk["result"].items():
+            assert f"| {journey} | {met['minutes']:g} | {met['stumbles']} | {met['ended']} |" in text
+    first, second = (walk["result"]["SSH board to table to commit"] for walk in (found, found["again"]))
+    said = f"a committed table in {first['minutes']:g} minutes and stumbled {first['stumbles']} times"
+    again = f"another took {second['minutes']:g} minutes and stumbled {second['stumbles']} times"
+    page = " ".join((ROOT / "docs" / "add-a-device.md").read_text().split())
+    assert said in page and again in page
 
 
 def test_what_filled_cells_are_worth_is_what_the_benchmark_found() -> None:
