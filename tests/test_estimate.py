@@ -176,7 +176,7 @@ def test_a_missing_op_is_named_and_counted() -> None:
         estimator(table, TINY)
     assert_refused(caught.value)
     assert f"has no row for '{keys[3]}' in state 'cold'" in caught.value.what
-    assert caught.value.why == f"2 of the 260 ops of '{TINY.id}' have no time in it; its networks are of {TINY.id}"
+    assert caught.value.why == f"2 of the 260 ops of '{TINY.id}' have no time in it"
     assert estimator(table, TINY, "hot").state == "hot"
 
 

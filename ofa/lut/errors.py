@@ -199,7 +199,7 @@ def ops_missing(
     """
     lacks = f"has no usable row for '{first}' (status '{unusable}')" if unusable else f"has no row for '{first}'"
     asked = "measured " if unusable == "modelled" else ""
-    made_for = f"; its networks are of {', '.join(spaces)}" if spaces else ""
+    made_for = f"; its networks are of {', '.join(spaces)}" if spaces and of not in spaces else ""
     return SpaceMismatch(
         f"table '{table}' {lacks} in state '{state}'",
         why=f"{missing:,} of the {needed:,} ops of '{of}' have no {asked}time in it{made_for}",
