@@ -14,7 +14,7 @@ Vector = NDArray[np.float64]
 # What cards say of every interval made from such residuals.
 CAVEAT = "about nominal on average, no finite-sample guarantee"
 # Of fewer residuals a quantile is mostly chance.
-FEWEST_NEARBY = 50
+FEWEST_NEARBY = 30
 
 
 def quantile(residuals: Vector, coverage: float) -> float:
@@ -43,13 +43,13 @@ def _needed(coverage: float) -> int:
 def nearby(residuals: Vector, predicted: Vector, at: Vector, coverage: float) -> Vector:
     """Return, for each prediction ``at`` float64[m], the ``quantile`` of the residuals of samples predicted alike.
 
-    Those are a third of the samples, and at least fifty, or more where the coverage needs them: the nearest by rank of
+    Those are a sixth of the samples, and at least thirty, or more where the coverage needs them: the nearest by rank of
     ``predicted`` float64[n]. Where a twin errs more on poor networks than on good ones, each has an interval of its own
     kind (localized conformal prediction; Guan 2023). Raises as ``quantile`` of all residuals.
     """
     quantile(residuals, coverage)
     count = len(residuals)
-    kept = min(count, max(FEWEST_NEARBY, -(-count // 3), _needed(coverage)))
+    kept = min(count, max(FEWEST_NEARBY, -(-count // 6), _needed(coverage)))
     order = np.argsort(predicted, kind="stable")
     residuals, predicted = residuals[order], predicted[order]
     # In the middle of those that are predicted equal.
