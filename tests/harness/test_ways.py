@@ -106,6 +106,7 @@ def test_a_check_tells_what_the_list_says_wrongly(tmp_path: Path) -> None:
     assert not found["bare"].fine and "nowhere" in found["bare"].seen and "give the path" in found["bare"].remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "there", "faults"),
     [
