@@ -109,14 +109,14 @@ def choose(
 
     latency = twins.latency
     ends = extremes(latency.space, latency.op_values_ms, latency.constant_ms)
+    predict_top1, above = twins.unseen_top1(), accuracy_above(twins.accuracy)
     effort: dict[str, Any] = {"seed": seed, "population": population, "generations": generations}
-    above = accuracy_above(twins.accuracy)
     picks: list[Chosen] = []
     founds: list[Found] = []
     for share in shares:
         budget_ms = ends.least + share * (ends.most - ends.least)
         limit = latency_limit(latency, budget_ms, coverage=twins.coverage)
-        found = find(latency.space, twins.unseen_top1(), [limit], above=above, **effort)
+        found = find(latency.space, predict_top1, [limit], above=above, **effort)
         if found.best.accuracy < 0:
             raise none_unseen(budget_ms)
         founds.append(found)
@@ -151,15 +151,16 @@ def _front(founds: Sequence[Found], twins: Twins) -> list[dict[str, Any]]:
     top1, ms = twins.unseen_top1()(genomes), twins.latency.predict(genomes)
     rows = pareto(top1, ms)
     rows = rows[spread(len(rows), MOST_FRONT)]
-    low, high = twins.interval(genomes)
+    rows = rows[top1[rows] >= 0]
+    ends = zip(*twins.interval(genomes[rows]), strict=True)
     return [
-        _point(subnets[row], float(top1[row]), float(ms[row]), (float(low[row]), float(high[row])))
-        for row in rows
-        if top1[row] >= 0
+        _point(subnets[row], float(top1[row]), float(ms[row]), (float(low), float(high)))
+        for row, (low, high) in zip(rows, ends, strict=True)
     ]
 
 
 def _point(subnet: Subnet, top1: float, ms: float, interval: tuple[float, float]) -> dict[str, Any]:
     """Return a network of the front as JSON."""
-    ends = dict(zip(("accuracy_lo", "accuracy_hi"), interval, strict=True))
-    return {"id": subnet.id, "accuracy": top1, **ends, "latency_ms": ms, "subnet": subnet.to_json()}
+    low, high = interval
+    between = {"accuracy_lo": low, "accuracy_hi": high}
+    return {"id": subnet.id, "accuracy": top1, **between, "latency_ms": ms, "subnet": subnet.to_json()}

@@ -260,9 +260,8 @@ def _held(device: Device) -> Iterator[Check]:
     try:
         answer = for_a_moment(device, "a check")
         seen = "free" if answer.granted else f"held by {answer.owner}, for {answer.left_s:.0f} s"
-        remedy = "" if answer.granted else f"wait, or: ofa devices release {device.name}"
-        if not answer.granted and ended(answer.owner or ""):
-            remedy = f"that measurement has ended: type it again with --resume, or: ofa devices release {device.name}"
+        rest = "that measurement has ended: type it again with --resume" if ended(answer.owner or "") else "wait"
+        remedy = "" if answer.granted else f"{rest}, or: ofa devices release {device.name}"
         yield Check(what="lease", fine=answer.granted, seen=seen, remedy=remedy)
     except OfaError as fault:
         yield _failed("lease", fault)

@@ -37,8 +37,9 @@ def read(
 ) -> P:
     """Return a file of at most 1 MiB as a ``kind``; ``parts`` are all models whose keys it may hold.
 
-    ``instead``: keys that people look for and no such file has, and what is written in their place. Raises FileInvalid
-    where it is damaged, too large, or has a key that means nothing: then it names the nearest one.
+    ``instead``: keys that people look for and no such file has, and what is written in their place; ``told``: the page
+    that tells every key. Raises FileInvalid where it is damaged, too large, or has a key that means nothing: then it
+    names the nearest one.
     """
     raw = read_capped(path, max_bytes=MEBIBYTE, what=what)
     try:

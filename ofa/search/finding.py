@@ -82,9 +82,9 @@ def find(
     many searches that know nothing of each other, and one more from all that they found. With ``state`` the search is
     written to that file as it goes (islands beside it), and a search of equal arguments goes on from it. ``named`` says
     which subnet a genome is, where the space is a part of another. Equal arguments give equal answers, bit for bit,
-    interrupted or not. Raises
-    NoSubnetFits, before anything is searched, where a limit is below the exact minimum of the space or two limits are
-    proven to exclude each other; and after the search where none of the networks met all limits.
+    interrupted or not. Raises NoSubnetFits, before anything is searched, where a limit is below the exact minimum of
+    the space or two limits are proven to exclude each other; and after the search where none of the networks met all
+    limits.
     """
     naming = named or space.subnet
     prove.possible(limits, naming)

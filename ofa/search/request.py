@@ -121,14 +121,14 @@ def accuracy_of(spec: str, space: SearchSpace) -> Accuracy:
     if not Path(spec).is_dir():
         raise errors.no_predictor(spec)
     twin = accuracy.load(Path(spec), space)
-    try:
-        above = proof.accuracy_above(twin)
-    except ValueError:
-        above = None
     precision = twin.card.get("precision")
     named = precision if isinstance(precision, str) else None
     return Accuracy(
-        predict=twin.predict, precision=named, above=above, resolutions=space.resolutions, half=_half(twin, space)
+        predict=twin.predict,
+        precision=named,
+        above=proof.above_of(twin),
+        resolutions=space.resolutions,
+        half=_half(twin, space),
     )
 
 

@@ -146,7 +146,7 @@ def test_additive_bound_is_the_answer_and_no_proof_is_no_number(monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_an_accuracy_twin_is_bounded_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accuracy_twin_is_bounded_without_being_asked() -> None:
     space = cut("mbconv", np.random.default_rng(1))
     rng = np.random.default_rng(2)
     genomes = sample.unique(sample.random(space, 60, rng))
