@@ -144,6 +144,7 @@ def test_of_no_file_is_it_true_that_it(wrong: Rule) -> None:
     assert not found, "\n".join(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["space", "lut", "estimate", "twins", "search"])
 def test_rooms_beside_the_network_load_without_torch(room: str) -> None:
     assert "torch" not in modules_after(f"import pkgutil, importlib, ofa.{room} as room\n" + LOAD_ALL)

@@ -200,6 +200,7 @@ def test_ops_are_listed_by_key(run: Run) -> None:
     assert code == 0 and len(found) == 260 and all(op["macs"] > 0 and op["key"].endswith(".n1") for op in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lean", [True, False])
 def test_trees_begin_without_scikit_learn_which_others_still_get(lean: bool) -> None:
     begun = "from harness.cli import Lean; sys.meta_path.insert(0, Lean()); " if lean else ""

@@ -106,6 +106,7 @@ def test_whatever_an_input_holds_there_is_a_page_that_says_it(
         assert len(read.gather(tmp_path / "run").labels) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run.json", "summary.json", "verify.json", "front.json", "lut/lut.json"])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_a_file_may_be_nested_deeper_than_python_calls_itself(tmp_path: Path, name: str, opening: str) -> None:

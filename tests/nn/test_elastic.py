@@ -105,6 +105,7 @@ def test_output_is_that_of_a_plain_convolution(kernel: int, stride: int) -> None
     assert torch.equal(found, F.conv2d(x, conv.slices(layer)[0], None, stride, kernel // 2, groups=4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kernel", "stride", "height", "width"),
     [(3, 1, 5, 5), (5, 1, 5, 5), (7, 1, 5, 5), (5, 2, 4, 5), (7, 2, 5, 4), (7, 1, 3, 2), (7, 2, 2, 3)],

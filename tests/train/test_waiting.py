@@ -28,6 +28,7 @@ print(crowded, seen, os.environ.get("OMP_WAIT_POLICY"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "environment", "said"),
     [

@@ -44,6 +44,7 @@ def test_what_cannot_be_meant_is_refused(
     assert told in refuse(code, *training(shown, tmp_path / "run", *more, "--dry-run"))
 
 
+@pytest.mark.slow
 def test_test_images_of_other_classes_are_known_before_a_training(shown: Path, tmp_path: Path, run: Run) -> None:
     data = Path(shutil.copytree(shown, tmp_path / "images"))
     assert "warning" not in run(*training(data, tmp_path / "run", "--dry-run"))[2]
