@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from harness.session import OnProgress
+from harness.waits import is_wait
 from ofa import console
 from ofa.console import Advance
 
@@ -26,11 +27,11 @@ class _Phases:
             self.stack.close()
             self.advance = self.stack.enter_context(console.progress(self.what, total))
             # What is there already when a phase begins was done before it.
-            self.advance(0, note=text, before=done)
+            self.advance(0, note=text, before=done, waiting=is_wait(text))
             self.total = total
-        # What is waited for is told too, though nothing more is done meanwhile.
+        # What is waited for is told too, though nothing more is done meanwhile, and so is the end of waiting.
         elif done > self.done or not done or (text != self.text and done < total):
-            self.advance(done - self.done, note=text)
+            self.advance(done - self.done, note=text, waiting=is_wait(text))
         self.done, self.text = done, text
 
 

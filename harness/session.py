@@ -307,6 +307,8 @@ def measure_round(ask: Ask, on_share: Callable[[str, float], None]) -> Round:
                     resting = partial(waits.resting, ahead, place / len(batches))
                     cool(device, link.conversation, state, ask.at(place, redo), on_rest=resting)
                 part, share = Round(), partial(waits.part, ahead, place, len(batches), said)
+                # The end of whatever was waited for: the batch's own first word may be seconds away.
+                share(0.0)
                 state = measure_batch(ask, place, redo, batch, link, part, on_share=share)
                 said = told(state, part.drift)
                 if part.drift <= plan.protocol.drift_most:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import ceil
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ofa.errors import interrupted, printable
@@ -15,6 +16,7 @@ from ofa.files import readable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 Advance = Callable[..., None]
 
@@ -138,9 +140,9 @@ def fail(text: str) -> None:
 def progress(what: str, total: int) -> Iterator[Advance]:
     """Show how far something has come, on standard error: a live bar, or plain lines where that is not a terminal.
 
-    Yields ``advance(steps=1, note="", rows=None, before=0)``; ``rows`` (name to text) stand under the live bar until
-    others come, and so many steps more were done ``before``, by an earlier process: they say nothing of how long the
-    others take.
+    Yields ``advance(steps=1, note="", rows=None, before=0, waiting=False)``; ``rows`` (name to text) stand under the
+    live bar until others come. Of how long the other steps take neither those say anything that were done ``before``,
+    by an earlier process, nor the time from an ``advance`` that is ``waiting`` to the next one.
     """
     console = _console(sys.stderr)
     if console.is_terminal and not console.is_dumb_terminal:
@@ -148,6 +150,45 @@ def progress(what: str, total: int) -> Iterator[Advance]:
             yield advance
     else:
         yield _lines(what, total)
+
+
+class _Pace:
+    """How fast something comes along, by its own steps and without the time in which something was only waited for."""
+
+    def __init__(self, total: int) -> None:
+        """Begin now, with nothing done."""
+        self.total = total
+        self.began_s = self.told_s = time.monotonic()
+        self.done = self.found = 0
+        self.waited_s, self.waits = 0.0, False
+
+    def tell(self, steps: int, before: int, waiting: bool) -> None:
+        """Take what was done since the last time, and whether something is waited for from now on."""
+        now_s = time.monotonic()
+        if self.waits:
+            self.waited_s += now_s - self.told_s
+        self.told_s, self.waits = now_s, waiting
+        self.found += before
+        self.done += steps + before
+
+    def left_s(self) -> float | None:
+        """Return how long the other steps take, as it was when something was told last; None once all are done."""
+        own = self.done - self.found
+        # Before anything is done nobody knows: 0 s would be a promise.
+        if own <= 0 or self.done >= self.total:
+            return None
+        return (self.told_s - self.began_s - self.waited_s) / own * (self.total - self.done)
+
+    def __rich__(self) -> Text:
+        """Draw the time left: it runs down between two steps, and stands still while something is waited for."""
+        from rich.text import Text
+
+        left_s = 0.0 if self.done >= self.total else self.left_s()
+        if left_s is None:
+            return Text("-:--:--", style="progress.remaining")
+        gone_s = 0.0 if self.waits else time.monotonic() - self.told_s
+        whole_s = ceil(max(0.0, left_s - gone_s))
+        return Text(f"{whole_s // 3600}:{whole_s // 60 % 60:02d}:{whole_s % 60:02d}", style="progress.remaining")
 
 
 @contextmanager
@@ -159,27 +200,33 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        RenderableColumn,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
+    pace = _Pace(total)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        RenderableColumn(pace),
         TextColumn("{task.fields[note]}", markup=False),
     )
     bar = Progress(*columns, console=console)
     task = bar.add_task(what, total=total, note="")
     with Live(bar, console=console, refresh_per_second=4) as live:
 
-        def advance(steps: int = 1, note: str = "", rows: Mapping[str, str] | None = None, before: int = 0) -> None:
-            # Past `update`, which would take them for steps of this moment.
-            bar.tasks[0].completed += before
-            bar.update(task, advance=steps, note=note)
+        def advance(
+            steps: int = 1,
+            note: str = "",
+            rows: Mapping[str, str] | None = None,
+            before: int = 0,
+            waiting: bool = False,
+        ) -> None:
+            pace.tell(steps, before, waiting)
+            bar.update(task, completed=pace.done, note=note)
             if rows:
                 live.update(Group(bar, _grid(rows)))
 
@@ -199,23 +246,25 @@ def _grid(rows: Mapping[str, str]) -> Any:
 
 def _lines(what: str, total: int) -> Advance:
     """Return an ``advance`` that writes a line now and then, and one when all is done."""
-    began_s = said_s = time.monotonic()
-    done = found = 0
+    pace = _Pace(total)
+    said_s = pace.began_s
 
-    def advance(steps: int = 1, note: str = "", rows: Mapping[str, str] | None = None, before: int = 0) -> None:
-        nonlocal done, found, said_s
-        found += before
-        done += steps + before
-        now_s = time.monotonic()
-        if done < total and now_s - said_s < PLAIN_PROGRESS_EVERY_S:
+    def advance(
+        steps: int = 1,
+        note: str = "",
+        rows: Mapping[str, str] | None = None,
+        before: int = 0,
+        waiting: bool = False,
+    ) -> None:
+        nonlocal said_s
+        pace.tell(steps, before, waiting)
+        if pace.done < total and pace.told_s - said_s < PLAIN_PROGRESS_EVERY_S:
             return
-        said_s = now_s
-        # Before anything is done nobody knows: 0 s would be a promise.
-        own = done - found
-        left = f", about {(now_s - began_s) / own * (total - done):.0f} s left" if own > 0 and done < total else ""
-        _say(
-            f"{what}: {done:,} of {total:,}, {now_s - began_s:.0f} s{left}" + (f" · {note}" if note else ""), style=None
-        )
+        said_s = pace.told_s
+        left_s = pace.left_s()
+        left = "" if left_s is None else f", about {left_s:.0f} s left"
+        gone_s = pace.told_s - pace.began_s
+        _say(f"{what}: {pace.done:,} of {total:,}, {gone_s:.0f} s{left}" + (f" · {note}" if note else ""), style=None)
 
     return advance
 

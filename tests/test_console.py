@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -142,12 +143,55 @@ def test_what_was_done_before_says_nothing_of_the_time_left(
     ]
 
 
+def test_what_was_only_waited_for_says_nothing_of_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(float(second) for second in (0, 10, 20, 320, 620, 630))
+    monkeypatch.setattr("ofa.console.time.monotonic", lambda: next(clock))
+    with console.progress("measuring", 100) as advance:
+        advance(10)
+        advance(0, note="waiting", waiting=True)
+        advance(0, note="still waiting", waiting=True)
+        advance(0, note="begins")
+        advance(10)
+    assert capsys.readouterr().err.splitlines() == [
+        "measuring: 10 of 100, 10 s, about 90 s left",
+        "measuring: 10 of 100, 20 s, about 180 s left · waiting",
+        "measuring: 10 of 100, 320 s, about 180 s left · still waiting",
+        "measuring: 10 of 100, 620 s, about 180 s left · begins",
+        "measuring: 20 of 100, 630 s, about 120 s left",
+    ]
+
+
+def live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let standard error be a terminal that shows a bar."""
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "left"), [(True, "0:03:00"), (False, "0:00:00")], ids=["waits for other work", "works"]
+)
+def test_a_live_line_says_the_same_of_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], waiting: bool, left: str
+) -> None:
+    live(monkeypatch)
+    now_s = [0.0]
+    monkeypatch.setattr("ofa.console.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    with console.progress("measuring", 100) as advance:
+        now_s[0] = 10.0
+        advance(10)
+        now_s[0] = 20.0
+        advance(0, waiting=waiting)
+        now_s[0] = 620.0
+    # The last of the times that were drawn.
+    assert re.findall(r"\d:\d\d:\d\d", capsys.readouterr().err)[-1] == left
+
+
 def test_progress_on_a_terminal_is_one_live_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "100")
+    live(monkeypatch)
     with console.progress("measuring", 2) as advance:
         advance(2, note="[done]")
     out, err = capsys.readouterr()

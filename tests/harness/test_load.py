@@ -25,6 +25,7 @@ from harness.protocol import Conversation
 from harness.reduce import conditions, table
 from harness.session import run as carry_out
 from harness.simulation.machine import Machine
+from harness.waits import is_wait
 from ofa.errors import MeasurementRefused
 from ofa.lut.check import checked
 
@@ -53,12 +54,28 @@ def test_load_that_ends_is_waited_for(tmp_path: Path) -> None:
         "round 1 of 2, waiting: other work keeps 1.90 cores busy, 0.25 are allowed "
         "(for at most 10 minutes; --allow-load measures anyway)"
     )
+    assert all(map(is_wait, told))
     # 0.3 s, then 2, 4, 8, 15, 15 and 15 s, the last of them half over: rests that grow, and one round that waits.
     assert 6 <= len(told) <= 8
     with journals.open_journal(tmp_path / "journal.sqlite") as journal:
         lut = table(journal)
         assert conditions(journal).foreign_cores == pytest.approx(0.0, abs=1e-9)
     assert all(row.status == "ok" and "loaded" not in row.flags for row in lut.rows)
+
+
+@pytest.mark.slow
+def test_what_is_waited_for_ends_with_the_first_word_of_the_batch_after_it(tmp_path: Path) -> None:
+    """Else all that a batch does before it says how far it is would count as waited for, too."""
+    device = phone(tmp_path, **STILL | BUSY | {"foreign_until_s": 3.0})
+    plan = plan_of(device, OPS[:4])
+    told: list[tuple[int, str]] = []
+    with journals.resume(tmp_path / "journal.sqlite", plan) as journal:
+        carry_out(
+            plan, device=device, journal=journal, allow_load=False,
+            on_progress=lambda done, total, text: told.append((done, text)),
+        )  # fmt: skip
+    last = max(place for place, (_, text) in enumerate(told) if is_wait(text))
+    assert told[last + 1] == (0, "round 1 of 2")
 
 
 @pytest.mark.slow

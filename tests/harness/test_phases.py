@@ -9,6 +9,7 @@ import pytest
 from virtual import OPS, STILL, phone, plan_of
 
 from harness import journal as journals
+from harness import waits
 from harness.phases import phases
 from harness.session import run
 
@@ -26,6 +27,26 @@ def test_rounds_that_were_there_say_nothing_of_the_time_left(
         "measuring: 81 of 100, 20 s, about 380 s left · round 9",
         "measuring: 82 of 100, 40 s, about 360 s left · round 9",
     ]
+
+
+def test_a_device_that_is_waited_for_says_nothing_of_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other work kept it busy for ten minutes before the first round, and it cooled for five within it."""
+    clock = iter(float(second) for second in (0, 10, 20, 620, 640, 650, 950, 960))
+    monkeypatch.setattr("ofa.console.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with phases("measuring") as tell:
+        tell(0, 100, "greeting phone")
+        waits.working(lambda text, share: tell(0, 100, f"round 1 of 2, {text}"), 0.25, 1.5)
+        tell(0, 100, "round 1 of 2")
+        tell(10, 100, "round 1 of 2")
+        waits.resting(lambda text, share: tell(10, 100, f"networks again, round 1 of 2, attempt 2, {text}"), 0.1, 71.0)
+        tell(10, 100, "round 1 of 2")
+        tell(15, 100, "round 1 of 2, 70 °C, canaries moved 1.0 %")
+    said = capsys.readouterr().err.splitlines()
+    assert "10 of 100" in said[3] and "640 s, about 360 s left" in said[3]
+    assert "10 of 100" in said[5] and "950 s, about 450 s left" in said[5]
+    assert said[6] == "measuring: 15 of 100, 960 s, about 340 s left · round 1 of 2, 70 °C, canaries moved 1.0 %"
 
 
 @pytest.mark.slow
