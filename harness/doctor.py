@@ -23,7 +23,7 @@ from harness.needs import PACKAGES, PROGRAMS, Purpose, packages
 from harness.places import LAB, lab_folder
 from harness.plan import NATIVE
 from harness.prepare import TIERS, check_way
-from harness.refusals import mended
+from harness.refusals import kept_busy, mended
 from harness.session import greet
 from harness.transport.adb import Adb
 from harness.ways import use_of
@@ -326,8 +326,7 @@ def _work(device: Device) -> Iterator[Check]:
         return
     if cores is not None:
         fine = cores <= limit
-        seen = f"others keep {cores:.2f} of its cores busy, its profile allows {limit:g}"
-        yield Check(what=WORK, fine=fine, seen=seen, remedy="" if fine else QUIETEN)
+        yield Check(what=WORK, fine=fine, seen=kept_busy(cores, limit), remedy="" if fine else QUIETEN)
 
 
 def _load(environment: Facts, state: Facts) -> Iterator[Check]:

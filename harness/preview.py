@@ -9,10 +9,12 @@ from typing import Any
 from harness.again import plan_again
 from harness.artefacts import Artefacts, File
 from harness.bench import Scope, plan_of
+from harness.gate import LOAD_PATIENCE_S, foreign_cores
 from harness.inventory import Device
 from harness.pace import Pace, pace_of, seconds_of
 from harness.plan import NATIVE, FilePrecision, Plan, RuntimeName
 from harness.protocol import Runtime
+from harness.refusals import kept_busy
 from harness.session import OnProgress, quiet
 from harness.walk import walk_of
 from harness.windows import refuse_without_source
@@ -96,6 +98,24 @@ def preview(
         "rough": cost.rough,
         "batch_memory_mib": cost.memory_mib,
     }
+
+
+def other_work(device: Device, runtime: RuntimeName, *, allow_load: bool) -> str | None:
+    """Return what a device that is busy with other work makes of the minutes foretold, in words.
+
+    None where it does no more of that than its profile allows, or does not tell; of programs that run one network in
+    each process it is not asked. Raises DeviceLost.
+    """
+    limit = device.profile.calm.max_foreign_cores
+    cores = None if runtime in NATIVE else foreign_cores(device)
+    if cores is None or cores <= limit:
+        return None
+    waits = (
+        f"a measurement would wait before each round until it is, for at most {LOAD_PATIENCE_S / 60:g} minutes each "
+        "time; --allow-load measures anyway"
+    )
+    so = "beside that work a measurement may take longer" if allow_load else waits
+    return f"device '{device.name}': {kept_busy(cores, limit)}; the minutes are for a quiet one, and {so}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

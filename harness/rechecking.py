@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ from harness.options import AllowTuning, ProgramFile, tuning_of
 from harness.verbs import device_for
 from ofa import completing as ofa_completing
 from ofa.options import DryRun, Json, MaybeOut, Seed, example
+
+if TYPE_CHECKING:
+    from harness.inventory import Device
+    from harness.plan import RuntimeName
 
 DeviceOption = Annotated[
     str | None,
@@ -69,7 +73,7 @@ def recheck(
     lut = read(place)
     ready = device_for(device or lut.header.device, runtime_of(lut), program)
     if dry_run:
-        facts = rechecks.preview(place, device=ready, seed=seed)
+        facts = _foretold(place, ready, runtime_of(lut), seed=seed, allow_load=allow_load)
         console.emit_json(facts) if json else console.show(facts, title=f"what would be measured on {ready.name}")
         return
     with phases(f"rechecking {lut.name}") as tell:
@@ -85,6 +89,18 @@ def recheck(
         )
     console.emit_json(found) if json else _show(found)
     rechecks.refuse(found)
+
+
+def _foretold(place: Path, device: Device, runtime: RuntimeName, *, seed: int, allow_load: bool) -> Mapping[str, Any]:
+    """Return what would be measured, and warn where the device is busy; nothing is measured or written."""
+    from harness import recheck as rechecks
+    from harness.preview import other_work
+    from ofa import console
+
+    facts = rechecks.preview(place, device=device, seed=seed)
+    if busy := other_work(device, runtime, allow_load=allow_load):
+        console.warn(busy)
+    return facts
 
 
 def _fresh(name: str) -> Path:

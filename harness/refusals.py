@@ -35,13 +35,18 @@ def too_busy(device: str, cores: float, limit: float) -> MeasurementRefused:
     """Say how much other work a device does, and how to measure all the same."""
     return MeasurementRefused(
         f"device '{device}' is busy with other work",
-        why=f"others keep {cores:.2f} of its cores busy, its profile allows {limit:g}",
+        why=kept_busy(cores, limit),
         hint=(
             f"end what runs there and {RESUME_HINT}",
             "or measure all the same: add --allow-load (and --resume); the table then carries the flag 'loaded'",
             "or change 'max_foreign_cores' in its profile",
         ),
     )
+
+
+def kept_busy(cores: float, limit: float) -> str:
+    """Return in words how much other work a device does, and how much of it its profile allows."""
+    return f"others keep {cores:.2f} of its cores busy, its profile allows {limit:g}"
 
 
 def told_by_check(device: str) -> str:

@@ -282,13 +282,18 @@ def _foretold(space: SearchSpace, tasks: list[Task], out: Path) -> tuple[Facts, 
     """Return what would be measured, on one device after the other; nothing is written into ``out``."""
     from harness import resuming
     from harness.phases import phases
-    from harness.preview import preview
+    from harness.preview import other_work, preview
+    from ofa import console
 
     found = {}
     for task in tasks:
         device, runtime = task.device, task.runtime
-        with resuming.unbegun(), phases(f"probing {device.name} with {runtime}") as tell:
-            found[device.name] = preview(space, device=device, runtime=runtime, scope=task.scope, on_progress=tell)
+        with resuming.unbegun():
+            with phases(f"probing {device.name} with {runtime}") as tell:
+                found[device.name] = preview(space, device=device, runtime=runtime, scope=task.scope, on_progress=tell)
+            # After the probes: they would count as other work.
+            if busy := other_work(device, runtime, allow_load=task.scope.allow_load):
+                console.warn(busy)
     return found[tasks[0].device.name] if len(tasks) == 1 else found, f"what would be measured into {out}"
 
 

@@ -177,6 +177,21 @@ def test_the_command_refuses_by_its_exit_code_and_measures_where_it_is_told_to(
 
 
 @pytest.mark.slow
+def test_a_dry_run_says_what_other_work_does_to_the_minutes(run: Any, lab_of_one: Path, tmp_path: Path) -> None:
+    (lab_of_one / LAB).write_text((lab_of_one / LAB).read_text() + '[devices.calm]\nkind = "simulated-phone"\n')
+    words = ["bench", *SCOPE, "--out", str(tmp_path / "run"), "--dry-run", "--json", "--device"]
+    said = "warning: device 'busy': others keep 1.50 of its cores busy, its profile allows 0.25; the minutes are for a "
+    waits = "a measurement would wait before each round until it is, for at most 10 minutes each time; --allow-load"
+    code, out, err = run(*words, "busy")
+    assert code == 0 and json.loads(out)["minutes"] and f"{said}quiet one, and {waits} measures anyway\n" in err
+    code, out, err = run(*words, "busy", "--device", "calm", "--allow-load")
+    assert code == 0 and json.loads(out).keys() == {"busy", "calm"} and err.count("warning") == 1
+    assert f"{said}quiet one, and beside that work a measurement may take longer\n" in err and "wait" not in err
+    code, _, err = run(*words, "calm")
+    assert code == 0 and "warning" not in err
+
+
+@pytest.mark.slow
 def test_files_are_verified_on_a_device_that_does_nothing_else(run: Any, lab_of_one: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.write_text(json.dumps({"ops": [op.key for op in OPS[:3]]}))

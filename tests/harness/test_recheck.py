@@ -217,13 +217,20 @@ def test_the_verb_ends_with_7_where_a_table_is_stale(
 ) -> None:
     (tmp_path / LAB).write_text(
         '[devices.updated]\nkind = "simulated-phone"\nsimulation = { seed = 2, updated_depthwise7_factor = 1.5 }\n'
+        '[devices.busy]\nkind = "simulated-phone"\nsimulation = { seed = 2, foreign_cores = 1.5 }\n'
     )
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     line = ["lut", "recheck", str(table), "--device", "updated", "--out", str(tmp_path / "run")]
     with pytest.raises(SystemExit) as ended:
         main([*line, "--dry-run", "--json"])
-    said = json.loads(capsys.readouterr().out)
-    assert not ended.value.code and said["ops"] == 30 and not (tmp_path / "run").exists()
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert not ended.value.code and said["ops"] == 30 and not (tmp_path / "run").exists() and not err
+    with pytest.raises(SystemExit) as ended:
+        main(["lut", "recheck", str(table), "--device", "busy", "--dry-run", "--json"])
+    out, err = capsys.readouterr()
+    assert not ended.value.code and json.loads(out) == said
+    assert err.startswith("warning: device 'busy': others keep 1.50 of its cores busy") and "would wait" in err
     with pytest.raises(SystemExit) as ended:
         main(line)
     out, err = capsys.readouterr()
