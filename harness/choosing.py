@@ -67,6 +67,7 @@ def choose(
     from harness.settle import Supernet
     from harness.settle import choose as chosen_of
     from ofa import console
+    from ofa.search.errors import as_typed
     from ofa.search.kept import read
 
     if add and lut is None:
@@ -75,7 +76,7 @@ def choose(
     asked = read(search)
     places = {target.name: _place(search, target, name, lut, add, program) for target, name in _devices(asked, device)}
     supernet = Supernet(run=run, data=data, labels=labels or run / "labels.csv")
-    with at_work(folder), phases("choosing") as tell:
+    with as_typed(), at_work(folder), phases("choosing") as tell:
         facts = chosen_of(
             search,
             supernet,

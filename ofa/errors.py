@@ -18,6 +18,7 @@ OfaError                   1    a fault of ours
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,16 +28,29 @@ if TYPE_CHECKING:
 RESUME = "run the same command again: what was finished is kept"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a hint asks for, as data: by name, where it is a limit with the least ``value`` that it has to allow, in
+    ``unit``. Verbs turn it into an option, which means nothing to who calls a function."""
+
+    name: str
+    value: float | None = None
+    unit: str = ""
+
+
 class OfaError(Exception):
     """An error with its three parts; ``str()`` gives what a user reads."""
 
     exit_code = 1
 
-    def __init__(self, what: str, *, why: str = "", hint: str | Sequence[str] = ()) -> None:
-        """Take what happened, why we think so, and one or more things to try."""
+    def __init__(
+        self, what: str, *, why: str = "", hint: str | Sequence[str] = (), needs: Sequence[Need | None] = ()
+    ) -> None:
+        """Take what happened, why we think so, one or more things to try, and what the first of these ask for."""
         self.what = what
         self.why = why
         self.hints: tuple[str, ...] = (hint,) if isinstance(hint, str) else tuple(hint)
+        self.needs: tuple[Need | None, ...] = tuple(needs)
         super().__init__(what)
 
     def __str__(self) -> str:

@@ -115,12 +115,13 @@ def search(
     targets = _targets(lut or [], under, target or [], list(asked))
     whole = load_space(space, width, channels, classes)
     how = How(seed=seed, points=points if front else None, top=top, thorough=thorough)
-    made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
-    with _in_folder(out, lambda folder: _kept().keep(folder, whole, accuracy, targets, asked, how)):
-        if front:
-            _show_front(made, how, out=out, json=json)
-        else:
-            _show_best(made, how, explain=explain, state=state, out=out, json=json)
+    with errors.as_typed(by_target=bool(target)):
+        made = requests.request(whole, accuracy, targets, asked, warn=console.warn)
+        with _in_folder(out, lambda folder: _kept().keep(folder, whole, accuracy, targets, asked, how)):
+            if front:
+                _show_front(made, how, out=out, json=json)
+            else:
+                _show_best(made, how, explain=explain, state=state, out=out, json=json)
 
 
 def _kept() -> ModuleType:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 
-from ofa.errors import FileInvalid, NoSubnetFits, OfaError, SpaceMismatch, UsageInvalid
+from ofa.errors import FileInvalid, Need, NoSubnetFits, OfaError, SpaceMismatch, UsageInvalid
 
 # The option of each limit, by the name it is asked for and the one it is told by.
 OPTIONS = {
@@ -18,6 +20,15 @@ OPTIONS = {
     "MACs": "--under-macs",
     "size": "--under-size",
 }
+# What a command line gives where a hint asks for something else than a larger limit.
+GIVEN = {
+    "energy": "'ofa bench --energy', or '--pulses' for the meter",
+    "memory": "'ofa bench --fit N' measures the memory of N networks, too",
+    "activation": OPTIONS["activation"],
+    "networks": "'ofa search --top N'",
+    "target": "the NAME of --target NAME=PATH:25ms",
+    "width": "--width 1.2",
+}
 
 
 def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: str) -> NoSubnetFits:
@@ -26,6 +37,7 @@ def below_floor(name: str, *, at_most: float, floor: float, unit: str, subnet: s
         f"no subnet has {_at_most(name, at_most, unit)}",
         why=f"the exact minimum of the space is {least_said(floor, unit)}, by subnet {subnet}",
         hint=allowing(name, floor, unit),
+        needs=[Need(name=name, value=floor, unit=unit)],
     )
 
 
@@ -50,6 +62,7 @@ def excluded(one: tuple[str, float, str, float], other: tuple[str, float, str, f
         why=f"proven: within the limit of {other[0]} the {one[0]} is at least {least[0]}; "
         f"within that of {one[0]} the {other[0]} is at least {least[1]}",
         hint=(allowing(one[0], one[3], one[2]), f"or {allowing(other[0], other[3], other[2])}"),
+        needs=[Need(name=name, value=value, unit=unit) for name, _, unit, value in (one, other)],
     )
 
 
@@ -67,17 +80,38 @@ def said(value: float, unit: str) -> str:
 def least_said(value: float, unit: str) -> str:
     """Return a value in the same way, rounded up to four digits: itself a limit that can be met."""
     shown, factor = _scaled(value, unit)
-    return f"{ceiled(value / factor)} {shown}".rstrip()
+    # A count that is whole can be said as it is.
+    whole = not unit and float(value).is_integer()
+    return f"{value:.0f}" if whole else f"{ceiled(value / factor)} {shown}".rstrip()
 
 
 def allowing(name: str, value: float, unit: str) -> str:
-    """Return the hint that allows a value of a limit, with the option as it can be pasted."""
-    given = least_said(value, unit).replace(" ", "")
-    option = next((option for of, option in OPTIONS.items() if name == of or name.startswith(f"{of} on ")), None)
-    if option is None and unit == "ms":
-        return f"allow at least {least_said(value, unit)} of {name}: its --target ends with ':{given}'"
-    pasted = "" if option is None else f": {option} {given}"
-    return f"allow at least {least_said(value, unit)} of {name}{pasted}"
+    """Return the hint that allows a value of a limit: "at least 5 ms of latency"; what is counted is its own unit."""
+    return f"allow at least {least_said(value, unit)} {'of ' if unit else ''}{name}"
+
+
+@contextmanager
+def as_typed(*, by_target: bool = False) -> Iterator[None]:
+    """Let an error of the block say beside its hints how a command line gives what they ask for, as it can be pasted;
+    ``by_target`` says that devices were named by --target."""
+    try:
+        yield
+    except OfaError as fault:
+        pairs = zip(fault.hints, chain(fault.needs, repeat(None)), strict=False)
+        fault.hints = tuple(hint if need is None else hint + _given(need, by_target=by_target) for hint, need in pairs)
+        raise
+
+
+def _given(need: Need, *, by_target: bool) -> str:
+    """Return how a command line gives what a hint asks for; empty where no option does."""
+    if need.value is None:
+        return f": {GIVEN[need.name]}"
+    value = least_said(need.value, need.unit).replace(" ", "")
+    if need.unit == "ms" and by_target:
+        return f": its --target ends with ':{value}'"
+    # Of what every device has its own of, one option limits all.
+    option = OPTIONS.get(need.name.partition(" on ")[0])
+    return "" if option is None else f": {option} {value}"
 
 
 def _scaled(value: float, unit: str) -> tuple[str, float]:
@@ -97,6 +131,7 @@ def nothing_found(held: Sequence[tuple[str, float, str, float]], subnet: str) ->
         f"no subnet was found within {within}",
         why=f"the nearest one found, {subnet}, has {nearest}; this is a search's best, not a proof",
         hint=tuple(allowing(*one) for one in missed),
+        needs=[Need(name=name, value=value, unit=unit) for name, value, unit in missed],
     )
 
 
@@ -106,7 +141,8 @@ def none_within_measured(count: int, nearest: str, has: str) -> NoSubnetFits:
     return NoSubnetFits(
         f"{what} within the limits as measured",
         why=f"the nearest one, {nearest}, has {has}",
-        hint="search again under a lower limit, or for more networks (--top)",
+        hint="search again under a lower limit, or for more networks",
+        needs=[Need(name="networks")],
     )
 
 
@@ -116,10 +152,10 @@ def energy_limit_without_source(limit: str) -> UsageInvalid:
         f"the energy limit of {limit} cannot be held",
         why="nothing is known that measured energy: the table has none of any network",
         hint=(
-            "measure energy on a device that has a source of it ('ofa bench --energy'), or with a meter beside it "
-            "('--pulses')",
+            "measure energy on a device that has a source of it, or with a meter beside it",
             "or limit latency instead",
         ),
+        needs=[Need(name="energy")],
     )
 
 
@@ -128,10 +164,8 @@ def memory_limit_without_source(limit: str) -> UsageInvalid:
     return UsageInvalid(
         f"the limit of {limit} resident memory cannot be held",
         why="no table given has the peak memory of enough networks of this space",
-        hint=(
-            "give a table with more of them: 'ofa bench' measures the memory of whole networks (--fit), too",
-            "or limit activation memory, which is computed (--under-activation)",
-        ),
+        hint=("give a table with more of them", "or limit activation memory, which is computed"),
+        needs=[Need(name="memory"), Need(name="activation")],
     )
 
 
@@ -181,7 +215,8 @@ def named_twice(name: str) -> UsageInvalid:
     return UsageInvalid(
         f"two limits are called '{name}'",
         why="an answer tells each limit's value by its name: a device's, or what is limited",
-        hint="give each --target a name of its own, which no other limit has",
+        hint="give each device a name of its own, which no other limit has",
+        needs=[Need(name="target")],
     )
 
 
@@ -317,7 +352,8 @@ def space_unpublished(space: str) -> SpaceMismatch:
     return SpaceMismatch(
         f"the published accuracy predictor knows nothing of '{space}'",
         why="it was made for MobileNetV3 at width 1.2: five stages of up to four blocks",
-        hint="search mobilenet_v3 with --width 1.2, or give a twin of this space",
+        hint="give a twin of this space, or search mobilenet_v3 at width 1.2",
+        needs=[Need(name="width")],
     )
 
 

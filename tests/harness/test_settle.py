@@ -11,7 +11,7 @@ import pytest
 import ofa.space as spaces
 from harness import choosing
 from harness.settle import _readings, limits_of
-from ofa.search import Reading
+from ofa.search import Reading, errors
 from ofa.search.finding import Candidate
 
 SUBNET = spaces.load("mobilenet_v3_tiny", channels=1, classes=10).corner("max")
@@ -60,3 +60,15 @@ def test_limits_are_printed_as_one_reads_them(capsys: pytest.CaptureFixture[str]
 
 def test_a_device_that_says_nothing_of_memory_leaves_it_as_predicted() -> None:
     assert _readings({"phone": measured(None, None)}, asked(phone=5.0)) == {"phone": [None]}
+
+
+def test_where_none_fits_the_verb_names_the_option_that_searches_for_more(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_fits(*_: object, **__: object) -> None:
+        raise errors.none_within_measured(2, "s", "5.1 of latency, where 5 is the most")
+
+    monkeypatch.setattr("harness.settle.choose", none_fits)
+    monkeypatch.setattr("ofa.search.kept.read", lambda folder: SimpleNamespace(targets=()))
+    code, _, err = run("choose", str(tmp_path / "search"), "--run", str(tmp_path), "--data", "images")
+    assert code == 6 and "or for more networks: 'ofa search --top N'\n" in err

@@ -257,11 +257,27 @@ def test_what_a_refusal_allows_can_be_pasted(run: Run, place: Path) -> None:
             err
         )
         offered = err.partition(f"{option} ")[2].split()[0]
+        # A count is its own unit, and not said twice.
+        counted = {"--under-params": "parameters", "--under-macs": "MACs"}.get(option)
+        assert counted is None or f"allow at least {offered} {counted}: {option} {offered}\n" in err
         assert float(offered.rstrip("kMB")) and "e+" not in err
         # Below its own minimum no other limit keeps it.
         assert run("search", *SPACE, *known, "--under", "0.0001ms", option, offered)[2].startswith(
             "error: no subnet has latency"
         )
+
+
+def test_the_limit_of_a_target_is_offered_where_it_was_given(run: Run, place: Path) -> None:
+    """Of one device, too: its limit is called latency, as that of --lut is, and --under means nothing beside it."""
+    one, other = f"--target=phone={place / 'table'}:", f"--target=board={place / 'other'}:9ms"
+    for targets, name in (((f"{one}0.0001ms",), "latency"), ((f"{one}0.0001ms", other), "phone")):
+        code, _, err = run("search", *SPACE, *targets, "--accuracy", str(place / "twin"))
+        said, _, offered = err.partition(": its --target ends with ':")
+        assert code == 6 and said.endswith(f" of {name}") and "--under" not in err
+        again = (one + offered.partition("'")[0], *targets[1:], "--under-params", "1")
+        # It is met: what is refused now is the other limit.
+        err = run("search", *SPACE, *again, "--accuracy", str(place / "twin"))[2]
+        assert err.startswith("error: no subnet has parameters")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ofa.search
-from ofa.errors import NoSubnetFits, OfaError, UsageInvalid
+from ofa.errors import Need, NoSubnetFits, OfaError, UsageInvalid
 from ofa.search import Extremes, Generation, Limit, find, sweep
 from ofa.search.bound import Factor, extremes_of
 from ofa.space import sample
@@ -198,7 +198,7 @@ def test_limits_that_exclude_each_other_name_the_nearest(small: SearchSpace) -> 
 def test_a_limit_of_energy_that_nothing_measured_is_refused(unit: str) -> None:
     with pytest.raises(UsageInvalid, match=f"energy limit of 3 {unit} cannot be held") as refusal:
         Limit(name="energy", predict=lambda g: np.ones(len(g)), at_most=3.0, unit=unit)
-    assert "has none of any network" in refusal.value.why and "--energy" in refusal.value.hints[0]
+    assert "has none of any network" in refusal.value.why and "with a meter beside it" in refusal.value.hints[0]
 
 
 @pytest.mark.slow
@@ -295,8 +295,8 @@ def test_the_public_names_are_listed_before_they_are_loaded() -> None:
     assert {"find", "sweep", "Limit", "fit_accuracy", "__all__"} <= set(said) and said[-1] == "False"
 
 
-def test_limits_that_nothing_meets_are_said_as_they_are_typed() -> None:
-    """Only the limit that the nearest network misses is to be raised, to a value that can be pasted."""
+def test_of_limits_that_nothing_meets_those_are_to_be_raised_that_the_nearest_misses() -> None:
+    """The value can be pasted and read as data; of options nothing is said to who calls a function."""
     space = mobilenet_v3_tiny(width=1.0, channels=1, classes=10)
     limits = [
         Limit(name="latency", predict=lambda genomes: np.full(len(genomes), 0.25), at_most=0.4, unit="ms"),
@@ -307,4 +307,5 @@ def test_limits_that_nothing_meets_are_said_as_they_are_typed() -> None:
     with pytest.raises(NoSubnetFits, match=r"within 0\.4 ms latency and 36 MB resident memory") as refusal:
         find(space, lambda genomes: np.zeros(len(genomes)), limits, seed=0, population=16, generations=1, rounds=1)
     assert "resident memory 69.55 MB" in refusal.value.why
-    assert refusal.value.hints == ("allow at least 69.55 MB of resident memory: --under-rss 69.55MB",)
+    assert refusal.value.hints == ("allow at least 69.55 MB of resident memory",)
+    assert refusal.value.needs == (Need(name="resident memory", value=69544029.0, unit="B"),)
