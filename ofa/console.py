@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import ceil
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Advance = Callable[..., None]
+# What draws how far something has come: with a note, and rows under it.
+Draw = Callable[[str, Mapping[str, str] | None], None]
 
 PLAIN_WIDTH_CHARACTERS = 10_000
 PLAIN_PROGRESS_EVERY_S = 10.0
@@ -145,11 +147,21 @@ def progress(what: str, total: int) -> Iterator[Advance]:
     by an earlier process, nor the time from an ``advance`` that is ``waiting`` to the next one.
     """
     console = _console(sys.stderr)
-    if console.is_terminal and not console.is_dumb_terminal:
-        with _bar(console, what, total) as advance:
-            yield advance
-    else:
-        yield _lines(what, total)
+    pace = _Pace(total)
+    is_live = console.is_terminal and not console.is_dumb_terminal
+    with _bar(console, what, pace) if is_live else nullcontext(_lines(what, pace)) as draw:
+
+        def advance(
+            steps: int = 1,
+            note: str = "",
+            rows: Mapping[str, str] | None = None,
+            before: int = 0,
+            waiting: bool = False,
+        ) -> None:
+            pace.tell(steps, before, waiting)
+            draw(note, rows)
+
+        yield advance
 
 
 class _Pace:
@@ -192,7 +204,7 @@ class _Pace:
 
 
 @contextmanager
-def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
+def _bar(console: Console, what: str, pace: _Pace) -> Iterator[Draw]:
     """Draw one live line (what, bar, count, time gone, time left, note), and rows under it where there are any."""
     from rich.console import Group
     from rich.live import Live
@@ -205,7 +217,6 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
         TimeElapsedColumn,
     )
 
-    pace = _Pace(total)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -215,22 +226,15 @@ def _bar(console: Console, what: str, total: int) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     bar = Progress(*columns, console=console)
-    task = bar.add_task(what, total=total, note="")
+    task = bar.add_task(what, total=pace.total, note="")
     with Live(bar, console=console, refresh_per_second=4) as live:
 
-        def advance(
-            steps: int = 1,
-            note: str = "",
-            rows: Mapping[str, str] | None = None,
-            before: int = 0,
-            waiting: bool = False,
-        ) -> None:
-            pace.tell(steps, before, waiting)
+        def draw(note: str, rows: Mapping[str, str] | None) -> None:
             bar.update(task, completed=pace.done, note=note)
             if rows:
                 live.update(Group(bar, _grid(rows)))
 
-        yield advance
+        yield draw
 
 
 def _grid(rows: Mapping[str, str]) -> Any:
@@ -244,29 +248,22 @@ def _grid(rows: Mapping[str, str]) -> Any:
     return grid
 
 
-def _lines(what: str, total: int) -> Advance:
-    """Return an ``advance`` that writes a line now and then, and one when all is done."""
-    pace = _Pace(total)
+def _lines(what: str, pace: _Pace) -> Draw:
+    """Return what writes a line now and then, and one when all is done."""
     said_s = pace.began_s
 
-    def advance(
-        steps: int = 1,
-        note: str = "",
-        rows: Mapping[str, str] | None = None,
-        before: int = 0,
-        waiting: bool = False,
-    ) -> None:
+    def draw(note: str, rows: Mapping[str, str] | None) -> None:
         nonlocal said_s
-        pace.tell(steps, before, waiting)
-        if pace.done < total and pace.told_s - said_s < PLAIN_PROGRESS_EVERY_S:
+        if pace.done < pace.total and pace.told_s - said_s < PLAIN_PROGRESS_EVERY_S:
             return
         said_s = pace.told_s
         left_s = pace.left_s()
         left = "" if left_s is None else f", about {left_s:.0f} s left"
         gone_s = pace.told_s - pace.began_s
-        _say(f"{what}: {pace.done:,} of {total:,}, {gone_s:.0f} s{left}" + (f" · {note}" if note else ""), style=None)
+        done = f"{pace.done:,} of {pace.total:,}"
+        _say(f"{what}: {done}, {gone_s:.0f} s{left}" + (f" · {note}" if note else ""), style=None)
 
-    return advance
+    return draw
 
 
 def _say(text: str, *, style: str | None) -> None:
