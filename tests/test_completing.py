@@ -49,6 +49,7 @@ def lab(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_shell_is_offered_devices_spaces_runtimes_and_tables(lab: Path) -> None:
     assert asked(lab, "ofa bench --device b")[0] == ["board-1", "board-2"]
     assert asked(lab, "ofa space facts mobilenet_v3_")[0] == [

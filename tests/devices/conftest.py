@@ -6,15 +6,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 AGENT = Path(__file__).parents[2] / "devices" / "agent"
-PYTHONS = {"this": sys.executable, "3.6": None, "3.8": None}
+OLD_PYTHONS = ("3.6", "3.8")
 
 
+@cache
 def find_python(version: str) -> str:
     """Return an interpreter of a version from PATH or pyenv, or skip."""
     if version == "this":
@@ -27,16 +29,16 @@ def find_python(version: str) -> str:
     pytest.skip(f"no CPython {version} on PATH or in ~/.pyenv/versions")
 
 
-@pytest.fixture(params=list(PYTHONS))
+@pytest.fixture(params=["this", *(pytest.param(version, marks=pytest.mark.slow) for version in OLD_PYTHONS)])
 def python(request: pytest.FixtureRequest) -> str:
     return find_python(request.param)
 
 
-@pytest.fixture
-def agent_archive(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def agent_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from harness.artefacts import agent_archive
 
-    return agent_archive(tmp_path / "archive")
+    return agent_archive(tmp_path_factory.mktemp("archive"))
 
 
 Exchange = Callable[..., tuple[list[dict[str, Any]], int]]

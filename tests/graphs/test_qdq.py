@@ -50,6 +50,7 @@ def close(ops: tuple[Op, ...], data: bytes, reference: Any, cosine: Any) -> bool
 
 
 @pytest.mark.usefixtures("quantizer")
+@pytest.mark.slow
 def test_an_op_of_each_kind(every_op: dict[str, Op], reference: Any, cosine: Any) -> None:
     ordered = sorted(every_op.values(), key=lambda op: -op.macs)
     for op in {(op.kind, op.act, op.se): op for op in ordered}.values():

@@ -49,6 +49,7 @@ def zero_points(data: bytes) -> list[int]:
 
 
 @pytest.mark.usefixtures("exact_integers")
+@pytest.mark.slow
 def test_symmetric_integers_compute_the_same_network(graph: Graph, cosine: Any) -> None:
     before = integers(graph)
     made = symmetric(before)
@@ -61,6 +62,7 @@ def test_symmetric_integers_compute_the_same_network(graph: Graph, cosine: Any) 
     assert symmetric(before) == made
 
 
+@pytest.mark.slow
 def test_a_file_taken_apart_is_the_float_one_and_its_steps(graph: Graph, cosine: Any) -> None:
     apart = taken_apart(integers(graph))
     model = onnx.load_model_from_string(apart.data)

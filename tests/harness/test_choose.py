@@ -23,6 +23,7 @@ class Latency:
         return np.ones(len(genomes))
 
 
+@pytest.mark.slow
 def test_an_interval_counts_the_images_that_both_accuracies_are_of() -> None:
     genomes = sample.unique(sample.random(SPACE, 80, np.random.default_rng(0)))
     top1 = 90 + np.random.default_rng(1).normal(0, 0.5, len(genomes))

@@ -124,6 +124,7 @@ def test_networks_of_equal_length_are_told_apart_together(gap_s: float, drift: f
     assert "two places" in caught.value.why
 
 
+@pytest.mark.slow
 def test_sessions_with_a_file_each_are_found_in_their_own(tmp_path: Path) -> None:
     answers, found = spaced([100.0, 140.0, 300.0, 340.0], "aabb")
     watts = {"n0": 1.0, "n1": 1.3, "n2": 0.7, "n3": 2.0}

@@ -221,6 +221,7 @@ def test_words_say_what_is_changed() -> None:
     assert caught.value.hints == ("did you mean 'performance'?",)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_takes(run: Any, tmp_path: Path) -> None:
     line = ["bench", "--space", "mobilenet_v3_tiny", "--runtime", "simulated", "--device", "simulated-phone"]
     code, _, err = run(*line, "--out", str(tmp_path / "run"), "--allow-tuning", "turbo")

@@ -31,6 +31,7 @@ def journal_of(rounds: list[Device], plan: Plan, path: Path) -> Journal:
     return journal
 
 
+@pytest.mark.slow
 def test_a_process_that_is_slow_as_a_whole_cancels(
     stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_a_process_that_is_slow_as_a_whole_cancels(
             assert value.rounds == 5 and value.status == "ok"
 
 
+@pytest.mark.slow
 def test_wall_time_is_believed_when_quiet_and_cpu_time_when_not(
     stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path
 ) -> None:

@@ -170,6 +170,7 @@ def test_a_run_cut_short_at_any_stage_has_a_page(folder: Path, tmp_path: Path, s
     assert "summary.json" in found.text
 
 
+@pytest.mark.slow
 def test_broken_inputs_are_said_and_left_out(folder: Path, tmp_path: Path) -> None:
     whole = run_folder.write(tmp_path / "run")
     files.write_atomic(whole / "labels.csv", "id,genome,resolution,top1\na,01,16,nan\nb,01,16,88.5\nc,01,?,90\n")
@@ -225,6 +226,7 @@ def test_simulated_is_said_wherever_one_input_says_it(folder: Path, tmp_path: Pa
     assert read.gather(tmp_path).simulated
 
 
+@pytest.mark.slow
 def test_files_that_are_not_listed_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("run.json", "a.json", "b.json"):
         files.write_atomic(tmp_path / name, "{}")
@@ -249,6 +251,7 @@ def test_provenance_notices_a_parent_that_changed(tmp_path: Path) -> None:
     assert "has changed since" in Page(write(whole).read_text()).text
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_bytes_of_a_mailable_size(folder: Path) -> None:
     first = write(folder).read_bytes()
     assert write(folder).read_bytes() == first and len(first) < 6 * files.MEBIBYTE
@@ -310,6 +313,7 @@ def test_chromium_redraws_when_the_colour_scheme_changes(chromium: browser.Brows
     assert chromium.value(ink) != light and chromium.complaints() == []
 
 
+@pytest.mark.slow
 def test_chromium_would_tell_of_a_request_and_of_an_error(chromium: browser.Browser, tmp_path: Path) -> None:
     text = "<!doctype html><html data-drawn=1><img src='missing.png'><script>console.error('told')</script>"
     files.write_atomic(tmp_path / "bad.html", text)

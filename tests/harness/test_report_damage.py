@@ -20,6 +20,8 @@ from harness.cli import main
 from harness.report import read, write
 from ofa import files
 
+pytestmark = pytest.mark.slow  # most draw pages
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -106,7 +108,6 @@ def test_whatever_an_input_holds_there_is_a_page_that_says_it(
         assert len(read.gather(tmp_path / "run").labels) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run.json", "summary.json", "verify.json", "front.json", "lut/lut.json"])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_a_file_may_be_nested_deeper_than_python_calls_itself(tmp_path: Path, name: str, opening: str) -> None:

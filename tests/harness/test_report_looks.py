@@ -31,6 +31,8 @@ from ofa.lut.format import read as read_table
 from ofa.lut.validity import VALIDITY, Record
 from ofa.lut.write import certify
 
+pytestmark = pytest.mark.slow  # most draw pages
+
 CSS = (Path(heat.__file__).parent / "page.css").read_text(encoding="utf-8")
 LEAST_CONTRAST = 4.5
 

@@ -28,6 +28,8 @@ from ofa.errors import FileInvalid
 from ofa.lut.format import read as read_table
 from ofa.lut.write import write as write_table
 
+pytestmark = pytest.mark.slow  # most draw pages
+
 BENCH = (
     *("check-latency", "residual-resolutions", "table-blocks-simulated", "table-kernels-simulated", "noise"),
     *("residual-kinds-simulated", "residual-work-simulated", "residual-order-simulated"),
@@ -79,7 +81,6 @@ def page_of(made: Callable[[str], Path], tmp_path: Path, kind: str) -> Path:
     return compare(made(names[0]), made(names[1]), tmp_path / "page.html")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", PAGES)
 def test_chromium_draws_every_kind_of_page_wide_and_on_a_phone(
     chromium: browser.Browser, made: Callable[[str], Path], tmp_path: Path, kind: str
@@ -115,7 +116,6 @@ def test_every_figure_of_a_page_has_a_name_and_its_data(made: Callable[[str], Pa
     assert [tag for tag, _ in opened.tags].count("script") == 4
 
 
-@pytest.mark.slow
 def test_a_bench_tells_how_its_rounds_went(made: Callable[[str], Path], tmp_path: Path) -> None:
     folder = made("bench")
     before = {path: files.sha256_file(path) for path in folder.rglob("*") if path.is_file()}
@@ -133,7 +133,6 @@ def test_a_bench_tells_how_its_rounds_went(made: Callable[[str], Path], tmp_path
     assert warm == sorted(warm) and warm[0] < warm[-1], "the simulated phone grows warm, and the figure says so"
 
 
-@pytest.mark.slow
 def test_a_batch_is_off_by_what_its_samples_are(made: Callable[[str], Path], tmp_path: Path) -> None:
     path = shutil.copytree(made("bench"), tmp_path / "run") / "journal.sqlite"
     found = rounds(path)
@@ -154,7 +153,6 @@ def test_a_batch_is_off_by_what_its_samples_are(made: Callable[[str], Path], tmp
     assert places == sorted(places)
 
 
-@pytest.mark.slow
 def test_what_a_killed_measurement_left_is_read_and_stays_as_it_is(made: Callable[[str], Path], tmp_path: Path) -> None:
     folder, left = shutil.copytree(made("bench"), tmp_path / "run"), tmp_path / "left"
     with journals.open_journal(folder / "journal.sqlite") as journal:
@@ -168,7 +166,6 @@ def test_what_a_killed_measurement_left_is_read_and_stays_as_it_is(made: Callabl
     assert [files.sha256_file(left / name) for name in names] == before
 
 
-@pytest.mark.slow
 def test_a_damaged_journal_is_said_and_left_out(made: Callable[[str], Path], tmp_path: Path) -> None:
     folder = shutil.copytree(made("bench"), tmp_path / "run")
     raw = (folder / "journal.sqlite").read_bytes()
@@ -258,7 +255,6 @@ def test_a_kept_search_for_one_network_has_the_bound_of_its_choice(tmp_path: Pat
     assert "more than 0.25 points better" in Page(write(tmp_path).read_text()).text
 
 
-@pytest.mark.slow
 def test_verified_files_are_told_with_what_went_wrong(made: Callable[[str], Path], tmp_path: Path) -> None:
     opened = Page(write(made("verify"), tmp_path / "page.html").read_text())
     assert "3 of 4 files were measured with simulated on simulated-phone" in opened.text

@@ -69,6 +69,7 @@ def test_kernels_are_cropped_and_multiplied_one_after_the_other() -> None:
             np.testing.assert_allclose(found, right, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fewer_channels_are_transformed_alike() -> None:
     conv = made(depthwise(), KERNELS, trained=True)
     for kernel in KERNELS:

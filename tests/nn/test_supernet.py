@@ -106,6 +106,7 @@ def test_only_the_weights_of_a_subnet_count(
 
 
 @pytest.mark.parametrize("corner", ["max", "min"])
+@pytest.mark.slow
 def test_one_step_teaches_what_is_in_use_and_nothing_else(
     corner: str, every_space: SearchSpace, shaken: Shake, images: Images
 ) -> None:

@@ -216,6 +216,7 @@ def test_every_limit_is_printed_with_what_the_best_counts_as(run: Run, place: Pa
     assert half == pytest.approx((high[0] - low[0]) / 2, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused_with_what_why_and_try(run: Run, place: Path) -> None:
     lut, twin = ("--lut", str(place / "table")), ("--accuracy", str(place / "twin"))
     wrong = [

@@ -214,6 +214,7 @@ def test_several_limits_hold_at_once(whole: SearchSpace) -> None:
     assert all(candidate.values["energy"] <= energy.at_most for candidate in found.front)
 
 
+@pytest.mark.slow
 def test_front_rises_and_holds_the_best(whole: SearchSpace) -> None:
     truth = Truth(whole, 6)
     limit = truth.limit(0.4)

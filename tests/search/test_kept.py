@@ -70,6 +70,7 @@ def test_a_front_is_made_again_byte_for_byte(run: Run, place: Path, tmp_path: Pa
     assert elsewhere(tmp_path / "moved", tmp_path / "home", "1", "77") == before
 
 
+@pytest.mark.slow
 def test_a_search_that_finds_nothing_leaves_nothing(run: Run, place: Path, tmp_path: Path) -> None:
     known = (*asked(place)[:-1], "0.0001ms", "--out", str(tmp_path / "run"))
     assert run("search", *known)[0] == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -42,7 +43,9 @@ def cut(family: str, rng: np.random.Generator) -> SearchSpace:
     return dataclasses.replace(whole, resolutions=(128, 160), stages=tuple(stages))
 
 
+@functools.cache
 def every_genome(space: SearchSpace) -> Genomes:
+    """Return all networks of a space; of few spaces, which many tests share."""
     full = np.array(list(itertools.product(*[range(1, c + 1) for c in space.cardinalities])), dtype=np.uint8)
     return sample.unique(space.canonical(full))
 

@@ -150,6 +150,7 @@ LETTERS = "".join(sorted(set("".join(KEYS)) | set("@ A_\n²")))
 @given(text=st.text() | st.text(alphabet=LETTERS, max_size=60))
 @settings(max_examples=300, deadline=None)
 @example(text="deepstem.k3.s1.i3x224.o64x224.m32.relu.n1")
+@pytest.mark.slow
 def test_any_text_is_refused_or_canonical(text: str) -> None:
     assert_refused_or_canonical(text)
 
