@@ -109,6 +109,17 @@ class Archive:
         """Return what was scored, by row."""
         return self._rows.take(rows)
 
+    def leaders(self, count: int) -> NDArray[np.int64]:
+        """Return the rows of up to so many of the most accurate that meet every limit, best first; where none does, of
+        those that miss them least."""
+        violation, accuracy = self._rows.violation[: len(self)], self._rows.accuracy[: len(self)]
+        fits = np.flatnonzero(violation == 0)
+        rows, rank = (fits, -accuracy[fits]) if len(fits) else (np.arange(len(self)), violation)
+        if len(rows) > count:
+            # All that tie with the last of them, so that the order in which they were met decides nothing.
+            rows = rows[rank <= np.partition(rank, count - 1)[count - 1]]
+        return np.asarray(rows[self.take(rows).order()[:count]])
+
     def all(self) -> Scored:
         """Return everything scored so far, in the order it was met."""
         return self._rows.take(np.arange(len(self)))

@@ -76,15 +76,14 @@ def find(
 ) -> Found:
     """Find the most accurate network of a space that meets every limit.
 
-    Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. ``above`` is what no
-    prediction exceeds (`ofa.search.proof` makes it of a twin; where accuracy is one, this does): with it the answer has
-    an upper bound. ``rounds`` of exchange follow the generations, by default 7 for each; ``islands`` above 1 are so
-    many searches that know nothing of each other, and one more from all that they found. With ``state`` the search is
-    written to that file as it goes (islands beside it), and a search of equal arguments goes on from it. ``named`` says
-    which subnet a genome is, where the space is a part of another. Equal arguments give equal answers, bit for bit,
-    interrupted or not. Raises NoSubnetFits, before anything is searched, where a limit is below the exact minimum of
-    the space or two limits are proven to exclude each other; and after the search where none of the networks met all
-    limits.
+    Predictors take canonical genomes uint8[n, G] and return float64[n]; accuracy is percent. With ``above``, which no
+    prediction exceeds (made of a twin by `ofa.search.proof`; where accuracy is one, by this), there is an upper bound.
+    ``rounds`` of exchange follow the generations, by default 7 for each; ``islands`` above 1 are so many searches that
+    know nothing of each other, and one more from all that they found, unpriced all (see `Plan`). With ``state`` the
+    search is written to that file as it goes (islands beside it), and a search of equal arguments goes on from it.
+    ``named`` says which subnet a genome is, where the space is a part of another. Equal arguments give equal answers,
+    bit for bit, interrupted or not. Raises NoSubnetFits, before anything is searched, where a limit is below the exact
+    minimum of the space or two limits are proven to exclude each other; after it, where nothing met all limits.
     """
     naming = named or space.subnet
     prove.possible(limits, naming)
@@ -95,6 +94,7 @@ def find(
         generations=generations,
         rounds=ROUNDS_PER_GENERATION * generations if rounds is None else rounds,
         islands=islands,
+        priced=islands == 1,
     )
     run, ended = _searched(space, accuracy, limits, plan, on_generation, state)
     if ended.best.violation[0] > 0:

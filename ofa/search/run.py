@@ -14,25 +14,33 @@ from ofa.search.archive import Archive, Scored, joined
 from ofa.search.evolve import Generation, Watcher, breed, first
 from ofa.search.exchange import Elite, exchange
 from ofa.search.polish import polish, settle
+from ofa.search.worth import Worth
 from ofa.space.core import Genomes
 
 # How often a long search is written down, and how often its exchange reports like a generation does.
 SAVE_EVERY = 10
 REPORT_EVERY = 10
-POLISHED = 3
+POLISHED = 4
 TOP = 16
 TOP_APART = 4
+# So many of the most accurate are looked through for those that differ: the elite of a priced search passes limits.
+LEADERS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much a search does; ``islands`` count the searches it begins from, 1 where it begins from none."""
+    """How much a search does; ``islands`` count the searches it begins from, 1 where it begins from none.
+
+    A lone search is ``priced`` (see `Worth`), since it then ends in fewer places. Islands, and the searches of a front,
+    are not: of those that end in many places one ends in the best.
+    """
 
     seed: tuple[int, ...]
     population: int
     generations: int
     rounds: int
     islands: int = 1
+    priced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +70,7 @@ class Run:
         self.history: list[Generation] = []
         self._on_generation, self._state = on_generation, state
         self._began_s = time.perf_counter()
-        self._elite = Elite.empty(archive)
+        self._elite = Elite.empty(archive, Worth.of(archive))
         self._alive = np.zeros(0, dtype=np.int64)
         self._generation = self._round = 0
         if state is not None and state.exists():
@@ -75,22 +83,28 @@ class Run:
         while self._generation < self.plan.generations:
             self._alive = breed(self.archive, self._alive, self.plan.population, self.rng)
             self._generation += 1
-            self._stand(self._alive[0])
+            self._stand()
             self._save(self._generation)
-        if self._round == 0:
-            self._elite = self._elite.joined(self.archive, np.concatenate([self._alive, self._planned()]))
+        if not len(self._elite.rows):
+            planned, worth = surrogate.optima(self.archive)
+            begun = np.concatenate([self._alive, self.archive.within(planned)])
+            if not self.plan.priced:
+                worth = Worth.of(self.archive)
+            self._elite = Elite.empty(self.archive, worth).joined(self.archive, begun)
         while self._round < self.plan.rounds and len(self._elite.rows):
             fair = self._round < self.plan.rounds / 2
             self._elite = exchange(self.archive, self._elite, self.rng, fair=fair)
             self._round += 1
             if self._round % REPORT_EVERY == 0:
-                self._stand(self._elite.best(self.archive))
+                self._stand()
             self._save(self._round)
-        best = self._polished()
-        elite = self.archive.take(self._elite.joined(self.archive, self.archive.rows(best.genomes)).rows)
+        # What polishing finds is not written down: it would be polished further where the file is taken up.
         if self._state is not None:
             self._write()
-        return Ended(best=best, top=_apart(best, elite), elite=elite.genomes)
+        best = self._polished()
+        elite = self._elite.joined(self.archive, self.archive.rows(best.genomes)).rows
+        others = self.archive.take(np.union1d(elite, self.archive.leaders(LEADERS)))
+        return Ended(best=best, top=_apart(best, others), elite=self.archive.take(elite).genomes)
 
     def _seeds(self, given: Genomes | None) -> Genomes:
         """Return the corners of the space, the ends of every limit whose ends are known, and what was given."""
@@ -101,23 +115,17 @@ class Run:
             [*(space.corner(name).array for name in space.corners()), *ends, *(() if given is None else given)]
         )
 
-    def _planned(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Return the rows of what an additive model of everything scored so far says is best under a limit."""
-        genomes = surrogate.optima(self.archive)
-        return self.archive.within(genomes) if len(genomes) else np.zeros(0, dtype=np.int64)
-
     def _polished(self) -> Scored:
-        """Polish the best networks that differ, and the best of all until no change of two genes improves it."""
+        """Polish the best networks and those of most worth, and the best of all until no change of two genes improves
+        it."""
         archive = self.archive
-        starts = self._elite.rows if len(self._elite.rows) else self._alive
-        scored = archive.take(starts)
-        starts = starts[scored.order()[:POLISHED]]
+        starts = np.union1d(archive.leaders(POLISHED), self._elite.best(archive, POLISHED))
         best = joined([polish(archive, archive.take(starts[at : at + 1])) for at in range(len(starts))])
         return settle(archive, best.take(best.order()[:1]))
 
-    def _stand(self, row: int) -> None:
+    def _stand(self) -> None:
         """Note how the search stands, and tell whoever watches."""
-        best = self.archive.take(np.array([row]))
+        best = self.archive.take(self.archive.leaders(1))
         fits = best.violation[0] == 0
         generation = Generation(
             number=len(self.history),
@@ -150,10 +158,10 @@ class Run:
         self._alive, self._elite, self.rng = held.alive, held.elite, held.rng
 
 
-def _apart(best: Scored, elite: Scored) -> Scored:
+def _apart(best: Scored, others: Scored) -> Scored:
     """Return the best network (a Scored of length 1), and the best of others that differ from each other in several
     genes, best first; none where it misses a limit."""
-    scored = joined([best, elite])
+    scored = joined([best, others])
     chosen: list[int] = [] if best.violation[0] > 0 else [0]
     for row in scored.order():
         if scored.violation[row] > 0 or not chosen or len(chosen) == TOP:

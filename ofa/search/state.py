@@ -18,11 +18,12 @@ from ofa.search.evolve import Generation
 from ofa.search.exchange import Elite
 from ofa.search.limits import Limit
 from ofa.search.tangent import unknown
+from ofa.search.worth import Worth
 
 if TYPE_CHECKING:
     from ofa.search.run import Plan
 
-SCHEMA = "search/3"
+SCHEMA = "search/4"
 MAX_BYTES = 1024 * files.MEBIBYTE
 # So many scored networks are scored again, to notice another predictor.
 CHECKED = 16
@@ -62,6 +63,7 @@ def write(path: Path, archive: Archive, plan: Plan, held: Held, history: list[Ge
         elite=held.elite.rows,
         visits=held.elite.visits,
         gains=held.elite.gains,
+        price=held.elite.worth.price,
     )
     files.write_atomic(path, buffer.getvalue())
 
@@ -71,26 +73,21 @@ def read(path: Path, archive: Archive, plan: Plan) -> tuple[Held, list[Generatio
 
     Raises FileInvalid for a file that is damaged, or of a search with other arguments or predictors.
     """
-    data = files.read_capped(path, max_bytes=MAX_BYTES, what="search")
+    arrays, about = _arrays(path)
+    # First of all: the arrays of another search need not fit this one.
+    for name, value in _asked(archive, plan).items():
+        if about["asked"].get(name) != value:
+            raise errors.state_of_another(path, name)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            if sum(part.file_size for part in stored.zip.infolist()) > MAX_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
-            arrays = {name: stored[name] for name in stored.files}
-        about: dict[str, Any] = json.loads(arrays["about"].tobytes())
-        asked: dict[str, Any] = dict(about["asked"])
-        held, history = _held(arrays, about)
+        held, history = _held(arrays, about, archive)
         archive.space.check(arrays["genomes"])
         if held.elite.gains.shape[1:] != unknown(archive, 0).shape[1:] or np.isinf(held.elite.gains).any():
             raise ValueError("the gains of its elite are not one number for each option of the space")
         if not all(arrays[name].dtype == np.float64 for name in ("accuracy", "values")):
             raise ValueError("its scores are not numbers")
-    # A damaged file fails in any way: BadZipFile, zlib.error, KeyError, MemoryError where a header claims too much.
+    # A damaged file fails in any way.
     except Exception as fault:
         raise errors.state_broken(path, str(fault) or type(fault).__name__) from fault
-    for name, value in _asked(archive, plan).items():
-        if asked.get(name) != value:
-            raise errors.state_of_another(path, name)
     _restore(path, archive, arrays)
     if not len(held.alive):
         raise errors.state_broken(path, "nothing is alive in it")
@@ -98,6 +95,21 @@ def read(path: Path, archive: Archive, plan: Plan) -> tuple[Held, list[Generatio
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(archive)):
             raise errors.state_broken(path, "it names a subnet that it does not hold")
     return held, history
+
+
+def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arrays that a file holds, and what it says of them: ``asked`` among it."""
+    data = files.read_capped(path, max_bytes=MAX_BYTES, what="search")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            if sum(part.file_size for part in stored.zip.infolist()) > MAX_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
+            arrays = {name: stored[name] for name in stored.files}
+        about: dict[str, Any] = json.loads(arrays["about"].tobytes())
+        return arrays, about | {"asked": dict(about["asked"])}
+    # In any way: BadZipFile, zlib.error, KeyError, MemoryError where a header claims too much.
+    except Exception as fault:
+        raise errors.state_broken(path, str(fault) or type(fault).__name__) from fault
 
 
 def _asked(archive: Archive, plan: Plan) -> dict[str, Any]:
@@ -116,7 +128,7 @@ def _named(limit: Limit) -> list[Any]:
     return [limit.name, limit.at_most, limit.unit]
 
 
-def _held(arrays: dict[str, Any], about: dict[str, Any]) -> tuple[Held, list[Generation]]:
+def _held(arrays: dict[str, Any], about: dict[str, Any], archive: Archive) -> tuple[Held, list[Generation]]:
     """Return where a search stood; raises whatever a damaged file makes it raise."""
     rng = np.random.default_rng()
     rng.bit_generator.state = about["rng"]
@@ -127,11 +139,19 @@ def _held(arrays: dict[str, Any], about: dict[str, Any]) -> tuple[Held, list[Gen
             raise ValueError(f"array '{name}' is not one of whole numbers")
     if not len(arrays["elite"]) == len(arrays["visits"]) == len(arrays["gains"]):
         raise ValueError("the elite, its visits and its gains differ in length")
+    price = arrays["price"]
+    if (
+        price.shape != (len(archive.limits),)
+        or price.dtype != np.float64
+        or not (np.isfinite(price) & (price >= 0)).all()
+    ):
+        raise ValueError("its prices are not one number for each limit")
+    worth = Worth.of(archive, price)
     held = Held(
         generation=int(about["generation"]),
         round=int(about["round"]),
         alive=arrays["alive"],
-        elite=Elite(rows=arrays["elite"], visits=arrays["visits"], gains=arrays["gains"]),
+        elite=Elite(rows=arrays["elite"], visits=arrays["visits"], gains=arrays["gains"], worth=worth),
         rng=rng,
     )
     return held, [Generation(**entry) for entry in about["history"]]

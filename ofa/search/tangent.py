@@ -1,4 +1,4 @@
-"""Tangents: what every single change of networks does to accuracy and limits, and multi-changes that this promises."""
+"""Tangents: what every single change of networks does to worth and limits, and multi-changes that this promises."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa.search.archive import Archive
-from ofa.search.limits import Values, violations
+from ofa.search.limits import Values
 from ofa.search.sites import Codes, Sites, sites_of
+from ofa.search.worth import Worth
 from ofa.space.core import Genomes
 
 # Of changes that are guessed, those most promising are scored.
@@ -18,7 +19,7 @@ SINGLES = 30
 FEWEST_SITES, MOST_SITES = 2, 8
 NOISE = (0.15, 0.4, 0.8)
 PRICE_SPREAD = 0.7
-# First-order sums are a guide, not a verdict: a little over the limit is worth trying.
+# First-order sums are a guide, not a verdict: a little more than is admitted is worth trying.
 HOPE = 1.001
 # Of proposals, most of which are found again and again, so many times as many are looked at as are scored.
 REDRAWN = 3
@@ -34,9 +35,10 @@ class Tangents:
     An entry is what giving a site that code changes, 0 for the code it has, NaN where there is no such option. An
     option of a block that is not in use counts from the deeper network whose new blocks are at their middle. ``codes``
     is int64[B, S], ``values`` of the limits float64[B, L]; ``singles`` are the archive's rows of the changes that were
-    scored, and ``owners`` say of which network each is one, int64[N] both.
+    scored, and ``owners`` say of which network each is one, int64[N] both. Gains are of ``worth``.
     """
 
+    worth: Worth
     codes: Codes
     values: Values
     gain: Gains
@@ -50,12 +52,12 @@ def unknown(archive: Archive, count: int) -> Gains:
     return np.full((count, *sites_of(archive.space).kept.shape), np.nan, dtype=np.float32)
 
 
-def tangents(archive: Archive, rows: Rows, guess: Gains) -> Tangents:
+def tangents(archive: Archive, worth: Worth, rows: Rows, guess: Gains) -> Tangents:
     """Return the tangents at scored networks, archive rows int64[B].
 
     ``guess`` float32[B, S, O + 1] holds the gains of networks that are alike, which may count from another code of each
-    site; what is unknown in it (NaN) is scored, and of the rest only what promises most within the limits. Of any
-    change that the archive knows its own gain is taken.
+    site; what is unknown in it (NaN) is scored, and of the rest only what promises most of what ``worth`` admits. Of
+    any change that the archive knows its own gain is taken.
     """
     sites = sites_of(archive.space)
     scored = archive.take(rows)
@@ -66,10 +68,10 @@ def tangents(archive: Archive, rows: Rows, guess: Gains) -> Tangents:
     gains = _guessed(sites, codes, guess)
     expected = gains[:, site, code] + np.where(dormant, gains[:, owner, least], 0.0)
     met = archive.met(genomes).reshape(dormant.shape)
-    asked = _worth(archive, values, expected, met)
+    asked = _asked(worth, values, expected, met)
     singles = archive.rows(genomes[asked.ravel()])
     met[asked] = singles
-    known = archive.take(np.maximum(met, 0).ravel()).accuracy.reshape(met.shape) - scored.accuracy[:, None]
+    known = worth(archive.take(np.maximum(met, 0).ravel())).reshape(met.shape) - worth(scored)[:, None]
     gain, cost = unknown(archive, len(rows)), np.zeros((len(rows), values.shape[2], *sites.kept.shape), np.float32)
     gain[:, :, 0] = 0.0
     gain[:, site, code] = np.where(met >= 0, known, expected)
@@ -78,8 +80,9 @@ def tangents(archive: Archive, rows: Rows, guess: Gains) -> Tangents:
     site, code, owner, least = site[at], code[at], owner[at], least[at]
     gain[of, site, code] -= gain[of, owner, least]
     cost[of, :, site, code] -= cost[of, :, owner, least]
+    owners = np.nonzero(asked)[0]
     return Tangents(
-        codes=codes, values=scored.values, gain=gain, cost=cost, singles=singles, owners=np.nonzero(asked)[0]
+        worth=worth, codes=codes, values=scored.values, gain=gain, cost=cost, singles=singles, owners=owners
     )
 
 
@@ -114,11 +117,10 @@ def _guessed(sites: Sites, codes: Codes, guess: Gains) -> Gains:
     return guess - np.take_along_axis(guess, anchor[:, :, None], axis=2)
 
 
-def _worth(archive: Archive, values: Values, expected: Gains, met: Rows) -> NDArray[np.bool_]:
+def _asked(worth: Worth, values: Values, expected: Gains, met: Rows) -> NDArray[np.bool_]:
     """Return which changes to score, bool[B, N]: those of which nothing is known, and of those not ``met`` yet the most
-    promising within all limits."""
-    missed = violations(archive.limits, values.reshape(met.size, -1)).reshape(met.shape)
-    able = np.asarray((missed == 0) & (met < 0))
+    promising of what ``worth`` admits."""
+    able = np.asarray(worth.admits(values) & (met < 0))
     hoped = np.where(able, expected, -np.inf)
     asked = np.zeros_like(able)
     np.put_along_axis(asked, np.argsort(-hoped, axis=1, kind="stable")[:, :SINGLES], values=True, axis=1)
@@ -131,8 +133,9 @@ def propose(
     """Return genomes uint8[n, G] that change several sites at once, none met before, and of which network, int64[n].
 
     Every draw picks a few sites and gives each the code of the best gain less cost at a random price, a little noise
-    added: samples around the Lagrangian optimum of the tangent (Everett 1963). Of each network's ``draws`` up to
-    ``most``, those that promise most.
+    added: samples around the Lagrangian optimum of the tangent (Everett 1963). Where gains are of a worth they are net
+    of its price already, and draws are dearer by as much. Of each network's ``draws`` up to ``most``, those that
+    promise most.
     """
     sites, (count, places, _) = sites_of(archive.space), at.gain.shape
     pull = _Pull.of(at, rng, draws=draws, visits=visits)
@@ -145,8 +148,7 @@ def propose(
     codes *= used
     promised = pull.gain[of[:, None], np.arange(places), codes].sum(axis=1)
     spent = pull.cost[of[:, None], np.arange(places), codes].sum(axis=1)
-    allowed = np.array([limit.at_most for limit in archive.limits])
-    hopeful = np.flatnonzero((at.values[of] + spent <= allowed * HOPE).all(axis=1))
+    hopeful = np.flatnonzero((at.values[of] + spent <= at.worth.most * HOPE).all(axis=1))
     hopeful = hopeful[np.lexsort((-promised[hopeful], of[hopeful]))]
     hopeful = hopeful[place(of[hopeful]) < REDRAWN * most]
     genomes, of = sites.genomes(codes[hopeful]), of[hopeful]
@@ -158,11 +160,11 @@ def propose(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pull:
     """What draws gives codes by: ``gain`` float32[B, S, O + 1], ``cost`` float32[B, S, O + 1, L], both 0 where nothing
-    is known; ``worth`` is the gain, and -inf there; ``price`` float32[B * draws, L]; ``noise`` float32[B]."""
+    is known; ``hope`` is the gain, and -inf there; ``price`` float32[B * draws, L]; ``noise`` float32[B]."""
 
     gain: Gains
     cost: Gains
-    worth: Gains
+    hope: Gains
     price: Gains
     noise: Gains
     draws: int
@@ -178,7 +180,7 @@ class _Pull:
         return _Pull(
             gain=gain,
             cost=np.ascontiguousarray(cost.transpose(0, 2, 3, 1)),
-            worth=np.where(known, gain, np.float32(-np.inf)),
+            hope=np.where(known, gain, np.float32(-np.inf)),
             price=np.stack(prices, axis=1) if prices else np.zeros((len(gain) * draws, 0), np.float32),
             noise=_scale(gain, visits),
             draws=draws,
@@ -189,7 +191,7 @@ class _Pull:
         draw, site = np.nonzero(where)
         of = draw // self.draws
         score = self.noise[of, None] * rng.standard_normal((len(of), self.gain.shape[2]), dtype=np.float32)
-        score += self.worth[of, site]
+        score += self.hope[of, site]
         for number in range(self.price.shape[1]):
             score -= self.price[draw, None, number] * self.cost[of, site, :, number]
         codes[draw, site] = score.argmax(axis=1)

@@ -32,6 +32,8 @@ def note10_lines() -> Iterator[str]:
 def test_the_table_on_public_tables_is_the_committed_result() -> None:
     for line in note10_lines():
         assert line in PAGE, line
+    tens = result("search_note10")["default_further_seeds"]["30"]["sd_of_tens"]
+    assert len(tens) == 5 and f"groups of ten scatter by {min(tens):.3f} to {max(tens):.3f} at 30 ms" in PAGE
     counts = {entry["seeds"] for entry in result("search_note10")["default"].values()}
     assert counts == {10} and {entry["seeds"] for entry in result("search_note10")["thorough"].values()} == {5}
 

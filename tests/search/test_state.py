@@ -11,8 +11,9 @@ import pytest
 from ofa.errors import FileInvalid
 from ofa.search import Found, Generation, find
 from ofa.space.core import SearchSpace
-from ofa.space.mobilenet_v3 import mobilenet_v3_tiny
+from ofa.space.mobilenet_v3 import mobilenet_v3, mobilenet_v3_tiny
 from tests.search.test_find import Truth
+from tests.search.test_worth import priced
 
 EFFORT: dict[str, Any] = {"seed": 3, "population": 48, "generations": 12, "rounds": 30}
 
@@ -53,6 +54,34 @@ def test_a_stopped_search_ends_as_it_would_have(space: SearchSpace, tmp_path: Pa
         assert sum(calls) < whole.evaluated
 
 
+@pytest.mark.parametrize(("seed", "is_priced"), [(3, False), (4, False), (1, True)])
+def test_a_finished_search_is_not_searched_further(tmp_path: Path, seed: int, is_priced: bool) -> None:
+    space = mobilenet_v3(1.2, 3, 1000)
+    truth = Truth(space, seed)
+    limit = priced(truth, 0.4) if is_priced else truth.limit(0.4)
+    effort: dict[str, Any] = {"seed": seed, "population": 32, "generations": 2, "rounds": 3}
+    whole = find(space, truth.accuracy, [limit], state=tmp_path / "search.npz", **effort)
+    assert same(find(space, truth.accuracy, [limit], state=tmp_path / "search.npz", **effort), whole)
+    with np.load(tmp_path / "search.npz") as stored:
+        assert (stored["price"] > 0).all() == is_priced
+
+
+def test_a_stopped_search_goes_on_at_its_price(space: SearchSpace, tmp_path: Path) -> None:
+    truth, state = Truth(space, 1), tmp_path / "search.npz"
+    limit = priced(truth, 0.3)
+    whole = find(space, truth.accuracy, [limit], **EFFORT)
+
+    def stop(generation: Generation) -> None:
+        if generation.number == 13:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find(space, truth.accuracy, [limit], state=state, on_generation=stop, **EFFORT)
+    with np.load(state) as stored:
+        assert (stored["price"] > 0).all()
+    assert same(find(space, truth.accuracy, [limit], state=state, **EFFORT), whole)
+
+
 @pytest.mark.slow
 def test_islands_are_taken_up_as_well(space: SearchSpace, tmp_path: Path) -> None:
     truth = Truth(space, 2)
@@ -78,8 +107,9 @@ def test_another_search_and_a_damaged_file_are_refused(space: SearchSpace, tmp_p
     for change in ({"seed": 4}, {"rounds": 31}, {"islands": 2}):
         with pytest.raises(FileInvalid, match="holds another search"):
             find(space, truth.accuracy, [truth.limit(0.3)], state=state, **(EFFORT | change))
-    with pytest.raises(FileInvalid, match="holds another search"):
-        find(space, truth.accuracy, [truth.limit(0.4)], state=state, **EFFORT)
+    for limits in ([truth.limit(0.4)], [truth.limit(0.3), other.limit(0.5)]):
+        with pytest.raises(FileInvalid, match="holds another search"):
+            find(space, truth.accuracy, limits, state=state, **EFFORT)
     with pytest.raises(FileInvalid, match="holds another search") as refusal:
         find(space, other.accuracy, [truth.limit(0.3)], state=state, **EFFORT)
     assert "model of accuracy" in refusal.value.why
@@ -102,6 +132,9 @@ def test_another_search_and_a_damaged_file_are_refused(space: SearchSpace, tmp_p
         ("gains", lambda array: array.astype(np.float64)),
         ("gains", lambda array: np.zeros((1, *array.shape[1:]), dtype=np.float32)),
         ("gains", lambda array: array[:, :, :-1]),
+        ("price", lambda array: array * np.nan),
+        ("price", lambda array: np.zeros(2)),
+        ("price", lambda array: array - 1.0),
         ("genomes", lambda array: array.astype(np.int64)),
         ("genomes", None),
     ],
