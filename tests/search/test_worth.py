@@ -16,6 +16,7 @@ from ofa.search.sums import of_genes
 from ofa.search.worth import Worth
 from ofa.space import sample
 from ofa.space.core import Genomes
+from ofa.space.mobilenet_v3 import mobilenet_v3_tiny
 from tests.search.test_find import Truth
 
 SPACE = spaces.load("mobilenet_v3", width=1.2)
@@ -103,7 +104,8 @@ def test_an_answer_meets_the_limit_that_its_search_passed_on_the_way() -> None:
 def test_of_several_searches_none_is_priced(
     monkeypatch: pytest.MonkeyPatch, islands: int, searches: list[bool]
 ) -> None:
-    truth, plans = Truth(SPACE, 3), []
+    space = mobilenet_v3_tiny(1.0, 1, 10)
+    truth, plans = Truth(space, 3), []
 
     class Noted(Run):
         def finish(self) -> Ended:
@@ -112,10 +114,10 @@ def test_of_several_searches_none_is_priced(
 
     monkeypatch.setattr(finding, "Run", Noted)
     monkeypatch.setattr(sweeps, "Run", Noted)
-    find(SPACE, truth.accuracy, [priced(truth, 0.4)], islands=islands, **EFFORT)
+    find(space, truth.accuracy, [priced(truth, 0.4)], islands=islands, **EFFORT)
     assert plans == searches
     plans.clear()
-    sweep(SPACE, truth.accuracy, priced(truth, 0.4), seed=0, points=3)
+    sweep(space, truth.accuracy, priced(truth, 0.4), seed=0, points=3)
     assert len(plans) >= 3 and not any(plans)
 
 

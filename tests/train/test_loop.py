@@ -59,7 +59,7 @@ def test_stopping_anywhere_changes_nothing(
     chosen: Recipe = dataclasses.replace(request.getfixturevalue(kind), ema_decay=0.9)
     loop.train(chosen, divided, tmp_path / "whole")
     steps = chosen.schedule(len(divided.train)).steps
-    for stop in (0, 1, steps // 2, steps // 2 + 1, steps - 1):
+    for stop in (1, steps // 2, steps - 1):
         loop.train(chosen, divided, tmp_path / str(stop), stop_at=stop)
         assert loop.trained(tmp_path / str(stop), chosen, divided) is None
         loop.train(chosen, divided, tmp_path / str(stop))
@@ -200,19 +200,19 @@ def test_the_loss_falls_and_corners_are_watched(recipe: Recipe, tmp_path: Path) 
     longer = dataclasses.replace(
         recipe, batch=32, phases=schedule.sandwich(epochs=1, learning_rate=1e-2, warmup_epochs=0.2, random=1)
     )
-    divided = data.divided(digits.source("train", 120 * 32 + longer.holdout, 0), longer)
+    divided = data.divided(digits.source("train", 80 * 32 + longer.holdout, 0), longer)
     watch = (divided.images("calibration"), divided.images("holdout"))
     seen: list[loop.Progress] = []
     loop.train(longer, divided, tmp_path, watch=watch, on_step=seen.append)
-    assert [found.step for found in seen] == list(range(1, 121))
+    assert [found.step for found in seen] == list(range(1, 81))
     largest = [found.facts["loss_first"] for found in seen]
     assert np.mean(largest[-20:]) < np.mean(largest[:20]) - 0.05
     corners = seen[-1].corners
     assert corners is not None and {"max", "min", "min@16"} <= set(corners)
     assert all(0 <= top1 <= 100 for top1 in corners.values())
     lines = [json.loads(line) for line in (tmp_path / folder.METRICS).read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(1, 121)) and lines[-1]["corners"] == corners
-    assert checkpoint.load(tmp_path / folder.BEST).step == 120
+    assert [line["step"] for line in lines] == list(range(1, 81)) and lines[-1]["corners"] == corners
+    assert checkpoint.load(tmp_path / folder.BEST).step == 80
 
 
 def test_another_recipe_or_other_images_do_not_go_on_here(recipe: Recipe, divided: Data, tmp_path: Path) -> None:
