@@ -12,14 +12,22 @@ from harness.journal import Footprint
 from harness.plan import EMPTY, Plan, Rounds
 from harness.session import run
 from ofa.errors import FileInvalid
+from ofa.files import write_atomic
+
+WRITTEN: list[bytes] = []
 
 
 @pytest.fixture
 def filled(stand_in: Callable[..., Device], plan: Callable[..., Plan], tmp_path: Path) -> Path:
+    """Return a journal of a whole run, which was measured once for all tests."""
     path = tmp_path / "kept" / "journal.sqlite"
+    if WRITTEN:
+        write_atomic(path, WRITTEN[0])
+        return path
     with journals.create(path, plan()) as journal:
         run(journal.plan, device=stand_in(), journal=journal)
         journal.add_footprint(EMPTY, Footprint(session="s", peak_rss_kib=9, reason=""))
+    WRITTEN.append(path.read_bytes())
     return path
 
 

@@ -25,6 +25,8 @@ from harness.report.figure import csv_text
 from ofa import files
 from ofa.errors import FileInvalid
 
+pytestmark = pytest.mark.slow  # most draw pages
+
 FIGURES = (
     "front-onnxruntime",
     "front-litert",
@@ -170,7 +172,6 @@ def test_a_run_cut_short_at_any_stage_has_a_page(folder: Path, tmp_path: Path, s
     assert "summary.json" in found.text
 
 
-@pytest.mark.slow
 def test_broken_inputs_are_said_and_left_out(folder: Path, tmp_path: Path) -> None:
     whole = run_folder.write(tmp_path / "run")
     files.write_atomic(whole / "labels.csv", "id,genome,resolution,top1\na,01,16,nan\nb,01,16,88.5\nc,01,?,90\n")
@@ -226,7 +227,6 @@ def test_simulated_is_said_wherever_one_input_says_it(folder: Path, tmp_path: Pa
     assert read.gather(tmp_path).simulated
 
 
-@pytest.mark.slow
 def test_files_that_are_not_listed_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("run.json", "a.json", "b.json"):
         files.write_atomic(tmp_path / name, "{}")
@@ -251,7 +251,6 @@ def test_provenance_notices_a_parent_that_changed(tmp_path: Path) -> None:
     assert "has changed since" in Page(write(whole).read_text()).text
 
 
-@pytest.mark.slow
 def test_equal_runs_give_equal_bytes_of_a_mailable_size(folder: Path) -> None:
     first = write(folder).read_bytes()
     assert write(folder).read_bytes() == first and len(first) < 6 * files.MEBIBYTE
@@ -281,7 +280,6 @@ def test_numbers_keep_three_digits(value: float | None, said: str) -> None:
     assert words.figures3(value) == said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "scheme", "phone"), [(1280, "light", False), (1280, "dark", False), (390, "light", True)]
 )
@@ -300,7 +298,6 @@ def test_chromium_draws_every_figure_without_complaint_or_request(
     assert chromium.value("document.documentElement.dataset.scheme") == scheme
 
 
-@pytest.mark.slow
 def test_chromium_redraws_when_the_colour_scheme_changes(chromium: browser.Browser, folder: Path) -> None:
     ink = "getComputedStyle(document.querySelector('#check-latency .xtitle')).fill"
     chromium.open(write(folder).resolve().as_uri(), width=1280)
@@ -313,7 +310,6 @@ def test_chromium_redraws_when_the_colour_scheme_changes(chromium: browser.Brows
     assert chromium.value(ink) != light and chromium.complaints() == []
 
 
-@pytest.mark.slow
 def test_chromium_would_tell_of_a_request_and_of_an_error(chromium: browser.Browser, tmp_path: Path) -> None:
     text = "<!doctype html><html data-drawn=1><img src='missing.png'><script>console.error('told')</script>"
     files.write_atomic(tmp_path / "bad.html", text)

@@ -27,6 +27,7 @@ def same(one: Found, other: Found) -> bool:
     return (one.best, one.front, one.top, one.evaluated) == (other.best, other.front, other.top, other.evaluated)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [4, 11, 13, 99])
 def test_a_stopped_search_ends_as_it_would_have(space: SearchSpace, tmp_path: Path, stop_at: int) -> None:
     truth = Truth(space, 1)

@@ -83,6 +83,7 @@ def test_the_index_knows_the_ops_of_each_subnet_in_order(space: SearchSpace) -> 
         assert index.of(subnet.array) == ops_of(subnet)
 
 
+@pytest.mark.slow
 def test_every_op_listed_stands_in_some_subnet_and_no_other_does(space: SearchSpace) -> None:
     index = index_of(space)
     largest = space.corner("max").array
