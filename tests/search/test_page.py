@@ -48,6 +48,12 @@ def test_what_the_page_says_of_bounds_optima_fronts_and_choices_is_in_the_result
     assert f"after as many evaluations with {fronts['wins']} of {len(fronts['rows'])} seeds" in PAGE
     found = result("choices")
     assert all(found[name]["measured_within"] == found[name]["searches"] == 20 for name in ("onnxruntime", "litert"))
+    again = result("choices_again")
+    within = sum(again[name]["lower_limit_within"] for name in ("onnxruntime", "litert"))
+    noisy = again["intervals_on_picked_networks"]
+    assert f"the lower limits of {within} of 40 did" in PAGE
+    assert f"it was {noisy['held_pct']:.0f} % of {noisy['networks']}, whose predictions flattered by" in PAGE
+    assert f"flattered by {noisy['flattered_by_points']:.1f} points on average" in PAGE
     picked = found["intervals_on_picked_networks"]
     assert f"of {picked['networks']} networks that the forty searches picked, {picked['held_pct']:.0f} % had" in PAGE
     own = {name: found[name]["beside_choices_of_the_other"] for name in ("onnxruntime", "litert")}
