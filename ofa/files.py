@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import stat
@@ -10,9 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ofa.errors import not_json, not_read, not_written, too_large
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MEBIBYTE = 1 << 20
 MOST_DIGITS = 300
@@ -111,6 +115,20 @@ def read_json(path: Path, *, max_bytes: int, what: str) -> Any:
         return found
     except (ValueError, RecursionError) as fault:
         raise not_json(what, path, fault) from fault
+
+
+def npz_arrays(data: bytes, *, max_bytes: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an npz file by name; nothing is unpickled.
+
+    Raises ValueError for one that unpacks to more than ``max_bytes``, and for a damaged one whatever comes of it:
+    BadZipFile, zlib.error, MemoryError where a header claims too much.
+    """
+    import numpy as np
+
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        if sum(part.file_size for part in stored.zip.infolist()) > max_bytes:
+            raise ValueError(f"it unpacks to more than {max_bytes:,} bytes")
+        return {name: stored[name] for name in stored.files}
 
 
 def canonical_json(value: Any) -> str:

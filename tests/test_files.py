@@ -7,10 +7,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ofa.errors import FileInvalid
-from ofa.files import read_capped, read_json, whole_folder
+from ofa.files import npz_arrays, read_capped, read_json, whole_folder
 
 
 def test_a_file_is_read_up_to_its_cap(tmp_path: Path) -> None:
@@ -79,3 +80,14 @@ def test_a_folder_comes_whole_or_not_at_all(tmp_path: Path) -> None:
         (fresh / "b").write_text("2")
     assert [path.name for path in place.iterdir()] == ["b"]
     assert [path.name for path in place.parent.iterdir()] == ["folder"], "nothing is left beside"
+
+
+def test_arrays_that_unpack_to_too_much_are_refused_and_objects_never_unpickled(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "zeros.npz", values=np.zeros(1000))
+    data = (tmp_path / "zeros.npz").read_bytes()
+    assert len(data) < 1000 and npz_arrays(data, max_bytes=9000)["values"].shape == (1000,)
+    with pytest.raises(ValueError, match="unpacks to more than 8,000 bytes"):
+        npz_arrays(data, max_bytes=8000)
+    np.savez(tmp_path / "object.npz", values=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        npz_arrays((tmp_path / "object.npz").read_bytes(), max_bytes=9000)

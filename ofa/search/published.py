@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +77,8 @@ def read(path: Path, space: SearchSpace) -> PublishedPredictor:
     """
     data = files.read_capped(path, max_bytes=MAX_BYTES, what="accuracy predictor")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            if sum(part.file_size for part in stored.zip.infolist()) > MAX_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
-            arrays = {name: stored[name] for name in stored.files}
-        layers = _layers(arrays)
-    # A damaged file fails in any way: BadZipFile, zlib.error, MemoryError where a header claims too much.
+        layers = _layers(files.npz_arrays(data, max_bytes=MAX_BYTES))
+    # A damaged file fails in any way.
     except Exception as fault:
         raise errors.not_published(path, fault, inputs=INPUTS) from fault
     return PublishedPredictor(space=space, layers=layers, columns=_columns(space))

@@ -101,13 +101,10 @@ def _arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arrays that a file holds, and what it says of them: ``asked`` among it."""
     data = files.read_capped(path, max_bytes=MAX_BYTES, what="search")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            if sum(part.file_size for part in stored.zip.infolist()) > MAX_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = files.npz_arrays(data, max_bytes=MAX_BYTES)
         about: dict[str, Any] = json.loads(arrays["about"].tobytes())
         return arrays, about | {"asked": dict(about["asked"])}
-    # In any way: BadZipFile, zlib.error, KeyError, MemoryError where a header claims too much.
+    # A damaged file fails in any way.
     except Exception as fault:
         raise errors.state_broken(path, str(fault) or type(fault).__name__) from fault
 

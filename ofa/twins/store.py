@@ -80,12 +80,8 @@ def _checked(folder: Path, name: str, fact: Any) -> bytes:
 def _arrays(folder: Path, data: bytes) -> Arrays:
     """Unpack arrays without pickle; refuse anything but finite float64."""
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            unpacked_bytes = sum(part.file_size for part in archive.zip.infolist())
-            if unpacked_bytes > MAX_BYTES:
-                raise ValueError(f"it unpacks to {unpacked_bytes:,} bytes; at most {MAX_BYTES:,} are read")
-            arrays = {name: archive[name] for name in archive.files}
-    # A damaged file fails in any way: BadZipFile, zlib.error, MemoryError where a header claims too much.
+        arrays = files.npz_arrays(data, max_bytes=MAX_BYTES)
+    # A damaged file fails in any way.
     except Exception as fault:
         raise errors.broken(folder, f"'arrays.npz' cannot be read: {fault}") from fault
     for name, array in arrays.items():
