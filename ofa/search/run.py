@@ -86,10 +86,9 @@ class Run:
             self._stand()
             self._save(self._generation)
         if not len(self._elite.rows):
-            planned, worth = surrogate.optima(self.archive)
+            planned, price = surrogate.optima(self.archive)
             begun = np.concatenate([self._alive, self.archive.within(planned)])
-            if not self.plan.priced:
-                worth = Worth.of(self.archive)
+            worth = Worth.of(self.archive, price if self.plan.priced else None)
             self._elite = Elite.empty(self.archive, worth).joined(self.archive, begun)
         while self._round < self.plan.rounds and len(self._elite.rows):
             fair = self._round < self.plan.rounds / 2

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ofa.search import knapsack
 from ofa.search.archive import Archive
 from ofa.search.bound import ends
+from ofa.search.limits import Values
 from ofa.search.sums import of_genes
-from ofa.search.worth import Worth
 from ofa.space.core import Genomes
 
 SEEDS = 24
@@ -20,9 +20,9 @@ SHRINKAGE = 1.0
 LAST = 0.1
 
 
-def optima(archive: Archive) -> tuple[Genomes, Worth]:
-    """Return networks that the model holds best under the first limit with an additive part, uint8[n, G], and the worth
-    of networks: its price is known where that limit is the only one."""
+def optima(archive: Archive) -> tuple[Genomes, Values]:
+    """Return networks that the model holds best under the first limit with an additive part, uint8[n, G], and the price
+    of every limit, points for a unit, float64[L]: 0 but for that one where it is the only one."""
     at = next((number for number, limit in enumerate(archive.limits) if limit.below is not None), None)
     below, at_most = (None, np.inf) if at is None else (archive.limits[at].below, archive.limits[at].at_most)
     scored = archive.all()
@@ -33,7 +33,7 @@ def optima(archive: Archive) -> tuple[Genomes, Worth]:
     if found and at is not None and len(price) == 1 and found.gain < ends(archive.space, gain).most - 1e-6:
         price[at] = _slope(found.front, at_most)
     genomes = found.front.genomes[-SEEDS:] if found else archive.take(np.zeros(0, dtype=np.int64)).genomes
-    return genomes, Worth.of(archive, price)
+    return genomes, price
 
 
 def _slope(front: knapsack.Labels, at_most: float) -> float:
