@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,11 +62,18 @@ def features(space: SearchSpace, genomes: Genomes) -> Vector:
     where layers run in order: the input and the output of a layer, and a shortcut that waits. Wide filters are the
     weights of depthwise layers of more than 25 taps, which some runtimes pack with much padding.
     """
+    index, (parameters, activations, wide) = index_of(space), _of_ops(space)
+    columns = [index.sum(genomes, parameters), index.most(genomes, activations), index.sum(genomes, wide)]
+    return np.stack(columns, axis=1)
+
+
+@lru_cache(maxsize=32)
+def _of_ops(space: SearchSpace) -> Vector:
+    """Return the ``FEATURES`` of each op of a space, float64[3, n_ops]: a search asks for them batch by batch."""
     index = index_of(space)
-    parameters = index.sum(genomes, index.values(lambda op: float(parameter_bytes(op))))
-    activations = index.most(genomes, index.values(lambda op: float(op_peak_bytes(op))))
-    wide = index.sum(genomes, index.values(lambda op: float(wide_filter_bytes(op))))
-    return np.stack([parameters, activations, wide], axis=1)
+    found = np.array([index.values(of) for of in (parameter_bytes, op_peak_bytes, wide_filter_bytes)])
+    found.setflags(write=False)
+    return found
 
 
 def parameter_bytes(op: Op) -> int:
