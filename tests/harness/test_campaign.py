@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from virtual import SPACE
 
 from harness.lab import FOLDER_VARIABLE, LAB
 from ofa.lut.check import checked
+from ofa.space import sample
 
 pytestmark = pytest.mark.slow
 SCOPE = ["--space", "mobilenet_v3_tiny", "--channels", "1", "--classes", "10", "--runtime", "simulated"]
-SCOPE += ["--fit", "2", "--holdout", "2", "--rounds", "2", "--rounds-most", "2", "--no-again"]
+SCOPE += ["--subnets", "two.json", "--rounds", "2", "--rounds-most", "2", "--no-again"]
 THREE = """
 [groups.rack]
 max_parallel = 1
@@ -27,7 +30,7 @@ group = "rack"
 simulation = { seed = 2, call_noise = 0.02 }
 [devices.broken]
 kind = "simulated-phone"
-simulation = { seed = 3, die_after_calls = 400 }
+simulation = { seed = 3, die_after_calls = 100 }
 """
 
 
@@ -36,6 +39,10 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / LAB).write_text(THREE)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "lab"))
+    # The ops of two networks are measured, a tenth of all that the space has.
+    two = [SPACE.subnet(genome).to_json() for genome in sample.random(SPACE, 2, np.random.default_rng(0))]
+    (tmp_path / "two.json").write_text(json.dumps(two))
+    monkeypatch.chdir(tmp_path)
 
 
 def caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:

@@ -59,11 +59,11 @@ def test_a_search_on_a_real_table_keeps_latency_and_resident_memory(tmp_path: Pa
     ms = float(np.median(estimate.sums(lut, space, genomes, "hot")))
     target = Target(name="here", paths=(folder,), at_most_ms=ms)
     free = request(space, str(tmp_path / "twin"), [target], {}, warn=lambda text: None)
-    best = find(space, free.accuracy, free.limits, seed=0).best
+    best = find(space, free.accuracy, free.limits, seed=0, population=64, generations=3).best
     resident = request(space, str(tmp_path / "twin"), [target], {"resident memory": 1e12}, warn=lambda text: None)
     loose = next(limit for limit in resident.limits if limit.name == "resident memory")
     at_most = 0.97 * float(loose.predict(best.subnet.array[None])[0])
     tight = request(space, str(tmp_path / "twin"), [target], {"resident memory": at_most}, warn=lambda text: None)
-    found = find(space, tight.accuracy, tight.limits, seed=0).best
+    found = find(space, tight.accuracy, tight.limits, seed=0, population=64, generations=3).best
     assert found.values["resident memory"] <= at_most * (1 + 1e-9) and found.accuracy <= best.accuracy + 1e-9
     assert found.values[tight.limits[0].name] <= ms * (1 + 1e-9)

@@ -22,7 +22,15 @@ SMALL = {
     "tiny lite": spaces.load("mobilenet_v3_tiny_lite", channels=1, classes=10),
     "narrow resnet50": NARROW,
 }
-LARGE = {name: spaces.load(name) for name in ("mobilenet_v3", "mobilenet_v3_lite", "proxyless", "resnet50")}
+
+
+def with_small_images(space: SearchSpace) -> SearchSpace:
+    """Return a space whose networks also take images of half its smallest size, in a quarter of the time."""
+    return dataclasses.replace(space, resolutions=(space.resolutions[0] // 2, *space.resolutions))
+
+
+PUBLISHED = ("mobilenet_v3", "mobilenet_v3_lite", "proxyless", "resnet50")
+LARGE = {name: with_small_images(spaces.load(name)) for name in PUBLISHED}
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +46,7 @@ def small_space(request: pytest.FixtureRequest) -> SearchSpace:
 
 @pytest.fixture(scope="session", params=[*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
 def every_space(request: pytest.FixtureRequest) -> SearchSpace:
-    """Return each space: the small ones, and in slow tests all that are published."""
+    """Return each space: the small ones, and in slow tests all that are published, to be run on small images."""
     return (SMALL | LARGE)[request.param]
 
 
