@@ -2,7 +2,7 @@
 
 Twenty limits for each of two runtimes. Every chosen network is measured with both runtimes, and its accuracy by the
 supernet on the images that labels were made with. Beside it: how often the twin's 90 % intervals hold for networks
-that searches picked.
+that searches picked (of further supernets: `picked.py`).
 
     ofa demo --out FOLDER
     python benchmarks/choices.py --run FOLDER
@@ -22,7 +22,7 @@ from record import record
 
 from harness import closing
 from harness.appraise import appraise
-from harness.demo import RUNTIMES, Place, settings
+from harness.demo import RUNTIMES, Place, Settings, settings
 from harness.inventory import this_computer
 from harness.learn import LABELS
 from harness.plan import RuntimeName
@@ -109,11 +109,11 @@ def timed(lab: Lab, runtime: RuntimeName, subnets: Sequence[Subnet], rounds: int
     return {one.name: (one.measured_ms or np.nan, one.lo_ms or np.nan) for one in verdicts}
 
 
-def tested(lab: Lab, subnets: Sequence[Subnet]) -> dict[str, float]:
+def tested(lab: Lab, subnets: Sequence[Subnet], chosen: Settings) -> dict[str, float]:
     """Return top-1, percent, of subnets by id: of the supernet, on the images that the demo's labels were made with."""
     space = lab.ms[RUNTIMES[0]].space
     device = this_computer(lab.folder / ".files")
-    place = Place(folder=lab.folder, settings=settings(), space=space, device=device)
+    place = Place(folder=lab.folder, settings=chosen, space=space, device=device)
     trained = runs.trained(lab.folder / "supernet", DATA)
     found = label.label(
         trained.supernet,
@@ -124,6 +124,18 @@ def tested(lab: Lab, subnets: Sequence[Subnet]) -> dict[str, float]:
         origin={"checkpoint_sha256": trained.sha256},
     )
     return dict(zip([subnet.id for subnet in subnets], found.tolist(), strict=True))
+
+
+def held(top1: AccuracyTwin, subnets: Sequence[Subnet], actual: Vector) -> dict[str, Any]:
+    """Return how often an interval held the label of a network that a search picked, and how much a twin flattered."""
+    genomes = np.stack([subnet.array for subnet in subnets])
+    low, high = top1.interval(genomes, COVERAGE)
+    return {
+        "networks": len(actual),
+        "held_pct": round(100 * float(((low <= actual) & (actual <= high)).mean()), 1),
+        "half_width_points": round(float(((high - low) / 2).mean()), 3),
+        "flattered_by_points": round(float((top1.predict(genomes) - actual).mean()), 3),
+    }
 
 
 def kept(picks: Sequence[Pick], times: dict[str, tuple[float, float]]) -> dict[str, Any]:
@@ -183,19 +195,13 @@ def main() -> None:
     picks = {runtime: searched(lab, runtime) for runtime in RUNTIMES}
     everything = {one.id: one for own in picks.values() for pick in own for one in pick.offered}
     chosen = {pick.offered[0].id: pick.offered[0] for own in picks.values() for pick in own}
-    top1 = tested(lab, list(everything.values()))
+    top1 = tested(lab, list(everything.values()), settings())
     times = {runtime: timed(lab, runtime, list(chosen.values()), given.rounds) for runtime in RUNTIMES}
-    genomes = np.stack([one.array for one in everything.values()])
-    actual = np.array([top1[name] for name in everything])
-    low, high = lab.top1.interval(genomes, COVERAGE)
     found: dict[str, Any] = {runtime: kept(picks[runtime], times[runtime]) for runtime in RUNTIMES}
     for own, other in (RUNTIMES, RUNTIMES[::-1]):
         found[own]["beside_choices_of_the_other"] = worth(picks[own], picks[other], times[own], top1)
-    found["intervals_on_picked_networks"] = {
-        "networks": len(actual),
-        "held_pct": round(100 * float(((low <= actual) & (actual <= high)).mean()), 1),
-        "flattered_by_points": round(float((lab.top1.predict(genomes) - actual).mean()), 3),
-    }
+    actual = np.array([top1[name] for name in everything])
+    found["intervals_on_picked_networks"] = held(lab.top1, list(everything.values()), actual)
     record("choices", "what forty searches chose on the tables of a demo, measured", found, "--run FOLDER")
 
 

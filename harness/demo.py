@@ -53,8 +53,8 @@ class Settings:
     recipe: Recipe
     training_images: int
     labels: int = 150
-    label_rounds: int = 2
-    labels_a_round: int = 35
+    label_rounds: int = 4
+    labels_a_round: int = 18
     calibration_images: int = 256
     label_images: int = 1500
     test_images: int
@@ -127,9 +127,9 @@ def _stages(place: Place, ledger: Ledger) -> dict[str, Any]:
     from ofa.train import labelled
 
     with ledger.stage("train", "1/8 train one supernet on cluttered digits"):
-        supernet = _train(place)
+        supernet = train(place)
     with ledger.stage("label", "2/8 measure the accuracy of some of its subnets, and fit the accuracy twin"):
-        accuracy = _accuracy_twin(place, supernet)
+        accuracy = accuracy_twin(place, supernet)
     tables: dict[RuntimeName, Lut] = {}
     latency: dict[RuntimeName, LatencyTwin] = {}
     for number, runtime in enumerate(RUNTIMES, 3):
@@ -169,7 +169,7 @@ def _facts(place: Place) -> dict[str, Any]:
     }
 
 
-def _train(place: Place) -> Supernet:
+def train(place: Place) -> Supernet:
     """Train the supernet, or return the one that is there."""
     from ofa.train import data, digits, loop, showing
 
@@ -190,7 +190,7 @@ def _train(place: Place) -> Supernet:
         return loop.train(recipe, scenes, folder, watch=watch, on_step=tell)
 
 
-def _accuracy_twin(place: Place, supernet: Supernet) -> AccuracyTwin:
+def accuracy_twin(place: Place, supernet: Supernet) -> AccuracyTwin:
     """Label subnets and fit the accuracy twin on them."""
     chosen, path = place.settings, place.folder / LABELS
     lesson = Lesson(

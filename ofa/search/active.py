@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
@@ -11,30 +12,80 @@ from ofa.search.bound import ends
 from ofa.search.finding import find
 from ofa.search.limits import Limit, Predictor, Values
 from ofa.search.sums import of_ops
+from ofa.space import sample
 from ofa.space.core import Genomes, SearchSpace
 from ofa.space.index import index_of
+from ofa.twins.work import op_columns
 
 if TYPE_CHECKING:
     from ofa.twins.accuracy import AccuracyTwin
 
-POPULATION, GENERATIONS = 256, 20
+POPULATION, GENERATIONS = 256, 5
 MILLION = 1e-6
 # Below any accuracy, percent.
 SEEN = 100.0
+# Fronts of a round beside that over MACs, each on a device of its own.
+DEVICES = 4
+# How much devices differ (standard deviations of logs): in what a kind of work costs, and in what it does at a stage.
+KIND_SD, STAGE_SD = 1.0, 0.3
 
 
 def along_front(space: SearchSpace, twin: AccuracyTwin, seen: Genomes, count: int, *, seed: int) -> Genomes:
-    """Return up to ``count`` genomes along the front of predicted accuracy over MACs that are not among ``seen``."""
-    macs = of_ops(space, index_of(space).values(lambda op: op.macs * MILLION))
-    most = ends(space, macs)
-    limit = Limit(name="MACs", predict=macs, at_most=most.most, unit="M", floor=lambda: most)
+    """Return up to ``count`` genomes along fronts of predicted accuracy that are not among ``seen``.
+
+    One front is over MACs, the others over the latency of devices that are made up: a network that is chosen for a
+    device is unlike those along MACs, and a twin errs on what it has seen none of.
+    """
+    prices = [index_of(space).values(lambda op: op.macs * MILLION), *made_up(space, DEVICES, seed=seed)]
     known = {bytes(genome) for genome in seen}
-    found = find(space, unseen(twin.predict, known), [limit], seed=seed, population=POPULATION, generations=GENERATIONS)
-    front = [point.genome for point in found.front if bytes(point.genome) not in known]
-    if not front:
+    found: list[bytes] = []
+    for number, values in enumerate(prices):
+        front = _front(space, unseen(twin.predict, known), values, seed=seed)
+        fresh = [genome for genome in front if genome not in known]
+        # Where a front has too few, the next ones are asked for more.
+        found += _spread(fresh, (count - len(found)) // (len(prices) - number))
+        known.update(found)
+    if not found:
         return seen[:0]
-    places = np.linspace(0, len(front) - 1, min(count, len(front)))
-    return np.stack([front[place] for place in sorted({round(place) for place in places.tolist()})])
+    return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(len(found), -1)
+
+
+def _front(space: SearchSpace, accuracy: Predictor, values: Values, *, seed: int) -> list[bytes]:
+    """Return the genomes on the front of accuracy over a sum of what each op takes, the least first."""
+    cost = of_ops(space, values)
+    most = ends(space, cost)
+    limit = Limit(name="cost", predict=cost, at_most=most.most, unit="", floor=lambda: most)
+    found = find(space, accuracy, [limit], seed=seed, population=POPULATION, generations=GENERATIONS)
+    return [bytes(point.genome) for point in found.front]
+
+
+def _spread(front: list[bytes], count: int) -> list[bytes]:
+    """Return up to ``count`` of a front: the one in the middle of each of so many equal parts."""
+    count = min(count, len(front))
+    return [front[(2 * part + 1) * len(front) // (2 * count)] for part in range(count)]
+
+
+def made_up(space: SearchSpace, count: int, *, seed: int) -> list[Values]:
+    """Return what every op of a space takes on devices that are made up, float64[n_ops] each, in no unit.
+
+    On each, every kind of work (`ofa.twins.work`) takes of the mean network's time a share that is drawn anew, and more
+    or less of it at each stage. Depthwise convolutions share one by all their MACs and differ by kernel: one that a
+    runtime has no fast code for costs ten times another.
+    """
+    of_ops, names = op_columns(space)
+    priced = np.array([", part " in name for name in names])
+    kinds, kind = np.unique([name.partition(",")[0] for name in np.array(names)[priced]], return_inverse=True)
+    _, group = np.unique([re.sub(r" k\d+", "", name) for name in kinds], return_inverse=True)
+    rng = np.random.default_rng([seed, 5])
+    drawn = sample.random(space, 256, rng)
+    means = np.array([index_of(space).sum(drawn, values).mean() for values in of_ops[:, priced].T])
+    of_groups = np.bincount(group[kind], weights=means)
+    found = []
+    for _ in range(count):
+        prices = np.exp(rng.normal(0, KIND_SD, len(kinds))) / of_groups[group]
+        weights = prices[kind] * np.exp(rng.normal(0, STAGE_SD, len(kind)))
+        found.append(of_ops[:, priced] @ weights)
+    return found
 
 
 def unseen(predict: Predictor, known: Container[bytes]) -> Predictor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ofa.space.core import Genomes
 from ofa.threads import on_one_thread
 from ofa.twins import boost, card, features, intervals, members, ridge, samples, stack, store
+from ofa.twins.errors import not_parallel
 from ofa.twins.genes import Space, genes_digest
 
 Vector = NDArray[np.float64]
@@ -32,8 +33,9 @@ class AccuracyTwin:
     """Predicts top-1 accuracy, percent, for any genome of its space: ``base`` + sum of weight x trees.
 
     ``base`` is additive over genes; ``boosters`` are pairs (weight, trees over `features.tree_features`).
-    ``left_out`` holds cross-validated residuals (label - prediction) in points, float64[n], and ``left_out_at`` the
-    predictions they are of, percent; ``card`` is JSON.
+    ``left_out`` holds residuals (label - prediction) in points, float64[n], and ``left_out_at`` the predictions they
+    are of, percent: cross-validated ones, and where a label was foretold, what was said before it was known. ``card``
+    is JSON.
     """
 
     space: Space
@@ -60,11 +62,12 @@ class AccuracyTwin:
     def interval(self, genomes: Genomes, coverage: float = 0.9) -> tuple[Vector, Vector]:
         """Return the lower and upper end, percent, of an interval meant to hold the label with ``coverage``.
 
-        Symmetric about the prediction; its half width is the conformal quantile of absolute cross-validated
-        residuals of networks that are predicted alike (`intervals.nearby`). For networks drawn like the labelled ones
-        it holds about that often on average, without a finite-sample guarantee (`intervals.quantile` says why). For
-        networks that a search picked it does not: the card's ``optimism`` says how much their predictions flatter.
-        Raises UsageInvalid where there are too few labels for this coverage.
+        Symmetric about the prediction; its half width is the conformal quantile of the absolute residuals of networks
+        that are predicted alike (`intervals.nearby`). For networks drawn like the labelled ones it holds about that
+        often on average, without a finite-sample guarantee (`intervals.quantile` says why). For networks that a search
+        picked it does so only where labels along the front were foretold (`rounds.learn`); else the card's
+        ``optimism`` says how much their predictions flatter. Raises UsageInvalid where there are too few labels for
+        this coverage.
         """
         predicted = self.predict(genomes)
         half = intervals.nearby(np.abs(self.left_out), self.left_out_at, predicted, coverage)
@@ -89,6 +92,7 @@ def fit(
     top1: NDArray[np.floating],
     *,
     latency_ms: NDArray[np.floating] | None = None,
+    foretold: NDArray[np.floating] | None = None,
     precision: str | None = "fp32",
     seed: int = 0,
     threads: int = 1,
@@ -100,8 +104,9 @@ def fit(
     seen: the additive base, trees alone, and base + boosted, which is the average of all six; either of the first two
     is chosen only where it is better by more than one standard error. Nothing here depends on which space it is. The
     card says what was chosen, and what each model scored. ``latency_ms`` float64[n] adds errors inside latency bins
-    to the card. Raises SpaceMismatch for foreign genomes and UsageInvalid for unusable labels or fewer than 20
-    different networks.
+    to the card. ``foretold`` float64[n] is what an earlier twin said of networks that it picked, percent, before their
+    labels were known, NaN of all others: how far off it was stands in for their cross-validated errors in intervals.
+    Raises SpaceMismatch for foreign genomes and UsageInvalid for unusable labels or fewer than 20 different networks.
     """
     rows = genomes
     genomes, labels = samples.merged(space, rows, top1, needed=FEWEST_LABELS, of="accuracy labels", positive=False)
@@ -119,7 +124,10 @@ def fit(
         bins = samples.merged(space, rows, latency_ms, needed=FEWEST_LABELS, of="latencies", positive=True)[1]
     resolutions = features.resolutions(space, genomes)
     predictions = {name: labels + error for name, error in (errors | residuals).items()}
+    said = _said(rows, foretold, genomes)
+    at = np.where(np.isnan(said), predictions[chosen], said)
     facts = card.accuracy_card(labels, predictions, chosen, resolutions=resolutions, latency_ms=bins)
+    facts["interval"] = card.interval(labels, at, foretold=int(np.isfinite(said).sum()))
     facts |= {"reason": reason, "seed": seed, "precision": precision}
     facts["weights"] = {name: samples.finite(weight) for name, weight in weights.items()}
     facts["ridge"] = next((fitted[name].note for name in weights if fitted[name].note), {})
@@ -129,10 +137,20 @@ def fit(
         space=space,
         base=base,
         boosters=boosters,
-        left_out=-residuals[chosen],
-        left_out_at=labels + residuals[chosen],
+        left_out=labels - at,
+        left_out_at=at,
         card=heading | facts,
     )
+
+
+def _said(rows: Genomes, foretold: NDArray[np.floating] | None, genomes: Genomes) -> Vector:
+    """Return what was foretold of each of ``genomes``, percent, NaN where nothing was; raise UsageInvalid by shape."""
+    if foretold is None:
+        return np.full(len(genomes), np.nan)
+    if np.shape(foretold) != (len(rows),):
+        raise not_parallel("accuracies foretold", np.shape(foretold), (len(rows),))
+    known = {bytes(genome): float(said) for genome, said in zip(rows, foretold, strict=True) if np.isfinite(said)}
+    return np.array([known.get(bytes(genome), np.nan) for genome in genomes])
 
 
 def merged(

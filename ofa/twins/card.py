@@ -32,7 +32,6 @@ def accuracy_card(
 ) -> dict[str, Any]:
     """Return what the card of an accuracy twin says of its data and of out-of-fold predictions, percent float64[n]."""
     predicted = predictions[chosen]
-    half = intervals.nearby(np.abs(labels - predicted), predicted, predicted, 0.9).mean()
     facts: dict[str, Any] = {
         "samples": len(labels),
         "label_mean": finite(labels.mean()),
@@ -40,17 +39,27 @@ def accuracy_card(
         "chosen": chosen,
         "models": {name: scores(labels, found, resolutions) for name, found in predictions.items()},
         "top_fifth": top_fifth(labels, predicted),
-        "interval": {
-            "method": "conformal quantile of absolute out-of-fold residuals, among those predicted alike; "
-            + intervals.CAVEAT,
-            "coverage": 0.9,
-            "half_width_points": finite(half),
-            "residuals": len(labels),
-        },
     }
     if latency_ms is not None:
         facts["latency_bins"] = latency_bins(labels, predicted, latency_ms)
     return facts
+
+
+def interval(labels: Vector, at: Vector, *, foretold: int) -> dict[str, Any]:
+    """Describe the intervals made from labels and what was said of them without them, percent float64[n].
+
+    ``foretold`` is of how many an earlier twin said it, which had picked them.
+    """
+    method = "conformal quantile of absolute out-of-fold residuals, among those predicted alike"
+    if foretold:
+        method += "; of networks picked in rounds, residuals of what was said before their labels were known"
+    return {
+        "method": f"{method}; {intervals.CAVEAT}",
+        "coverage": 0.9,
+        "half_width_points": finite(intervals.nearby(np.abs(labels - at), at, at, 0.9).mean()),
+        "residuals": len(labels),
+        "foretold": foretold,
+    }
 
 
 def scores(labels: Vector, predicted: Vector, resolutions: Vector | None) -> dict[str, float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,28 +19,41 @@ Label = Callable[[Genomes], Vector]
 Propose = Callable[[AccuracyTwin, Genomes, int], Genomes]
 
 
+class Gathered(NamedTuple):
+    """Genomes uint8[n, G] with their top-1, percent float64[n], and what was foretold of it, NaN where nothing was."""
+
+    genomes: Genomes
+    top1: Vector
+    foretold: Vector
+
+
 def gather(
     space: Space, genomes: Genomes, label: Label, propose: Propose, *, rounds: int, seed: int = 0, threads: int = 1
-) -> tuple[Genomes, Vector]:
+) -> Gathered:
     """Return ``genomes`` uint8[n, G] and those proposed in each of some rounds, with their labels.
 
-    ``label`` returns top-1, percent float64[n]. A search picks where a twin errs upwards; labels along the front that
-    it would choose pull these errors down (iterative data selection in BRP-NAS, arXiv 2007.08668). Raises what
-    labelling and fitting raise.
+    Of those proposed from the second round on it holds what the twin of their round foretold, too: that is how far off
+    twins are of networks that they themselves picked, which no error of networks drawn at random says. ``label``
+    returns top-1, percent float64[n]. A search picks where a twin errs upwards; labels along the front that it would
+    choose pull these errors down (iterative data selection in BRP-NAS, arXiv 2007.08668). Raises what labelling and
+    fitting raise.
     """
     top1 = np.asarray(label(genomes), dtype=np.float64)
+    foretold = np.full(len(top1), np.nan)
     for number in range(rounds):
         twin = accuracy.fit(space, genomes, top1, seed=seed, threads=threads)
         more = propose(twin, genomes, number)
         if not len(more):
             break
+        # The first twin has seen no label along a front, as all later ones have, and errs more than they do.
+        foretold = np.concatenate([foretold, twin.predict(more) if number else np.full(len(more), np.nan)])
         genomes, top1 = np.concatenate([genomes, more]), np.concatenate([top1, label(more)])
-    return genomes, top1
+    return Gathered(genomes, top1, foretold)
 
 
 def learn(
     space: Space, genomes: Genomes, label: Label, propose: Propose, *, rounds: int, seed: int = 0, threads: int = 1
 ) -> AccuracyTwin:
     """Return the twin fitted to what `gather` returns; raises what it and fitting raise."""
-    genomes, top1 = gather(space, genomes, label, propose, rounds=rounds, seed=seed, threads=threads)
-    return accuracy.fit(space, genomes, top1, seed=seed, threads=threads)
+    found = gather(space, genomes, label, propose, rounds=rounds, seed=seed, threads=threads)
+    return accuracy.fit(space, found.genomes, found.top1, foretold=found.foretold, seed=seed, threads=threads)

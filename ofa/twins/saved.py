@@ -72,12 +72,12 @@ def fit(
 
         if not labels.exists():
             raise errors.labels_absent(labels)
-        if rounds is not None:
-            grow(space, labels, rounds, seed=seed)
+        foretold = {} if rounds is None else grow(space, labels, rounds, seed=seed)
         genomes, top1 = labelled.read(labels, space)
+        said = np.array([foretold.get(bytes(genome), np.nan) for genome in genomes])
         precision = labelled.precision_of(labels, space)
         latency_ms = None if by_latency is None else _priced(space, by_latency, genomes)
-        twin = accuracy.fit(space, genomes, top1, precision=precision, latency_ms=latency_ms, seed=seed)
+        twin = accuracy.fit(space, genomes, top1, foretold=said, precision=precision, latency_ms=latency_ms, seed=seed)
         source = labels
     else:
         from ofa.lut import format as formats
@@ -105,11 +105,11 @@ def _priced(space: SearchSpace, path: Path, genomes: Genomes) -> NDArray[np.floa
     return estimate.price(lut, [space.subnet(genome) for genome in genomes], estimate.state_of(lut, space))
 
 
-def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> None:
+def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> dict[bytes, float]:
     """Add labels to a file, in rounds along the front of a twin fitted to all before; what it gained stays in it.
 
-    They are made by `ofa label` in a process of its own, since twins do without torch. Raises UsageInvalid where it
-    fails.
+    Returns what these twins foretold of the added networks, percent, by genome. The labels are made by `ofa label` in a
+    process of its own, since twins do without torch. Raises UsageInvalid where it fails.
     """
     from ofa.search.active import along_front
     from ofa.train import labelled
@@ -123,7 +123,7 @@ def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> None
         return np.array([known[bytes(genome)] for genome in genomes])
 
     genomes, _ = labelled.read(labels, space)
-    active.gather(
+    found = active.gather(
         space,
         genomes,
         label,
@@ -131,6 +131,10 @@ def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> None
         rounds=rounds.count,
         seed=seed,
     )
+    added = np.isfinite(found.foretold)
+    return {
+        bytes(genome): float(said) for genome, said in zip(found.genomes[added], found.foretold[added], strict=True)
+    }
 
 
 def _known(labels: Path, space: SearchSpace) -> dict[bytes, float]:

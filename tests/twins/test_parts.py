@@ -129,12 +129,38 @@ def test_rounds_label_what_is_proposed_and_stop_where_nothing_is() -> None:
     def propose(twin: accuracy.AccuracyTwin, seen: Genomes, number: int) -> Genomes:
         drawn = sample.unique(sample.random(TINY, 400, rng))
         best = drawn[np.argsort(-twin.predict(drawn))[:10]]
-        return best if number == 0 else best[:0]
+        return best if number < 2 else best[:0]
 
     first = sample.unique(sample.random(TINY, 40, rng))
-    twin = rounds.learn(TINY, first, label, propose, rounds=3)
-    assert asked == [len(first), 10]
-    assert len(first) < twin.card["samples"] <= len(first) + 10
+    found = rounds.gather(TINY, first, label, propose, rounds=4)
+    assert asked == [len(first), 10, 10] and len(found.genomes) == len(found.top1) == len(first) + 20
+    # What the second round's twin said, which had seen a round along the front, and no other.
+    said = accuracy.fit(TINY, found.genomes[:-10], found.top1[:-10]).predict(found.genomes[-10:])
+    np.testing.assert_array_equal(found.foretold, np.concatenate([np.full(len(first) + 10, np.nan), said]))
+    card = rounds.learn(TINY, first, label, propose, rounds=4).card
+    assert len(first) < card["samples"] <= len(first) + 40 and card["interval"]["foretold"] == 10
+
+
+@pytest.mark.slow
+def test_what_was_foretold_of_picked_networks_widens_intervals_beside_them_alone() -> None:
+    """How far off an earlier twin was of a network it picked counts for the next pick, not the error of a fold."""
+    rng = np.random.default_rng(0)
+    genomes = sample.unique(sample.random(TINY, 200, rng))
+    top1 = 50.0 + genomes.sum(axis=1) + rng.normal(0, 0.2, len(genomes))
+    picked = top1 >= np.sort(top1)[-40]
+    foretold = np.where(picked, top1 + rng.normal(0, 2.0, len(top1)), np.nan)
+    plain, told = accuracy.fit(TINY, genomes, top1), accuracy.fit(TINY, genomes, top1, foretold=foretold)
+    np.testing.assert_array_equal(plain.predict(genomes), told.predict(genomes))
+    widths = [np.subtract(*twin.interval(genomes)[::-1]) for twin in (plain, told)]
+    ratio = widths[1] / widths[0]
+    best, worst = top1 >= np.sort(top1)[-10], top1 <= np.sort(top1)[100]
+    assert ratio[best].min() > 5 and 0.8 < np.median(ratio[worst]) < 1.2
+    # Two standard deviations of what was foretold, 1.645 of them on either side.
+    assert 2 * 1.645 * 1.5 < np.median(widths[1][best]) < 2 * 1.645 * 3
+    assert told.card["interval"]["half_width_points"] > plain.card["interval"]["half_width_points"]
+    assert "before their labels were known" in told.card["interval"]["method"]
+    with pytest.raises(UsageInvalid, match="foretold"):
+        accuracy.fit(TINY, genomes, top1, foretold=foretold[1:])
 
 
 @pytest.mark.slow

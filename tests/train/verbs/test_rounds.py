@@ -30,6 +30,7 @@ def test_labels_are_added_along_the_front_of_the_twin(
     found = labelled.rows(labels, space)
     assert labels.read_bytes().startswith(before) and 30 < len(found) <= 38
     assert len({row.subnet.id for row in found}) == len(found) == json.loads(printed)["samples"]
+    assert json.loads(printed)["interval"]["foretold"] == len(found) - 34
 
 
 @pytest.mark.parametrize("missing", [("--run", "RUN"), ("--data", "PATH"), ("--rounds", "1", "--run", "RUN")])
