@@ -22,17 +22,18 @@ from record import record
 
 from harness import closing
 from harness.appraise import appraise
-from harness.demo import RUNTIMES, Place, Settings, settings
+from harness.demo import RUNTIMES, Place, Settings, settings, train
 from harness.inventory import this_computer
 from harness.learn import LABELS
 from harness.plan import RuntimeName
 from harness.tables import TABLE
+from ofa import files
 from ofa.lut import format as formats
 from ofa.lut.format import Lut
 from ofa.search import Limit, extremes, find, latency_limit
 from ofa.search.active import unseen
 from ofa.space.core import Genomes, Subnet
-from ofa.train import label, labelled, runs
+from ofa.train import label, labelled
 from ofa.twins import accuracy, latency
 from ofa.twins.accuracy import AccuracyTwin
 from ofa.twins.latency import LatencyTwin
@@ -41,7 +42,6 @@ SHARES = np.linspace(0.06, 0.9, 20)
 COVERAGE = 0.9
 # Of each search, so many that differ: the best, and others that it would have offered.
 OFFERED = 5
-DATA = "digits"
 
 Vector = NDArray[np.float64]
 
@@ -114,14 +114,13 @@ def tested(lab: Lab, subnets: Sequence[Subnet], chosen: Settings) -> dict[str, f
     space = lab.ms[RUNTIMES[0]].space
     device = this_computer(lab.folder / ".files")
     place = Place(folder=lab.folder, settings=chosen, space=space, device=device)
-    trained = runs.trained(lab.folder / "supernet", DATA)
     found = label.label(
-        trained.supernet,
+        train(place),
         np.stack([subnet.array for subnet in subnets]),
         lab.folder / "choices" / LABELS,
         calibration=place.images("calibration"),
         images=place.images("label"),
-        origin={"checkpoint_sha256": trained.sha256},
+        origin={"checkpoint_sha256": files.sha256_file(place.checkpoint)},
     )
     return dict(zip([subnet.id for subnet in subnets], found.tolist(), strict=True))
 

@@ -126,21 +126,14 @@ def fit(
     predictions = {name: labels + error for name, error in (errors | residuals).items()}
     said = _said(rows, foretold, genomes)
     at = np.where(np.isnan(said), predictions[chosen], said)
-    facts = card.accuracy_card(labels, predictions, chosen, resolutions=resolutions, latency_ms=bins)
-    facts["interval"] = card.interval(labels, at, foretold=int(np.isfinite(said).sum()))
+    facts: dict[str, Any] = {"schema": SCHEMA, "space": space.id, "genes_sha256": genes_digest(space)}
+    facts |= card.accuracy_card(labels, predictions, chosen, resolutions=resolutions, latency_ms=bins)
+    facts |= {"interval": card.interval(labels, at, foretold=int(np.isfinite(said).sum()))}
     facts |= {"reason": reason, "seed": seed, "precision": precision}
-    facts["weights"] = {name: samples.finite(weight) for name, weight in weights.items()}
-    facts["ridge"] = next((fitted[name].note for name in weights if fitted[name].note), {})
+    facts |= {"weights": {name: samples.finite(weight) for name, weight in weights.items()}}
+    facts |= {"ridge": next((fitted[name].note for name in weights if fitted[name].note), {})}
     base, boosters = merged(space, fitted, weights)
-    heading = {"schema": SCHEMA, "space": space.id, "genes_sha256": genes_digest(space)}
-    return AccuracyTwin(
-        space=space,
-        base=base,
-        boosters=boosters,
-        left_out=labels - at,
-        left_out_at=at,
-        card=heading | facts,
-    )
+    return AccuracyTwin(space=space, base=base, boosters=boosters, left_out=labels - at, left_out_at=at, card=facts)
 
 
 def _said(rows: Genomes, foretold: NDArray[np.floating] | None, genomes: Genomes) -> Vector:
