@@ -2,7 +2,8 @@
 
 Each is trained, labelled and learned from as the demo does it. Searches under forty limits, on the latency twins of a
 finished demo, pick networks that have no label; they are labelled then, on the same images. Beside it, the same twin
-without what was foretold in its rounds: intervals as of networks drawn at random. Folders of before are taken up.
+without what was foretold in its rounds: cross-validated errors alone. The devices that a round makes up are the same
+for all seeds. Folders of before are taken up.
 
     ofa demo --out FOLDER
     python benchmarks/picked.py --run FOLDER --out FOLDER

@@ -47,7 +47,8 @@ SHARES = (0.25, 0.5, 0.75)
 class Settings:
     """How much the demo does. Images are scenes: to train on, for batch norm, for labels, and for the final test.
 
-    ``labels`` random subnets are labelled first, then ``labels_a_round`` that the twin itself would choose.
+    ``labels`` random subnets are labelled first, then, in each of ``label_rounds``, ``labels_a_round`` that the
+    twin itself would choose.
     """
 
     recipe: Recipe

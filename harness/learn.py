@@ -1,6 +1,6 @@
 """Labels subnets and fits the accuracy twin: random ones first, then those that the twin itself would choose.
 
-A search picks where a twin errs upwards. Labels around the front it would choose pull these errors down (active
+A search picks where a twin errs upwards. Labels along fronts that it would choose from pull these errors down (active
 learning; iterative data selection in BRP-NAS, arXiv 2007.08668).
 """
 
@@ -42,7 +42,7 @@ class Lesson:
 
 
 def learn(lesson: Lesson, *, first: int, rounds: int, each: int) -> AccuracyTwin:
-    """Return the twin fitted to ``first`` random labels and, in each of ``rounds``, ``each`` more along its own front.
+    """Return the twin fitted to ``first`` random labels and, in each of ``rounds``, ``each`` more along its own fronts.
 
     Labels that the file holds are not measured again. Raises FileInvalid where they are of another origin, and what
     labelling and fitting raise.

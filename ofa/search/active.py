@@ -1,4 +1,4 @@
-"""What is worth a label next: networks along the front that a twin would choose, none of which was labelled yet."""
+"""What is worth a label next: networks along fronts that a twin would choose from, none of which was labelled yet."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ofa.twins.work import op_columns
 if TYPE_CHECKING:
     from ofa.twins.accuracy import AccuracyTwin
 
+# After five generations predicted fronts are as good as after twenty, and every round waits for five fronts.
 POPULATION, GENERATIONS = 256, 5
 MILLION = 1e-6
 # Below any accuracy, percent.
@@ -37,6 +38,8 @@ def along_front(space: SearchSpace, twin: AccuracyTwin, seen: Genomes, count: in
     device is unlike those along MACs, and a twin errs on what it has seen none of.
     """
     prices = [index_of(space).values(lambda op: op.macs * MILLION), *made_up(space, DEVICES, seed=seed)]
+    # Each has one at least: of fewer networks than fronts, the first fronts.
+    prices = prices[:count]
     known = {bytes(genome) for genome in seen}
     found: list[bytes] = []
     for number, values in enumerate(prices):
@@ -60,7 +63,10 @@ def _front(space: SearchSpace, accuracy: Predictor, values: Values, *, seed: int
 
 
 def _spread(front: list[bytes], count: int) -> list[bytes]:
-    """Return up to ``count`` of a front: the one in the middle of each of so many equal parts."""
+    """Return up to ``count`` of a front: the one in the middle of each of so many equal parts.
+
+    Not its ends: the cheapest network is the same one on every front.
+    """
     count = min(count, len(front))
     return [front[(2 * part + 1) * len(front) // (2 * count)] for part in range(count)]
 
@@ -69,22 +75,22 @@ def made_up(space: SearchSpace, count: int, *, seed: int) -> list[Values]:
     """Return what every op of a space takes on devices that are made up, float64[n_ops] each, in no unit.
 
     On each, every kind of work (`ofa.twins.work`) takes of the mean network's time a share that is drawn anew, and more
-    or less of it at each stage. Depthwise convolutions share one by all their MACs and differ by kernel: one that a
-    runtime has no fast code for costs ten times another.
+    or less of it at each stage. What depthwise convolutions cost is drawn for each kernel apart: a runtime may have
+    fast code for 3 x 3 and none for 7 x 7.
     """
-    of_ops, names = op_columns(space)
+    amounts, names = op_columns(space)
     priced = np.array([", part " in name for name in names])
     kinds, kind = np.unique([name.partition(",")[0] for name in np.array(names)[priced]], return_inverse=True)
     _, group = np.unique([re.sub(r" k\d+", "", name) for name in kinds], return_inverse=True)
     rng = np.random.default_rng([seed, 5])
     drawn = sample.random(space, 256, rng)
-    means = np.array([index_of(space).sum(drawn, values).mean() for values in of_ops[:, priced].T])
+    means = np.array([index_of(space).sum(drawn, values).mean() for values in amounts[:, priced].T])
     of_groups = np.bincount(group[kind], weights=means)
     found = []
     for _ in range(count):
         prices = np.exp(rng.normal(0, KIND_SD, len(kinds))) / of_groups[group]
         weights = prices[kind] * np.exp(rng.normal(0, STAGE_SD, len(kind)))
-        found.append(of_ops[:, priced] @ weights)
+        found.append(amounts[:, priced] @ weights)
     return found
 
 

@@ -65,9 +65,8 @@ class AccuracyTwin:
         Symmetric about the prediction; its half width is the conformal quantile of the absolute residuals of networks
         that are predicted alike (`intervals.nearby`). For networks drawn like the labelled ones it holds about that
         often on average, without a finite-sample guarantee (`intervals.quantile` says why). For networks that a search
-        picked it does so only where labels along the front were foretold (`rounds.learn`); else the card's
-        ``optimism`` says how much their predictions flatter. Raises UsageInvalid where there are too few labels for
-        this coverage.
+        picked it comes near that where labels along fronts were foretold (`rounds.learn`), dozens of them, and holds
+        less often elsewhere. Raises UsageInvalid where there are too few labels for this coverage.
         """
         predicted = self.predict(genomes)
         half = intervals.nearby(np.abs(self.left_out), self.left_out_at, predicted, coverage)
@@ -110,6 +109,7 @@ def fit(
     """
     rows = genomes
     genomes, labels = samples.merged(space, rows, top1, needed=FEWEST_LABELS, of="accuracy labels", positive=False)
+    said = _said(rows, foretold, genomes)
     inputs = members.read(space, genomes)
     fold = intervals.folds(len(labels), 10 if len(labels) <= 200 else 5, np.random.default_rng(seed))
     errors = cross_validate(inputs, labels, fold, seed=seed, threads=threads)
@@ -124,7 +124,6 @@ def fit(
         bins = samples.merged(space, rows, latency_ms, needed=FEWEST_LABELS, of="latencies", positive=True)[1]
     resolutions = features.resolutions(space, genomes)
     predictions = {name: labels + error for name, error in (errors | residuals).items()}
-    said = _said(rows, foretold, genomes)
     at = np.where(np.isnan(said), predictions[chosen], said)
     facts: dict[str, Any] = {"schema": SCHEMA, "space": space.id, "genes_sha256": genes_digest(space)}
     facts |= card.accuracy_card(labels, predictions, chosen, resolutions=resolutions, latency_ms=bins)

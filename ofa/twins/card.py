@@ -52,7 +52,7 @@ def interval(labels: Vector, at: Vector, *, foretold: int) -> dict[str, Any]:
     """
     method = "conformal quantile of absolute out-of-fold residuals, among those predicted alike"
     if foretold:
-        method += "; of networks picked in rounds, residuals of what was said before their labels were known"
+        method += "; of networks picked in later rounds, residuals of what was said before their labels were known"
     return {
         "method": f"{method}; {intervals.CAVEAT}",
         "coverage": 0.9,

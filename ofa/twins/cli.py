@@ -61,7 +61,7 @@ def fit(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", min=0, max=100, help="Then label more, along its own front.")
+        int, typer.Option("--rounds", metavar="N", min=0, max=100, help="Then label more, along its own fronts.")
     ] = 0,
     each: Annotated[int, typer.Option("--each", metavar="K", min=1, max=10_000, help="Labels of such a round.")] = 40,
     run: Annotated[Path | None, typer.Option("--run", metavar="RUN", help="The training that is labelled.")] = None,

@@ -103,6 +103,15 @@ def labels_absent(path: Path) -> FileInvalid:
     )
 
 
+def not_foretold(path: Path, why: str) -> FileInvalid:
+    """Say that a file of what was foretold cannot be used."""
+    return FileInvalid(
+        f"'{path}' cannot be used",
+        why=why,
+        hint="remove it: the labels stay, and intervals go by cross-validated errors until rounds foretell others",
+    )
+
+
 def rounds_need() -> UsageInvalid:
     """Say what labels of further rounds are made of."""
     return UsageInvalid(

@@ -19,6 +19,10 @@ Label = Callable[[Genomes], Vector]
 Propose = Callable[[AccuracyTwin, Genomes, int], Genomes]
 
 
+# Told of genomes that a round is about to label, and of what its twin foretells, percent float64[n].
+Keep = Callable[[Genomes, Vector], None]
+
+
 class Gathered(NamedTuple):
     """Genomes uint8[n, G] with their top-1, percent float64[n], and what was foretold of it, NaN where nothing was."""
 
@@ -28,15 +32,25 @@ class Gathered(NamedTuple):
 
 
 def gather(
-    space: Space, genomes: Genomes, label: Label, propose: Propose, *, rounds: int, seed: int = 0, threads: int = 1
+    space: Space,
+    genomes: Genomes,
+    label: Label,
+    propose: Propose,
+    *,
+    rounds: int,
+    seed: int = 0,
+    threads: int = 1,
+    grown: bool = False,
+    keep: Keep | None = None,
 ) -> Gathered:
     """Return ``genomes`` uint8[n, G] and those proposed in each of some rounds, with their labels.
 
     Of those proposed from the second round on it holds what the twin of their round foretold, too: that is how far off
     twins are of networks that they themselves picked, which no error of networks drawn at random says. ``label``
     returns top-1, percent float64[n]. A search picks where a twin errs upwards; labels along the front that it would
-    choose pull these errors down (iterative data selection in BRP-NAS, arXiv 2007.08668). Raises what labelling and
-    fitting raise.
+    choose pull these errors down (iterative data selection in BRP-NAS, arXiv 2007.08668). With ``grown`` the first
+    round counts as a later one: ``genomes`` hold some of earlier rounds. ``keep`` is told before labels are made, so
+    that an interrupt loses nothing. Raises what labelling and fitting raise.
     """
     top1 = np.asarray(label(genomes), dtype=np.float64)
     foretold = np.full(len(top1), np.nan)
@@ -45,8 +59,11 @@ def gather(
         more = propose(twin, genomes, number)
         if not len(more):
             break
-        # The first twin has seen no label along a front, as all later ones have, and errs more than they do.
-        foretold = np.concatenate([foretold, twin.predict(more) if number else np.full(len(more), np.nan)])
+        # A twin that has seen no label along a front, as all later ones have, errs more than they do.
+        said = twin.predict(more) if grown or number else np.full(len(more), np.nan)
+        if keep is not None:
+            keep(more, said)
+        foretold = np.concatenate([foretold, said])
         genomes, top1 = np.concatenate([genomes, more]), np.concatenate([top1, label(more)])
     return Gathered(genomes, top1, foretold)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ofa import console, files
 from ofa.space.core import Genomes, SearchSpace
-from ofa.twins import accuracy, errors, latency, store, tables
+from ofa.twins import accuracy, errors, foretold, latency, store, tables
 from ofa.twins.accuracy import AccuracyTwin
 from ofa.twins.latency import LatencyTwin
 
@@ -37,7 +37,7 @@ def load(folder: Path, space: SearchSpace | None = None) -> AccuracyTwin | Laten
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """How labels are added along the twin's own front: so often, so many each, of a training run and its images."""
+    """How labels are added along the twin's own fronts: so often, so many each, of a training run and its images."""
 
     count: int
     each: int
@@ -72,9 +72,11 @@ def fit(
 
         if not labels.exists():
             raise errors.labels_absent(labels)
-        foretold = {} if rounds is None else grow(space, labels, rounds, seed=seed)
+        if rounds is not None:
+            grow(space, labels, rounds, seed=seed)
         genomes, top1 = labelled.read(labels, space)
-        said = np.array([foretold.get(bytes(genome), np.nan) for genome in genomes])
+        known = foretold.read(labels, space)
+        said = np.array([known.get(bytes(genome), np.nan) for genome in genomes])
         precision = labelled.precision_of(labels, space)
         latency_ms = None if by_latency is None else _priced(space, by_latency, genomes)
         twin = accuracy.fit(space, genomes, top1, foretold=said, precision=precision, latency_ms=latency_ms, seed=seed)
@@ -105,11 +107,11 @@ def _priced(space: SearchSpace, path: Path, genomes: Genomes) -> NDArray[np.floa
     return estimate.price(lut, [space.subnet(genome) for genome in genomes], estimate.state_of(lut, space))
 
 
-def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> dict[bytes, float]:
-    """Add labels to a file, in rounds along the front of a twin fitted to all before; what it gained stays in it.
+def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> None:
+    """Add labels to a file, in rounds along fronts of a twin fitted to all before; what it gained stays in it.
 
-    Returns what these twins foretold of the added networks, percent, by genome. The labels are made by `ofa label` in a
-    process of its own, since twins do without torch. Raises UsageInvalid where it fails.
+    What these twins foretold of the added networks is kept beside it. The labels are made by `ofa label` in a process
+    of its own, since twins do without torch. Raises UsageInvalid where it fails.
     """
     from ofa.search.active import along_front
     from ofa.train import labelled
@@ -123,18 +125,23 @@ def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> dict
         return np.array([known[bytes(genome)] for genome in genomes])
 
     genomes, _ = labelled.read(labels, space)
-    found = active.gather(
+    said = foretold.read(labels, space)
+
+    def keep(more: Genomes, top1: NDArray[np.float64]) -> None:
+        said.update(zip(map(bytes, more), top1.tolist(), strict=True))
+        foretold.write(labels, space, said)
+
+    active.gather(
         space,
         genomes,
         label,
-        lambda twin, seen, number: along_front(space, twin, seen, rounds.each, seed=seed + number),
+        # By how many there are: rounds that are asked for later make up other devices.
+        lambda twin, seen, number: along_front(space, twin, seen, rounds.each, seed=seed + len(seen)),
         rounds=rounds.count,
         seed=seed,
+        grown=bool(said),
+        keep=keep,
     )
-    added = np.isfinite(found.foretold)
-    return {
-        bytes(genome): float(said) for genome, said in zip(found.genomes[added], found.foretold[added], strict=True)
-    }
 
 
 def _known(labels: Path, space: SearchSpace) -> dict[bytes, float]:

@@ -43,8 +43,8 @@ def small() -> Settings:
         recipe=recipe,
         training_images=128,
         labels=22,
-        label_rounds=1,
-        labels_a_round=4,
+        label_rounds=2,
+        labels_a_round=2,
         calibration_images=64,
         label_images=128,
         test_images=128,
@@ -193,6 +193,11 @@ def test_interrupts_anywhere_lose_nothing(
     assert mine.step == theirs.step and all((mine.model[name] == theirs.model[name]).all() for name in theirs.model)
     for name in ("supernet/metrics.jsonl", "labels.csv"):
         assert sha256_file(tmp_path / "demo" / name) == sha256_file(whole[0] / name), name
+    # What the twin of the second round foretold is known again, though it was interrupted.
+    own, other = (
+        json.loads((folder / "twins/accuracy/card.json").read_text()) for folder in (tmp_path / "demo", whole[0])
+    )
+    assert own["interval"] == other["interval"] and own["interval"]["foretold"] == 2
     for name in RUNTIMES:
         with journals.open_journal(tmp_path / "demo" / name / "journal.sqlite") as journal:
             assert journal.complete_rounds() == {0, 1}

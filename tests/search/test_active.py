@@ -30,10 +30,20 @@ def test_new_labels_lie_on_fronts_of_unlike_devices() -> None:
     for values in [index_of(TINY).values(lambda op: float(op.macs)), *active.made_up(TINY, active.DEVICES, seed=0)]:
         cost, others = index_of(TINY).sum(found, values), index_of(TINY).sum(drawn, values)
         pairs = zip(cost, twin.predict(found), strict=True)
-        better.append([(twin.predict(drawn[others <= most]) > said).mean() for most, said in pairs])
+        better.append([(twin.predict(drawn) > said)[others <= most].sum() / len(drawn) for most, said in pairs])
     assert (np.min(better, axis=0) < 0.01).all()
     over_macs = active._front(TINY, twin, index_of(TINY).values(lambda op: op.macs * 1e-6), seed=0)
     assert len({bytes(genome) for genome in found} - set(over_macs)) > 6, "most are what other devices would choose"
+
+
+@pytest.mark.slow
+def test_of_fewer_labels_than_fronts_each_is_on_one() -> None:
+    seen = sample.unique(sample.random(TINY, 60, np.random.default_rng(0)))
+    twin = accuracy.fit(TINY, seen, 60 + seen.astype(np.float64).sum(axis=1))
+    unseen = active.unseen(twin.predict, {bytes(genome) for genome in seen})
+    over_macs = active._front(TINY, unseen, index_of(TINY).values(lambda op: op.macs * 1e-6), seed=0)
+    (one,) = active.along_front(TINY, twin, seen, 1, seed=0)
+    assert bytes(one) in over_macs and len(active.along_front(TINY, twin, seen, 3, seed=0)) == 3
 
 
 def test_of_a_front_too_short_all_is_taken_and_of_none_nothing() -> None:
@@ -45,6 +55,8 @@ def test_of_a_front_too_short_all_is_taken_and_of_none_nothing() -> None:
 
 def test_devices_are_made_up_so_that_no_kind_of_work_always_costs_the_same() -> None:
     made = active.made_up(TINY, 40, seed=0)
+    for space in (spaces.load("resnet50"), spaces.load("proxyless")):
+        assert all((values > 0).all() for values in active.made_up(space, 2, seed=0))
     assert all(np.isfinite(values).all() and (values > 0).all() for values in made)
     np.testing.assert_array_equal(made, active.made_up(TINY, 40, seed=0))
     assert (np.array(made) != active.made_up(TINY, 40, seed=1)).any()

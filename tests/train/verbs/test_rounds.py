@@ -31,6 +31,13 @@ def test_labels_are_added_along_the_front_of_the_twin(
     assert labels.read_bytes().startswith(before) and 30 < len(found) <= 38
     assert len({row.subnet.id for row in found}) == len(found) == json.loads(printed)["samples"]
     assert json.loads(printed)["interval"]["foretold"] == len(found) - 34
+    # Fitted again, it knows this from beside the labels; a further round counts from its first network on.
+    again = json.loads(run(*named, "--json")[1])
+    assert again["interval"] == json.loads(printed)["interval"]
+    code, printed, err = run(*named, *rounds[2:], "--rounds", "1", "--json")
+    assert code == 0, err
+    more = labelled.rows(labels, space)
+    assert json.loads(printed)["interval"]["foretold"] == len(more) - 34 > len(found) - 34
 
 
 @pytest.mark.parametrize("missing", [("--run", "RUN"), ("--data", "PATH"), ("--rounds", "1", "--run", "RUN")])
