@@ -20,9 +20,9 @@ from ofa.twins.work import op_columns
 if TYPE_CHECKING:
     from ofa.twins.accuracy import AccuracyTwin
 
-# After five generations predicted fronts are as good as after twenty, and every round waits for five fronts.
+# On the tiny space predicted fronts were as good after five generations as after twenty, and a round waits for five.
 POPULATION, GENERATIONS = 256, 5
-MILLION = 1e-6
+MILLIONTH = 1e-6
 # Below any accuracy, percent.
 SEEN = 100.0
 # Fronts of a round beside that over MACs, each on a device of its own.
@@ -37,7 +37,7 @@ def along_front(space: SearchSpace, twin: AccuracyTwin, seen: Genomes, count: in
     One front is over MACs, the others over the latency of devices that are made up: a network that is chosen for a
     device is unlike those along MACs, and a twin errs on what it has seen none of.
     """
-    prices = [index_of(space).values(lambda op: op.macs * MILLION), *made_up(space, DEVICES, seed=seed)]
+    prices = [index_of(space).values(lambda op: op.macs * MILLIONTH), *made_up(space, DEVICES, seed=seed)]
     # Each has one at least: of fewer networks than fronts, the first fronts.
     prices = prices[:count]
     known = {bytes(genome) for genome in seen}

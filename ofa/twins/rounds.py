@@ -17,8 +17,6 @@ Vector = NDArray[np.float64]
 Label = Callable[[Genomes], Vector]
 # Returns genomes that were not labelled yet, given the twin, those that were, and the number of the round.
 Propose = Callable[[AccuracyTwin, Genomes, int], Genomes]
-
-
 # Told of genomes that a round is about to label, and of what its twin foretells, percent float64[n].
 Keep = Callable[[Genomes, Vector], None]
 

@@ -39,7 +39,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / LAB).write_text(THREE)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "lab"))
-    # The ops of two networks are measured, a tenth of all that the space has.
+    # The ops of two networks are measured, not all that the space has.
     two = [SPACE.subnet(genome).to_json() for genome in sample.random(SPACE, 2, np.random.default_rng(0))]
     (tmp_path / "two.json").write_text(json.dumps(two))
     monkeypatch.chdir(tmp_path)

@@ -12,6 +12,7 @@ from ofa.space.index import index_of
 from ofa.twins import accuracy
 
 TINY = spaces.load("mobilenet_v3_tiny", channels=1, classes=10)
+MACS = index_of(TINY).values(lambda op: op.macs * active.MILLIONTH)
 
 
 @pytest.mark.slow
@@ -27,12 +28,12 @@ def test_new_labels_lie_on_fronts_of_unlike_devices() -> None:
     # Of random networks that cost a device no more, hardly one is predicted better than the best on its front.
     drawn = sample.random(TINY, 2000, rng)
     better = []
-    for values in [index_of(TINY).values(lambda op: float(op.macs)), *active.made_up(TINY, active.DEVICES, seed=0)]:
+    for values in [MACS, *active.made_up(TINY, active.DEVICES, seed=0)]:
         cost, others = index_of(TINY).sum(found, values), index_of(TINY).sum(drawn, values)
         pairs = zip(cost, twin.predict(found), strict=True)
         better.append([(twin.predict(drawn) > said)[others <= most].sum() / len(drawn) for most, said in pairs])
     assert (np.min(better, axis=0) < 0.01).all()
-    over_macs = active._front(TINY, twin, index_of(TINY).values(lambda op: op.macs * 1e-6), seed=0)
+    over_macs = active._front(TINY, twin, MACS, seed=0)
     assert len({bytes(genome) for genome in found} - set(over_macs)) > 6, "most are what other devices would choose"
 
 
@@ -41,7 +42,7 @@ def test_of_fewer_labels_than_fronts_each_is_on_one() -> None:
     seen = sample.unique(sample.random(TINY, 60, np.random.default_rng(0)))
     twin = accuracy.fit(TINY, seen, 60 + seen.astype(np.float64).sum(axis=1))
     unseen = active.unseen(twin.predict, {bytes(genome) for genome in seen})
-    over_macs = active._front(TINY, unseen, index_of(TINY).values(lambda op: op.macs * 1e-6), seed=0)
+    over_macs = active._front(TINY, unseen, MACS, seed=0)
     (one,) = active.along_front(TINY, twin, seen, 1, seed=0)
     assert bytes(one) in over_macs and len(active.along_front(TINY, twin, seen, 3, seed=0)) == 3
 
@@ -60,7 +61,6 @@ def test_devices_are_made_up_so_that_no_kind_of_work_always_costs_the_same() -> 
     assert all(np.isfinite(values).all() and (values > 0).all() for values in made)
     np.testing.assert_array_equal(made, active.made_up(TINY, 40, seed=0))
     assert (np.array(made) != active.made_up(TINY, 40, seed=1)).any()
-
     assert min(map(largest_kernel, made)) < 1.2 and max(map(largest_kernel, made)) > 3
 
 
