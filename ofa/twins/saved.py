@@ -139,7 +139,8 @@ def grow(space: SearchSpace, labels: Path, rounds: Rounds, *, seed: int) -> None
         lambda twin, seen, number: along_front(space, twin, seen, rounds.each, seed=seed + len(seen)),
         rounds=rounds.count,
         seed=seed,
-        grown=bool(said),
+        # Some may have been foretold and never labelled, where a round was interrupted.
+        grown=any(bytes(genome) in said for genome in genomes),
         keep=keep,
     )
 
